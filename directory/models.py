@@ -1,0 +1,592 @@
+"""Connections to Entra tenants, and the console's copy of what they hold.
+
+Directory rows are a cache: only `directory.sync` writes them. Everything that
+refers to a person or a group from elsewhere does so by (tenant id, object id),
+without a foreign key, so that a reference outlives the row.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.urls import reverse
+
+from jamfidp import crypto
+
+# Jamf Pro numbers cloud identity providers from 1001, above its LDAP servers.
+FIRST_CLOUD_IDP_ID = 1001
+
+
+class ApplicationRegistration(models.Model):
+    """The deployment's own application registration in one Microsoft cloud.
+
+    Its operator registers a multi-tenant application once per cloud. Connections
+    use it; they hold no credential of their own.
+    """
+
+    cloud = models.CharField(max_length=20, unique=True)
+    client_id = models.CharField(max_length=36)
+    # Sealed with jamfidp.crypto; write-only in the interface.
+    client_secret_sealed = models.TextField(blank=True)
+    client_secret_fingerprint = models.CharField(max_length=12, blank=True)
+    client_secret_expires_at = models.DateTimeField(null=True, blank=True)
+    private_key_sealed = models.TextField(blank=True)
+    certificate_pem = models.TextField(blank=True)
+    certificate_fingerprint = models.CharField(max_length=64, blank=True)
+    certificate_expires_at = models.DateTimeField(null=True, blank=True)
+    changed_at = models.DateTimeField()
+
+    class Meta:
+        permissions: ClassVar = []
+
+    def __str__(self) -> str:
+        return f"Entra ID application ({self.cloud})"
+
+    @property
+    def has_certificate(self) -> bool:
+        return bool(self.private_key_sealed)
+
+    @property
+    def has_secret(self) -> bool:
+        return bool(self.client_secret_sealed)
+
+    def seal(self, field: str, plaintext: str) -> str:
+        """Encrypt a credential for this row; the cloud stands in for the key."""
+        return crypto.encrypt(
+            plaintext, model=self._meta.label_lower, pk=self.cloud, field=field
+        )
+
+    def unseal(self, field: str) -> str:
+        """Decrypt a credential. Raises crypto.KeyUnavailable or DecryptionFailed."""
+        return crypto.decrypt(
+            getattr(self, f"{field}_sealed"),
+            model=self._meta.label_lower,
+            pk=self.cloud,
+            field=field,
+        )
+
+
+class CloudIdentityProvider(models.Model):
+    """A connection to one Entra tenant (Jamf Pro: cloud identity provider, AZURE)."""
+
+    class Status(models.TextChoices):
+        ACTIVE = "ACTIVE", "Active"
+        PERMISSIONS_MISSING = "PERMISSIONS_MISSING", "Permissions missing"
+        CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN", "Consent withdrawn"
+        APPLICATION_DISABLED = "APPLICATION_DISABLED", "Application disabled"
+        CREDENTIALS = "CREDENTIALS", "Credentials refused"
+        KEY_UNAVAILABLE = "KEY_UNAVAILABLE", "Credentials cannot be read"
+        BLOCKED = "BLOCKED", "Blocked by Conditional Access"
+        TENANT_GONE = "TENANT_GONE", "Tenant not found"
+        UNREACHABLE = "UNREACHABLE", "Microsoft not reached"
+
+    display_name = models.CharField(max_length=255)
+    provider_name = models.CharField(max_length=20, default="AZURE", editable=False)
+    enabled = models.BooleanField(default=True)
+
+    cloud = models.CharField(max_length=20)
+    tenant_id = models.CharField(max_length=36, unique=True)
+    tenant_name = models.CharField(max_length=255)
+    verified_domains = models.JSONField(default=list)
+
+    # Who gave consent at Microsoft, and which console user began it.
+    consented_by_name = models.CharField(max_length=255)
+    consented_by_upn = models.CharField(max_length=320)
+    consented_by_object_id = models.CharField(max_length=36)
+    consented_at = models.DateTimeField()
+    connected_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    permissions_probed = models.JSONField(default=list)
+
+    search_timeout = models.PositiveSmallIntegerField(
+        default=30,
+        validators=[MinValueValidator(5), MaxValueValidator(600)],
+        help_text="Seconds to wait for one directory look-up (5 to 600).",
+    )
+    transitive_membership_enabled = models.BooleanField(
+        "Transitive groups for Single Sign-On", default=True
+    )
+    transitive_directory_membership_enabled = models.BooleanField(
+        "Transitive groups for directory workflows", default=True
+    )
+
+    # Which reported user names this connection may match (architecture: who is who).
+    match_domains = models.JSONField(default=list, blank=True)
+    match_names_without_domain = models.BooleanField(default=True)
+
+    status = models.CharField(
+        max_length=24, choices=Status.choices, default=Status.ACTIVE
+    )
+    status_since = models.DateTimeField()
+    # The evidence: our sentence, Microsoft's code and request id.
+    status_detail = models.TextField(blank=True)
+    status_code = models.CharField(max_length=60, blank=True)
+    status_request_id = models.CharField(max_length=64, blank=True)
+
+    # Saved in the transaction that applies the data they follow.
+    users_delta_link = models.TextField(blank=True)
+    groups_delta_link = models.TextField(blank=True)
+    first_complete_read_at = models.DateTimeField(null=True, blank=True)
+    last_full_read_at = models.DateTimeField(null=True, blank=True)
+    last_good_read_at = models.DateTimeField(null=True, blank=True)
+    next_sync_at = models.DateTimeField(null=True, blank=True)
+    # Grows with every applied run; cached results say for which generation they hold.
+    generation = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("display_name"),
+                name="cloud_idp_display_name_unique",
+                violation_error_message=(
+                    "Another cloud identity provider has this display name."
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:cloud-idp-detail", args=[self.pk])
+
+    @property
+    def completely_read(self) -> bool:
+        """Unknown is not no: until one full read was applied, absence means nothing."""
+        return self.first_complete_read_at is not None
+
+
+class AttributeMappings(models.Model):
+    """Which Graph property fills which Jamf Pro attribute, with Jamf's defaults."""
+
+    cloud_idp = models.OneToOneField(
+        CloudIdentityProvider, models.CASCADE, related_name="mappings"
+    )
+    user_id = models.CharField("User ID", max_length=100, default="id")
+    user_name = models.CharField(
+        "Username", max_length=100, default="userPrincipalName"
+    )
+    real_name = models.CharField(
+        "Real name", max_length=100, default="displayName", blank=True
+    )
+    email = models.CharField(
+        "Email address", max_length=100, default="mail", blank=True
+    )
+    department = models.CharField(max_length=100, default="department", blank=True)
+    building = models.CharField(max_length=100, default="", blank=True)
+    room = models.CharField(max_length=100, default="", blank=True)
+    phone = models.CharField(max_length=100, default="mobilePhone", blank=True)
+    position = models.CharField(max_length=100, default="jobTitle", blank=True)
+    group_id = models.CharField("Group ID", max_length=100, default="id")
+    group_name = models.CharField("Group name", max_length=100, default="displayName")
+
+    class Meta:
+        verbose_name_plural = "attribute mappings"
+
+    def __str__(self) -> str:
+        return f"Mappings of {self.cloud_idp}"
+
+
+class ConsentRequest(models.Model):
+    """One attempt to connect a tenant, from 'New' to 'Save'.
+
+    Belongs to one browser session and one person, lives ten minutes until the answer
+    comes back, and its state works once. Holds what was verified until somebody saves
+    it; nothing else of the attempt is kept.
+    """
+
+    class Step(models.TextChoices):
+        STARTED = "STARTED", "Waiting for Microsoft's answer"
+        ANSWERED = "ANSWERED", "Answer received, being verified"
+        VERIFIED = "VERIFIED", "Verified, waiting for Save"
+        SAVED = "SAVED", "Saved"
+        FAILED = "FAILED", "Not connected"
+
+    state_hash = models.CharField(max_length=64, unique=True)
+    browser_hash = models.CharField(max_length=64)
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+"
+    )
+    cloud = models.CharField(max_length=20)
+    # Set when an existing connection is consented again: the same tenant only.
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, null=True, related_name="+"
+    )
+    # Sealed JSON: PKCE verifier and nonce. Emptied when the code is redeemed.
+    flow_sealed = models.TextField(blank=True)
+    step = models.CharField(max_length=10, choices=Step.choices, default=Step.STARTED)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)
+    # What was verified: tenant, domains, who signed in, permissions. No token.
+    verified = models.JSONField(default=dict)
+    failure = models.JSONField(default=dict)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="consent_request_expires")
+        ]
+
+    def __str__(self) -> str:
+        return f"Consent request {self.pk}"
+
+
+class DirectoryUserQuerySet(models.QuerySet["DirectoryUser"]):
+    def present(self) -> DirectoryUserQuerySet:
+        """People Entra holds now, enabled or not; not the deleted or merely mentioned."""
+        return self.filter(state=DirectoryUser.State.PRESENT)
+
+
+class DirectoryUser(models.Model):
+    """A person of an Entra tenant, as last read."""
+
+    class State(models.TextChoices):
+        PRESENT = "PRESENT", "In the directory"
+        # In Entra's recycle bin: can be restored for 30 days, memberships included.
+        DELETED = "DELETED", "Deleted, can be restored"
+        # Named as a member by Graph before the person itself was read.
+        MENTIONED = "MENTIONED", "Not read yet"
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="users"
+    )
+    object_id = models.CharField(max_length=36)
+    state = models.CharField(max_length=10, choices=State.choices)
+    account_enabled = models.BooleanField(null=True)
+    # Graph's userType: Member, Guest, or null.
+    user_type = models.CharField(max_length=20, blank=True)
+    display_name = models.CharField(max_length=256, blank=True)
+    user_principal_name = models.CharField(max_length=1024, blank=True)
+
+    # The mapped attributes (Jamf Pro's names). Empty when Entra has no value.
+    user_name = models.CharField(max_length=1024, blank=True)
+    real_name = models.CharField(max_length=1024, blank=True)
+    email = models.CharField(max_length=1024, blank=True)
+    department = models.CharField(max_length=1024, blank=True)
+    building = models.CharField(max_length=1024, blank=True)
+    room = models.CharField(max_length=1024, blank=True)
+    phone = models.CharField(max_length=1024, blank=True)
+    position = models.CharField(max_length=1024, blank=True)
+
+    # user_name in NFC and case-folded: the whole key that reported names match.
+    user_name_key = models.CharField(max_length=1024, blank=True)
+    # Names, user name, mail folded into one string for searching.
+    search = models.TextField(blank=True)
+    deleted_at = models.DateTimeField(null=True)
+    first_seen_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+
+    objects = DirectoryUserQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "object_id"], name="directory_user_object_id"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["cloud_idp", "user_name_key"], name="directory_user_key"
+            ),
+            models.Index(fields=["display_name", "id"], name="directory_user_name"),
+            models.Index(
+                fields=["user_principal_name", "id"], name="directory_user_upn"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name or self.user_principal_name or self.object_id
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:user-detail", args=[self.pk])
+
+    @property
+    def is_guest(self) -> bool:
+        return self.user_type.lower() == "guest"
+
+    @property
+    def is_active(self) -> bool:
+        """Only active people hold privileges; null from Graph is not a yes."""
+        return self.state == self.State.PRESENT and self.account_enabled is True
+
+
+class DirectoryGroupQuerySet(models.QuerySet["DirectoryGroup"]):
+    def present(self) -> DirectoryGroupQuerySet:
+        return self.filter(state=DirectoryGroup.State.PRESENT)
+
+
+class DirectoryGroup(models.Model):
+    """A group of an Entra tenant, as last read."""
+
+    class State(models.TextChoices):
+        PRESENT = "PRESENT", "In the directory"
+        DELETED = "DELETED", "Deleted, can be restored"
+        MENTIONED = "MENTIONED", "Not read yet"
+
+    class Kind(models.TextChoices):
+        SECURITY = "SECURITY", "Security"
+        MICROSOFT_365 = "MICROSOFT_365", "Microsoft 365"
+        MAIL_ENABLED_SECURITY = "MAIL_ENABLED_SECURITY", "Mail-enabled security"
+        DISTRIBUTION = "DISTRIBUTION", "Distribution"
+        UNKNOWN = "UNKNOWN", "Not readable"
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="groups"
+    )
+    object_id = models.CharField(max_length=36)
+    state = models.CharField(max_length=10, choices=State.choices)
+    display_name = models.CharField(max_length=256, blank=True)
+    description = models.TextField(blank=True)
+    mail = models.CharField(max_length=1024, blank=True)
+    kind = models.CharField(max_length=24, choices=Kind.choices)
+    mail_enabled = models.BooleanField(null=True)
+    security_enabled = models.BooleanField(null=True)
+    is_dynamic = models.BooleanField(default=False)
+    membership_rule = models.TextField(blank=True)
+    is_assignable_to_role = models.BooleanField(null=True)
+    # HiddenMembership: its members may not be readable; then nothing is known of them.
+    hidden_membership = models.BooleanField(default=False)
+    # Members that are neither users nor groups (devices, service principals, contacts).
+    other_members = models.PositiveIntegerField(default=0)
+    direct_users = models.PositiveIntegerField(default=0)
+    transitive_users = models.PositiveIntegerField(default=0)
+    search = models.TextField(blank=True)
+    deleted_at = models.DateTimeField(null=True)
+    first_seen_at = models.DateTimeField()
+    changed_at = models.DateTimeField()
+
+    objects = DirectoryGroupQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "object_id"], name="directory_group_object_id"
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["display_name", "id"], name="directory_group_name"),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name or self.object_id
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:group-detail", args=[self.pk])
+
+
+class DirectoryMembership(models.Model):
+    """A person is a direct member of a group."""
+
+    group = models.ForeignKey(
+        DirectoryGroup, models.CASCADE, related_name="memberships", db_index=False
+    )
+    user = models.ForeignKey(DirectoryUser, models.CASCADE, related_name="memberships")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["group", "user"], name="directory_membership_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.group_id}"
+
+
+class GroupNesting(models.Model):
+    """A group (child) is a direct member of a group (parent)."""
+
+    parent = models.ForeignKey(
+        DirectoryGroup, models.CASCADE, related_name="nested", db_index=False
+    )
+    child = models.ForeignKey(DirectoryGroup, models.CASCADE, related_name="nested_in")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["parent", "child"], name="group_nesting_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.child_id} in {self.parent_id}"
+
+
+class GroupClosure(models.Model):
+    """Every group whose members count for the ancestor through nesting.
+
+    Holds pairs of different groups only. In a cycle each group is the other's
+    ancestor. Rebuilt when nesting changes.
+    """
+
+    ancestor = models.ForeignKey(
+        DirectoryGroup, models.CASCADE, related_name="descendants", db_index=False
+    )
+    descendant = models.ForeignKey(
+        DirectoryGroup, models.CASCADE, related_name="ancestors"
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["ancestor", "descendant"], name="group_closure_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.descendant_id} under {self.ancestor_id}"
+
+
+class GroupBitmap(models.Model):
+    """The ids of a group's present users, direct and transitive, as roaring bitmaps.
+
+    Derived from the rows, which stay the truth; `manage.py rebuild_memberships`
+    rebuilds and verifies. Disabled people are included, deleted ones are not.
+    """
+
+    group = models.OneToOneField(
+        DirectoryGroup, models.CASCADE, primary_key=True, related_name="bitmap"
+    )
+    direct = models.BinaryField()
+    # Null when equal to `direct`.
+    transitive = models.BinaryField(null=True)
+
+    def __str__(self) -> str:
+        return f"Members of {self.group_id}"
+
+
+class SyncRunQuerySet(models.QuerySet["SyncRun"]):
+    def active(self) -> SyncRunQuerySet:
+        return self.filter(state__in=SyncRun.ACTIVE)
+
+
+class SyncRun(models.Model):
+    """One read of a directory: the durable record of the work.
+
+    A task is a hint to look at this row. Whoever works on a run holds its lease and
+    its fencing token; a run whose lease ran out is taken over.
+    """
+
+    class Kind(models.TextChoices):
+        FULL = "FULL", "Full read"
+        DELTA = "DELTA", "Changes"
+
+    class Trigger(models.TextChoices):
+        CONNECTED = "CONNECTED", "First read"
+        SCHEDULE = "SCHEDULE", "Schedule"
+        PERSON = "PERSON", "Requested"
+
+    class State(models.TextChoices):
+        QUEUED = "QUEUED", "Waiting for a worker"
+        READING = "READING", "Reading"
+        APPLYING = "APPLYING", "Applying"
+        SUCCEEDED = "SUCCEEDED", "Succeeded"
+        FAILED = "FAILED", "Failed"
+        CANCELED = "CANCELED", "Canceled"
+
+    ACTIVE: ClassVar = [State.QUEUED, State.READING, State.APPLYING]
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="sync_runs"
+    )
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    # Why a full read was made where a read of changes was asked for.
+    kind_reason = models.CharField(max_length=255, blank=True)
+    trigger = models.CharField(max_length=10, choices=Trigger.choices)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    # What is happening now, in words.
+    phase = models.CharField(max_length=100, blank=True)
+    cancel_requested = models.BooleanField(default=False)
+
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    fencing_token = models.PositiveIntegerField(default=0)
+
+    pages = models.PositiveIntegerField(default=0)
+    requests = models.PositiveIntegerField(default=0)
+    bytes_read = models.PositiveBigIntegerField(default=0)
+    resource_units = models.PositiveIntegerField(default=0)
+    users_read = models.PositiveIntegerField(default=0)
+    groups_read = models.PositiveIntegerField(default=0)
+    memberships_read = models.PositiveIntegerField(default=0)
+    # What applying changed: {"users_added": 3, ...}.
+    changes = models.JSONField(default=dict)
+
+    # On failure: Microsoft's code and request id, our sentence, what to do.
+    error_code = models.CharField(max_length=60, blank=True)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+
+    objects = SyncRunQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-pk"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp"],
+                condition=Q(state__in=["QUEUED", "READING", "APPLYING"]),
+                name="sync_run_one_active",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["cloud_idp", "-created_at"], name="sync_run_recent")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} of {self.cloud_idp} ({self.pk})"
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:syncrun-detail", args=[self.pk])
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+
+class StagedPage(models.Model):
+    """One page as read, parsed and selected, until its run is applied."""
+
+    class Resource(models.TextChoices):
+        USERS = "USERS", "Users"
+        GROUPS = "GROUPS", "Groups"
+
+    run = models.ForeignKey(SyncRun, models.CASCADE, related_name="staged_pages")
+    resource = models.CharField(max_length=6, choices=Resource.choices)
+    number = models.PositiveIntegerField()
+    items = models.JSONField()
+    # One of the two: where to read on, or where the next read of changes begins.
+    next_link = models.TextField(blank=True)
+    delta_link = models.TextField(blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "resource", "number"], name="staged_page_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.number} of run {self.run_id}"
+
+
+class WorkerHeartbeat(models.Model):
+    """When a task worker last said that it is alive."""
+
+    name = models.CharField(max_length=255, primary_key=True)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

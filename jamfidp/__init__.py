@@ -1,0 +1,1 @@
+"""The console: what holds the features together."""

@@ -1,0 +1,213 @@
+"""Console accounts, account groups, and what binds them to Entra."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+from django.urls import reverse
+
+from jamfidp.access import SiteAccess
+
+
+class AccessLevel(models.TextChoices):
+    FULL = "FULL", "Full Access"
+    SITE = "SITE", "Site Access"
+    GROUP = "GROUP", "Group Access"
+
+
+class PrivilegeSet(models.TextChoices):
+    ADMINISTRATOR = "ADMINISTRATOR", "Administrator"
+    AUDITOR = "AUDITOR", "Auditor"
+    ENROLLMENT = "ENROLLMENT", "Enrollment Only"
+    CUSTOM = "CUSTOM", "Custom"
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(username__iexact=username)
+
+
+class User(AbstractBaseUser):
+    """A console account, local or of somebody who signs in with Entra.
+
+    A person from Entra is (tenant_id, object_id); name and mail are for showing.
+    An account with its own Full or Site Access has its own privileges alone; Group
+    Access inherits those of its account groups.
+    """
+
+    username = models.CharField(max_length=255, unique=True)
+    full_name = models.CharField(max_length=255, blank=True)
+    email = models.CharField("email address", max_length=320, blank=True)
+    is_active = models.BooleanField("enabled", default=True)
+    access_level = models.CharField(
+        max_length=5, choices=AccessLevel.choices, default=AccessLevel.GROUP
+    )
+    privilege_set = models.CharField(
+        max_length=13, choices=PrivilegeSet.choices, default=PrivilegeSet.CUSTOM
+    )
+    # For CUSTOM: Jamf Pro's privilege names.
+    privileges = models.JSONField(default=list, blank=True)
+    site = models.ForeignKey("scoping.Site", models.PROTECT, null=True, blank=True)
+    # Empty for a local account.
+    tenant_id = models.CharField(max_length=36, blank=True)
+    object_id = models.CharField(max_length=36, blank=True)
+    created_at = models.DateTimeField()
+    groups = models.ManyToManyField("AccountGroup", related_name="accounts", blank=True)
+
+    USERNAME_FIELD = "username"
+    objects = UserManager()
+
+    class Meta:
+        ordering: ClassVar = ["username"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("username"),
+                name="account_username_unique",
+                violation_error_message="Another account has this username.",
+            ),
+            models.UniqueConstraint(
+                fields=["tenant_id", "object_id"],
+                condition=~Q(object_id=""),
+                name="account_entra_object_unique",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.full_name or self.username
+
+    def get_absolute_url(self) -> str:
+        return reverse("accounts:user-detail", args=[self.pk])
+
+    @property
+    def is_local(self) -> bool:
+        return not self.object_id
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        from jamfidp.accounts import grants  # the rules need this model
+
+        return grants.has_perm(self, perm, obj)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        from jamfidp.accounts import grants
+
+        return grants.has_module_perms(self, app_label)
+
+    def sites_with(self, perm: str) -> SiteAccess:
+        from jamfidp.accounts import grants
+
+        return grants.sites_with(self, perm)
+
+
+class AccountGroup(models.Model):
+    """Privileges that several accounts share, of the standard type."""
+
+    display_name = models.CharField(max_length=255)
+    access_level = models.CharField(
+        max_length=5,
+        choices=[
+            (AccessLevel.FULL.value, AccessLevel.FULL.label),
+            (AccessLevel.SITE.value, AccessLevel.SITE.label),
+        ],
+        default=AccessLevel.FULL,
+    )
+    privilege_set = models.CharField(
+        max_length=13, choices=PrivilegeSet.choices, default=PrivilegeSet.CUSTOM
+    )
+    privileges = models.JSONField(default=list, blank=True)
+    site = models.ForeignKey("scoping.Site", models.PROTECT, null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["display_name"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                Lower("display_name"),
+                name="account_group_name_unique",
+                violation_error_message="Another account group has this name.",
+            ),
+            models.CheckConstraint(
+                condition=Q(access_level="FULL", site__isnull=True)
+                | Q(access_level="SITE", site__isnull=False),
+                name="account_group_site_access_has_site",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    def get_absolute_url(self) -> str:
+        return reverse("accounts:accountgroup-detail", args=[self.pk])
+
+
+class DirectoryBinding(models.Model):
+    """Members of this directory group are members of the account group.
+
+    Bound by (tenant id, object id). The name is what it was called when it was bound:
+    a later drift is shown, and the name never binds.
+    """
+
+    account_group = models.ForeignKey(
+        AccountGroup, models.CASCADE, related_name="bindings"
+    )
+    tenant_id = models.CharField(max_length=36)
+    object_id = models.CharField(max_length=36)
+    nested = models.BooleanField(
+        default=False,
+        help_text="Members of groups inside this group count as well.",
+    )
+    name_when_bound = models.CharField(max_length=256)
+    bound_by_name = models.CharField(max_length=255)
+    bound_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account_group", "tenant_id", "object_id"],
+                name="directory_binding_unique",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["tenant_id", "object_id"], name="directory_binding_object"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name_when_bound
+
+
+class SignInRequest(models.Model):
+    """One attempt to sign in with Entra: ten minutes, one browser, one use."""
+
+    state_hash = models.CharField(max_length=64, unique=True)
+    browser_hash = models.CharField(max_length=64)
+    cloud = models.CharField(max_length=20)
+    tenant_id = models.CharField(max_length=36)
+    # Sealed JSON: PKCE verifier and nonce.
+    flow_sealed = models.TextField()
+    next_path = models.CharField(max_length=2048, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["expires_at"], name="sign_in_request_expires")
+        ]
+
+    def __str__(self) -> str:
+        return f"Sign-in request {self.pk}"
+
+
+class FailedSignIn(models.Model):
+    """A wrong password: guessing is slowed per account and per address."""
+
+    at = models.DateTimeField(db_index=True)
+    username_key = models.CharField(max_length=255, db_index=True)
+    address = models.GenericIPAddressField(null=True, db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.username_key} from {self.address}"

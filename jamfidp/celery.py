@@ -1,0 +1,28 @@
+"""The task engine's wiring.
+
+A task is only a hint to look at rows (`SyncRun` and the like): losing or repeating
+one loses and repeats nothing. Beat enqueues a tick that finds what is due.
+"""
+
+import os
+from pathlib import Path
+
+from celery import Celery
+from celery.schedules import schedule
+from django.conf import settings
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jamfidp.settings")
+
+app = Celery("jamfidp")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["directory", "scoping"])
+app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-schedule")
+app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
+app.conf.beat_schedule = {
+    "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
+}
+
+for option in ("data_folder_in", "data_folder_out", "control_folder"):
+    folder = getattr(settings, "CELERY_BROKER_TRANSPORT_OPTIONS", {}).get(option)
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Object history: who changed what, when and from where."""

@@ -1,0 +1,232 @@
+"""Every setting of the console, read from the environment or a `.env` file.
+
+Safe by default: with DEBUG off, a missing SECRET_KEY stops the process. Values
+that are secrets can also come from a file (`NAME_FILE`), as container platforms
+hand them over.
+"""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import SELF
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.FileAwareEnv()
+environ.Env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
+
+# Where the console keeps what it writes: database, broker, static files, sandbox.
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it in the environment or in .env to a long random "
+        "value that never changes, for example the output of `openssl rand -base64 48`."
+    )
+
+# Keys for secrets at rest, newest first: "id:base64 of 32 bytes", separated by commas.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+
+# The one address of the console. Microsoft's answers come back to it, so it is
+# fixed here and never taken from a request.
+CONSOLE_URL = env.str("CONSOLE_URL", default="http://localhost:8000").rstrip("/")
+_console = urlsplit(CONSOLE_URL)
+CONSOLE_IS_LOCAL = _console.hostname in {"localhost", "127.0.0.1"}
+if _console.scheme != "https" and not (
+    _console.scheme == "http" and _console.hostname == "localhost"
+):
+    raise ImproperlyConfigured(
+        "CONSOLE_URL has to be an https address; plain http is accepted for localhost alone."
+    )
+
+# Where the console is hosted: STANDARD_CLOUD, PREMIUM_CLOUD or ON_PREMISES.
+HOSTING_TIER = env.str("HOSTING_TIER", default="STANDARD_CLOUD")
+
+# The sandbox tenant stands in for Microsoft when it is named here. It has to be on
+# loopback; system checks and directory.entra refuse anything else.
+ENTRA_SANDBOX_URL = env.str("ENTRA_SANDBOX_URL", default="")
+ENTRA_SANDBOX_CA_FILE = env.str("ENTRA_SANDBOX_CA_FILE", default="")
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_console.hostname or "localhost"])
+CSRF_TRUSTED_ORIGINS = [CONSOLE_URL] if _console.scheme == "https" else []
+# Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "csp",
+    "jamfidp",
+    "jamfidp.history",
+    "jamfidp.accounts",
+    "directory",
+    "scoping",
+]
+
+MIDDLEWARE = [
+    "jamfidp.proxies.ForwardedHeadersMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "jamfidp.urls"
+WSGI_APPLICATION = "jamfidp.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "jamfidp.navigation.console",
+            ],
+            "builtins": ["jamfidp.templatetags.components"],
+        },
+    }
+]
+
+DATABASES = {
+    "default": env.db_url(
+        "DATABASE_URL", default=f"sqlite:///{VAR_DIR / 'console.sqlite3'}"
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # Several processes write: IMMEDIATE takes the write lock at BEGIN, so that a
+    # second writer waits for it instead of failing halfway.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+    # A file, as in production: an in-memory database has other locking rules.
+    DATABASES["default"]["TEST"] = {"NAME": VAR_DIR / "test.sqlite3"}
+else:
+    DATABASES["default"].setdefault("CONN_MAX_AGE", 60)
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["jamfidp.accounts.backends.ConsoleBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"
+    },
+]
+LOGIN_URL = "accounts:login"
+LOGIN_REDIRECT_URL = "dashboard"
+# A privilege held through the directory is suspended when the last good read is older.
+DIRECTORY_FRESHNESS_HOURS = env.int("DIRECTORY_FRESHNESS_HOURS", default=24)
+
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = env.int("SESSION_HOURS", default=12) * 3600
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _console.scheme == "https"
+SECURE_SSL_REDIRECT = _console.scheme == "https"
+SECURE_HSTS_SECONDS = 31_536_000 if _console.scheme == "https" else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _console.scheme == "https"
+SECURE_REFERRER_POLICY = "no-referrer"
+X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "jamfidp.errors.csrf_failure"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        # Tabler's stylesheet carries its small icons as data: images.
+        "img-src": [SELF, "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": [SELF],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+STATICFILES_DIRS = [
+    ("tabler", BASE_DIR / "node_modules" / "@tabler" / "core" / "dist"),
+    ("uplot", BASE_DIR / "node_modules" / "uplot" / "dist"),
+]
+ICONS_DIR = BASE_DIR / "node_modules" / "@tabler" / "icons" / "icons" / "outline"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_MANIFEST_STRICT = True
+COMPONENT_GALLERY = env.bool("COMPONENT_GALLERY", default=False)
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_I18N = False
+USE_TZ = True
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
+
+# kombu's filesystem broker is the embedded default: nothing to install. One variable
+# moves the same code to Redis or RabbitMQ.
+CELERY_BROKER_URL = env.str("BROKER_URL", default="filesystem://")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_DEFAULT_QUEUE = "background"
+if CELERY_BROKER_URL == "filesystem://":
+    _broker = VAR_DIR / "broker"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(_broker / "messages"),
+        "data_folder_out": str(_broker / "messages"),
+        "processed_folder": str(_broker / "processed"),
+        "control_folder": str(_broker / "control"),
+        "store_processed": False,
+        "polling_interval": 0.2,
+    }
+SYNC_DELTA_MINUTES = env.int("SYNC_DELTA_MINUTES", default=5)
+
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
+vars().update(EMAIL_CONFIG)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        # Both write whole addresses at DEBUG, and addresses can carry codes.
+        "urllib3": {"level": "WARNING"},
+        "msal": {"level": "WARNING"},
+    },
+}

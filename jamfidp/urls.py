@@ -1,0 +1,27 @@
+"""Every page of the console."""
+
+from django.conf import settings
+from django.urls import include, path
+
+from jamfidp import views
+
+urlpatterns = [
+    path("", views.dashboard, name="dashboard"),
+    path("search/", views.search, name="search"),
+    path("health/", views.health, name="health"),
+    path("settings/", views.settings_index, name="settings"),
+    path("settings/system/", views.system, name="system"),
+    path("", include("jamfidp.accounts.urls")),
+    path("", include("jamfidp.history.urls")),
+    path("", include("directory.urls")),
+    path("", include("scoping.urls")),
+    path("connector/", include("directory.connector.urls")),
+]
+
+if settings.COMPONENT_GALLERY:
+    from jamfidp import gallery
+
+    urlpatterns.append(path("components/", gallery.components, name="gallery"))
+
+handler404 = "jamfidp.views.not_found"
+handler500 = "jamfidp.views.server_error"

@@ -1,0 +1,63 @@
+"""Pages that belong to the console as a whole."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils import timezone
+
+from directory import freshness
+from jamfidp import crypto
+from jamfidp.access import privilege, public, signed_in
+from jamfidp.htmx import ConsoleRequest
+
+
+@signed_in("every account has a first page; its parts ask for their own privileges")
+def dashboard(request: ConsoleRequest) -> HttpResponse:
+    return render(request, "dashboard.html", freshness.dashboard(timezone.now()))
+
+
+@signed_in("results are filtered by the privileges of the person")
+def search(request: ConsoleRequest) -> HttpResponse:
+    return render(request, "search.html", {})
+
+
+@signed_in("each entry is shown by its own privilege")
+def settings_index(request: ConsoleRequest) -> HttpResponse:
+    return render(request, "settings.html", {})
+
+
+@privilege("jamfidp.view_system")
+def system(request: ConsoleRequest) -> HttpResponse:
+    """Health, keys and workers."""
+    return render(
+        request,
+        "system.html",
+        {
+            "workers": freshness.workers(timezone.now()),
+            "keys_available": crypto.keys_available(),
+            "database": connection.vendor,
+            "broker": settings.CELERY_BROKER_URL.partition(":")[0],
+            "console_url": settings.CONSOLE_URL,
+            "hosting_tier": settings.HOSTING_TIER,
+        },
+    )
+
+
+@public("for load balancers; says nothing but whether the database answers")
+def health(request: HttpRequest) -> JsonResponse:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return JsonResponse({"status": "ok"})
+
+
+@public("shown by Django in place of a view")
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return render(request, "404.html", status=404)
+
+
+@public("shown by Django in place of a view")
+def server_error(request: HttpRequest) -> HttpResponse:
+    return render(request, "500.html", status=500)
