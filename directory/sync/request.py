@@ -1,0 +1,56 @@
+"""Asking for a read: one active run per connection, whoever asks."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from directory.models import CloudIdentityProvider, SyncRun
+from jamfidp.history import record
+
+
+def request_sync(
+    *,
+    cloud_idp: CloudIdentityProvider,
+    kind: SyncRun.Kind,
+    trigger: SyncRun.Trigger,
+    actor: Any | None,
+    now: datetime,
+) -> SyncRun:
+    """Return the connection's active run, making one when there is none.
+
+    The row alone is the request: a worker finds it with its next tick. Whoever wants
+    it sooner sends `directory.tasks.run_sync` after the commit.
+    """
+    active = _active(cloud_idp)
+    if active is not None:
+        return active
+    try:
+        with transaction.atomic():
+            run = SyncRun.objects.create(
+                cloud_idp=cloud_idp,
+                kind=kind,
+                trigger=trigger,
+                requested_by=actor,
+                created_at=now,
+            )
+            if actor is not None:
+                record.record(
+                    obj=cloud_idp,
+                    actor=actor,
+                    note=f"{run.get_kind_display()} requested",
+                    action="sync",
+                    details={"sync_run": run.pk},
+                    now=now,
+                )
+    except IntegrityError:
+        # Somebody asked at the same moment; the constraint let one of us through.
+        active = _active(cloud_idp)
+        if active is None:
+            raise
+        return active
+    return run
+
+
+def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:
+    return SyncRun.objects.active().filter(cloud_idp=cloud_idp).first()
