@@ -54,7 +54,7 @@ def privilege(*privileges: str) -> Callable[[View[P]], View[P]]:
     def decorate(view: View[P]) -> View[P]:
         @wraps(view)
         def guarded(
-            request: Any, *args: P.args, **kwargs: P.kwargs
+            request: Any, /, *args: P.args, **kwargs: P.kwargs
         ) -> HttpResponseBase:
             missing = [name for name in privileges if not request.user.has_perm(name)]
             if missing:

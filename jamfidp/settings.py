@@ -171,9 +171,9 @@ CONTENT_SECURITY_POLICY = {
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATICFILES_DIRS = [
-    ("tabler", BASE_DIR / "node_modules" / "@tabler" / "core" / "dist"),
-    ("uplot", BASE_DIR / "node_modules" / "uplot" / "dist"),
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "jamfidp.assets.NpmFinder",
 ]
 ICONS_DIR = BASE_DIR / "node_modules" / "@tabler" / "icons" / "icons" / "outline"
 STORAGES = {

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import requests
+from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
@@ -22,6 +23,15 @@ from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
+
+
+def pytest_configure() -> None:
+    # Page tests need no hashed file names; the browser tests run the real server with
+    # its collected files.
+    settings.STORAGES["staticfiles"]["BACKEND"] = (
+        "django.contrib.staticfiles.storage.StaticFilesStorage"
+    )
+    Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
 
 
 @dataclass
