@@ -6,7 +6,8 @@ that they outlive the rows they name and can be shown as broken.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import unicodedata
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -115,6 +116,8 @@ class InventoryUser(models.Model):
     match = models.CharField(
         max_length=10, choices=Match.choices, default=Match.UNKNOWN
     )
+    # Whom the name led to last, and no other verdict than MATCHED says that it still
+    # does. Kept, so that somebody else under the same name is noticed.
     tenant_id = models.CharField(max_length=36, blank=True)
     object_id = models.CharField(max_length=36, blank=True)
     # AMBIGUOUS and CHANGED: [{"tenant_id", "object_id", "name"}], to choose from.
@@ -173,6 +176,8 @@ class Device(models.Model):
         Building, models.SET_NULL, null=True, blank=True, related_name="devices"
     )
     sources = models.JSONField(default=dict)
+    # What a search looks through, case-folded; kept by `fill_search`.
+    search = models.TextField(blank=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["name", "pk"]
@@ -186,6 +191,23 @@ class Device(models.Model):
     def get_absolute_url(self) -> str:
         route = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
         return reverse(f"scoping:{route}-detail", args=[self.pk])
+
+    def fill_search(self) -> None:
+        """Renew `search`. Whoever writes devices in bulk calls this before."""
+        user_name = self.assigned_user.username if self.assigned_user else ""
+        parts = (
+            self.name,
+            self.serial_number,
+            self.model,
+            user_name,
+            self.real_name,
+            self.email,
+        )
+        self.search = unicodedata.normalize("NFC", "\n".join(parts).casefold())
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.fill_search()
+        super().save(*args, **kwargs)
 
 
 class LastLogin(models.Model):
@@ -246,8 +268,8 @@ class SmartGroup(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        prefix = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
-        return reverse(f"scoping:{prefix}-smart-group-detail", args=[self.pk])
+        device = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
+        return reverse(f"scoping:smart{device}group-detail", args=[self.pk])
 
 
 class SmartGroupCriterion(models.Model):
@@ -306,8 +328,8 @@ class StaticGroup(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        prefix = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
-        return reverse(f"scoping:{prefix}-static-group-detail", args=[self.pk])
+        device = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
+        return reverse(f"scoping:static{device}group-detail", args=[self.pk])
 
 
 class Scope(models.Model):
@@ -449,8 +471,8 @@ class ConfigurationProfile(models.Model):
         return self.name
 
     def get_absolute_url(self) -> str:
-        prefix = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
-        return reverse(f"scoping:{prefix}-profile-detail", args=[self.pk])
+        system = "macos" if self.kind == DeviceKind.COMPUTER else "ios"
+        return reverse(f"scoping:{system}configurationprofile-detail", args=[self.pk])
 
 
 class InventoryImport(models.Model):
@@ -465,6 +487,8 @@ class InventoryImport(models.Model):
     site = models.ForeignKey(Site, models.PROTECT, null=True)
     # The rows as read, with what would happen to each and why one is refused.
     rows = models.JSONField(default=list)
+    # How the file was read: encoding, delimiter, columns, and what was asked for.
+    reading = models.JSONField(default=dict)
     applied_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:
