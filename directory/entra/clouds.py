@@ -1,0 +1,146 @@
+"""The Microsoft clouds as data, and the one cloud that is not Microsoft's.
+
+Clouds differ by addresses alone: nothing else in the library knows which one it
+talks to. Source: https://learn.microsoft.com/graph/deployments
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+from directory.entra.errors import InvalidCloudAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cloud:
+    """One Microsoft cloud.
+
+    Roots are origins without a trailing slash. `ca_file` replaces the machine's
+    certificate authorities; None means those of certifi, or the ones that
+    REQUESTS_CA_BUNDLE names. `instance_name` is what a discovery document says in
+    `cloud_instance_name`. Only a `loopback` cloud may show its pages for people
+    over plain http.
+    """
+
+    key: str
+    name: str
+    login_root: str
+    graph_root: str
+    scope: str
+    portal_root: str
+    instance_name: str = ""
+    ca_file: str | None = None
+    loopback: bool = False
+
+
+PUBLIC = Cloud(
+    key="PUBLIC",
+    name="Microsoft Entra ID",
+    login_root="https://login.microsoftonline.com",
+    graph_root="https://graph.microsoft.com",
+    scope="https://graph.microsoft.com/.default",
+    portal_root="https://portal.azure.com",
+    instance_name="microsoftonline.com",
+)
+US_GOV_L4 = Cloud(
+    key="GCC_HIGH",
+    name="Microsoft Entra ID for US Government L4 (GCC High)",
+    login_root="https://login.microsoftonline.us",
+    graph_root="https://graph.microsoft.us",
+    scope="https://graph.microsoft.us/.default",
+    portal_root="https://portal.azure.us",
+    instance_name="microsoftonline.us",
+)
+US_GOV_L5 = Cloud(
+    key="DOD",
+    name="Microsoft Entra ID for US Government L5 (DoD)",
+    login_root="https://login.microsoftonline.us",
+    graph_root="https://dod-graph.microsoft.us",
+    scope="https://dod-graph.microsoft.us/.default",
+    portal_root="https://portal.azure.us",
+    instance_name="microsoftonline.us",
+)
+CHINA = Cloud(
+    key="CHINA",
+    name="Microsoft Entra ID operated by 21Vianet",
+    login_root="https://login.partner.microsoftonline.cn",
+    graph_root="https://microsoftgraph.chinacloudapi.cn",
+    scope="https://microsoftgraph.chinacloudapi.cn/.default",
+    portal_root="https://portal.azure.cn",
+    instance_name="partner.microsoftonline.cn",
+)
+
+CLOUDS: Mapping[str, Cloud] = MappingProxyType(
+    {cloud.key: cloud for cloud in (PUBLIC, US_GOV_L4, US_GOV_L5, CHINA)}
+)
+"""Microsoft's clouds by key. The sandbox is never in it."""
+
+SANDBOX_KEY = "SANDBOX"
+
+
+def is_loopback_host(host: str | None) -> bool:
+    """Tell whether a host name or address can only be this machine."""
+    if not host:
+        return False
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name could resolve to anything, whatever it looks like.
+        return False
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port of a URL in one comparable form.
+
+    Raises:
+        ValueError: the URL has no host, a bad port, or carries a user name.
+    """
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None or parts.password is not None:
+        raise ValueError("not an address with a plain host")
+    default = {"https": 443, "http": 80}.get(parts.scheme)
+    port = parts.port if parts.port is not None else default
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def sandbox_cloud(url: str, ca_file: str) -> Cloud:
+    """Build the cloud of a sandbox tenant that runs on this machine.
+
+    Raises:
+        InvalidCloudAddress: the URL is not https, not loopback, or more than an
+            origin.
+    """
+    parts = urlsplit(url)
+    try:
+        address = origin(url)
+    except ValueError:
+        raise InvalidCloudAddress(
+            "The sandbox address cannot be read as a web address."
+        ) from None
+    if parts.scheme != "https":
+        raise InvalidCloudAddress("The sandbox address does not begin with https.")
+    if not is_loopback_host(parts.hostname):
+        raise InvalidCloudAddress("The sandbox address is not on this machine.")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise InvalidCloudAddress("The sandbox address has a path after the port.")
+    if not ca_file:
+        raise InvalidCloudAddress(
+            "The sandbox has no certificate authority file.",
+            advice="Name the file that the sandbox writes.",
+        )
+    return Cloud(
+        key=SANDBOX_KEY,
+        name="Sandbox tenant on this machine",
+        login_root=address,
+        graph_root=address,
+        # Microsoft's own name of the resource: the sandbox stands in for it.
+        scope=PUBLIC.scope,
+        portal_root=address,
+        ca_file=ca_file,
+        loopback=True,
+    )

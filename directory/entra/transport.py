@@ -1,0 +1,572 @@
+"""The one way out of the console to Microsoft.
+
+An `EntraSession` sends nothing that is not on the list of reads, to no other
+address than those of its cloud, over TLS 1.2 or higher with forward secrecy. It
+waits and tries again where Microsoft asks for it, within a limit of time, and
+writes no query string, body, token or name of a person to any log.
+"""
+
+import logging
+import random
+import re
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Literal, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError as Urllib3Error
+from urllib3.exceptions import SSLError as Urllib3SslError
+
+from directory.entra import errors
+from directory.entra.clouds import Cloud, origin
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+TOTAL_SECONDS = 120.0
+ATTEMPTS = 5
+MAX_BODY_BYTES = 128 * 1024 * 1024
+BATCH_LIMIT = 20
+
+# TLS 1.3 suites all have forward secrecy and cannot be listed here.
+FORWARD_SECRET = ":".join(("ECDHE+AESGCM", "ECDHE+CHACHA20"))
+
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+# A code is used up by the first request that arrives; after these answers alone
+# it is certain that it did not.
+_RETRIED_FOR_CODES = frozenset({429, 503})
+
+Priority = Literal["low", "normal", "high"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One entry of the allow-list: `{}` in the template is one path segment."""
+
+    plane: Literal["login", "graph"]
+    method: Literal["GET", "POST"]
+    template: str
+
+    def matches(self, method: str, segments: list[str]) -> bool:
+        wanted = self.template.strip("/").split("/")
+        return (
+            method == self.method
+            and len(wanted) == len(segments)
+            and all(
+                want == segment
+                or (want == "{}" and not segment.startswith(("$", "%24")))
+                for want, segment in zip(wanted, segments, strict=True)
+            )
+        )
+
+
+ALLOWED: tuple[Read, ...] = (
+    Read(
+        plane="login",
+        method="GET",
+        template="/{}/v2.0/.well-known/openid-configuration",
+    ),
+    Read(plane="login", method="GET", template="/{}/discovery/v2.0/keys"),
+    Read(plane="login", method="POST", template="/{}/oauth2/v2.0/token"),
+    Read(plane="graph", method="GET", template="/v1.0/organization"),
+    Read(plane="graph", method="GET", template="/v1.0/users"),
+    Read(plane="graph", method="GET", template="/v1.0/users/delta"),
+    Read(plane="graph", method="GET", template="/v1.0/users/{}"),
+    Read(plane="graph", method="GET", template="/v1.0/users/{}/transitiveMemberOf"),
+    Read(plane="graph", method="POST", template="/v1.0/users/{}/getMemberGroups"),
+    Read(plane="graph", method="POST", template="/v1.0/users/{}/checkMemberGroups"),
+    Read(plane="graph", method="GET", template="/v1.0/groups"),
+    Read(plane="graph", method="GET", template="/v1.0/groups/delta"),
+    Read(plane="graph", method="GET", template="/v1.0/groups/{}"),
+    Read(plane="graph", method="GET", template="/v1.0/groups/{}/members"),
+    Read(plane="graph", method="GET", template="/v1.0/groups/{}/transitiveMembers"),
+    Read(plane="graph", method="POST", template="/v1.0/$batch"),
+)
+
+_BATCH = "/v1.0/$batch"
+
+
+def allowed_read(
+    cloud: Cloud, method: str, url: str, body: bytes | str | None = None
+) -> Read:
+    """Return the entry that admits a request.
+
+    Raises:
+        NotAllowed: the address is none of the cloud's, or the request is not a
+            read the console makes. For `$batch` this holds for every item.
+    """
+    try:
+        address = origin(url)
+    except ValueError:
+        raise errors.NotAllowed(
+            "A request to an unreadable address was stopped."
+        ) from None
+    planes = {
+        plane
+        for plane, root in (("login", cloud.login_root), ("graph", cloud.graph_root))
+        if origin(root) == address
+    }
+    if not planes or not address.startswith("https://"):
+        raise errors.NotAllowed(
+            f"A request to another address than those of {cloud.name} was stopped."
+        )
+    read = _match(planes, method, urlsplit(url).path)
+    if read is None:
+        raise errors.NotAllowed(
+            f"A {_word(method)} request that is not on the list of reads was stopped."
+        )
+    if read.template == _BATCH:
+        _check_batch(body)
+    return read
+
+
+def _word(method: str) -> str:
+    return method if re.fullmatch(r"[A-Z]{1,10}", method) else "malformed"
+
+
+def _match(planes: set[str], method: str, path: str) -> Read | None:
+    segments = path.removeprefix("/").split("/")
+    for segment in segments:
+        decoded = unquote(segment)
+        # What a server might take for another path: encoded separators, dots.
+        if (
+            not decoded
+            or decoded in (".", "..")
+            or re.search(r"[/\\\x00-\x1f]", decoded)
+        ):
+            return None
+    return next(
+        (
+            read
+            for read in ALLOWED
+            if read.plane in planes and read.matches(method, segments)
+        ),
+        None,
+    )
+
+
+def _check_batch(body: bytes | str | None) -> None:
+    try:
+        items = orjson.loads(body or b"")["requests"]
+        inner = [(item["method"], item["url"]) for item in items]
+        complete = all(isinstance(m, str) and isinstance(u, str) for m, u in inner)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise errors.NotAllowed("A batch that cannot be read was stopped.") from None
+    if not complete or not 1 <= len(inner) <= BATCH_LIMIT:
+        raise errors.NotAllowed("A batch that cannot be read was stopped.")
+    for method, url in inner:
+        relative = urlsplit(url)
+        path = "/v1.0/" + relative.path.removeprefix("/")
+        if (
+            relative.scheme
+            or relative.netloc
+            or path == _BATCH
+            or _match({"graph"}, method, path) is None
+        ):
+            raise errors.NotAllowed(
+                "A batch with an item that is not on the list of reads was stopped."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One attempt, as it is reported: nothing in it names a person or a secret."""
+
+    method: str
+    template: str
+    status: int | None
+    """None when no complete answer arrived."""
+    seconds: float
+    bytes_received: int
+    resource_units: int
+    throttle_percentage: float | None
+    request_id: str
+    client_request_id: str
+
+
+class TransferObserver(Protocol):
+    """What a caller passes to watch a session; both run in the caller's thread."""
+
+    def exchanged(self, exchange: Exchange) -> None: ...
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        """The session is about to wait; `reason` is a sentence for people."""
+        ...
+
+
+@dataclass(slots=True)
+class TransferStats:
+    """Adds up what a session did."""
+
+    requests: int = 0
+    failures: int = 0
+    bytes_received: int = 0
+    resource_units: int = 0
+    throttled: int = 0
+    waits: int = 0
+    waited_seconds: float = 0.0
+    throttle_percentage: float | None = None
+    """How much of the limit is used (1.0 = all), where Microsoft last said so."""
+    last_request_id: str = ""
+    last_client_request_id: str = ""
+    on_wait: Callable[[float, str], None] | None = field(default=None, repr=False)
+
+    def exchanged(self, exchange: Exchange) -> None:
+        self.requests += 1
+        self.bytes_received += exchange.bytes_received
+        self.resource_units += exchange.resource_units
+        if exchange.status is None or exchange.status >= 400:
+            self.failures += 1
+        if exchange.status == 429:
+            self.throttled += 1
+        if exchange.throttle_percentage is not None:
+            self.throttle_percentage = exchange.throttle_percentage
+        self.last_request_id = exchange.request_id
+        self.last_client_request_id = exchange.client_request_id
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        self.waits += 1
+        self.waited_seconds += seconds
+        if self.on_wait is not None:
+            self.on_wait(seconds, reason)
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context for TLS 1.2 and higher with forward secrecy only.
+
+    The peers settle on the highest version that both know. Certificate
+    authorities are added per connection, from `verify`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+    context.set_ciphers(FORWARD_SECRET)
+    return context
+
+
+class _TlsAdapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["ssl_context"] = tls_context()
+        super().init_poolmanager(*args, **kwargs)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        kwargs["ssl_context"] = tls_context()
+        return super().proxy_manager_for(*args, **kwargs)
+
+
+class _WithoutQueryStrings(logging.Filter):
+    """Cut query strings off urllib3's debug lines: they hold names of people."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                arg.partition("?")[0] if isinstance(arg, str) else arg
+                for arg in record.args
+            )
+        return True
+
+
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueryStrings())
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+class EntraSession(requests.Session):
+    """The session that MSAL and the Graph client share.
+
+    Args:
+        total_seconds: limit for one call, all attempts and waits together.
+        attempts: how often one request is sent at most.
+        sleep, clock, wall_clock: for tests; `clock` is monotonic seconds,
+            `wall_clock` seconds since 1970.
+        jitter: takes (low, high) and returns a number between them.
+
+    Raises, from every call:
+        NotAllowed, Unreachable, TlsRefused, RedirectRefused, GraphUnavailable,
+        SignInUnavailable. Every other status is returned to the caller.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        *,
+        observer: TransferObserver | None = None,
+        total_seconds: float = TOTAL_SECONDS,
+        attempts: int = ATTEMPTS,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        super().__init__()
+        self.cloud = cloud
+        self.observer = observer
+        self.total_seconds = total_seconds
+        self.attempts = attempts
+        self._sleep = sleep
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._jitter = jitter
+        self.adapters.clear()
+        self.mount("https://", _TlsAdapter())
+        self.max_redirects = 0
+        # A loopback cloud is never behind a proxy.
+        self.trust_env = not cloud.loopback
+        # Any value keeps requests from reading credentials out of ~/.netrc.
+        self.auth = _unchanged
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def send(
+        self, request: requests.PreparedRequest, **kwargs: Any
+    ) -> requests.Response:
+        """Send a prepared request, trying again where that is right."""
+        read = allowed_read(
+            self.cloud,
+            request.method or "",
+            request.url or "",
+            request.body,
+        )
+        retried = _RETRIED_FOR_CODES if _redeems_code(read, request) else _RETRIED
+        deadline = self._clock() + self.total_seconds
+        attempt = 0
+        while True:
+            attempt += 1
+            request.headers["client-request-id"] = client_id = str(uuid.uuid4())
+            started = self._clock()
+            failure: errors.Unreachable | None = None
+            response: requests.Response | None = None
+            try:
+                response = self._attempt(request, kwargs, deadline)
+            except errors.Unreachable as error:
+                failure = error
+            self._report(read, response, client_id, self._clock() - started)
+
+            if response is not None and response.status_code not in retried:
+                if response.status_code in _RETRIED:
+                    raise self._unavailable(read, response)
+                if response.is_redirect or 300 <= response.status_code < 400:
+                    raise errors.RedirectRefused(
+                        f"{_party(read)} answered with a redirect.",
+                        status=response.status_code,
+                        request_id=request_id(response),
+                    )
+                return response
+
+            if failure is not None and (
+                not failure.retryable or retried is not _RETRIED
+            ):
+                raise failure
+            wait = self._wait_before_next(attempt, response)
+            over = attempt >= self.attempts or self._clock() + wait >= deadline
+            if over and failure is not None:
+                raise failure
+            if over and response is not None:
+                raise self._unavailable(read, response)
+            # Microsoft asks for a new connection after 503 and 504.
+            # https://learn.microsoft.com/graph/best-practices-concept
+            self.get_adapter(self.cloud.graph_root).close()
+            if self.observer is not None:
+                self.observer.waiting(wait, _reason(read, response))
+            self._sleep(wait)
+
+    def _attempt(
+        self,
+        request: requests.PreparedRequest,
+        kwargs: dict[str, Any],
+        deadline: float,
+    ) -> requests.Response:
+        left = max(0.1, deadline - self._clock())
+        options = {
+            **kwargs,
+            # requests would let REQUESTS_CA_BUNDLE win over a session's `verify`.
+            "verify": self.cloud.ca_file or kwargs.get("verify") or True,
+            "timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+            "allow_redirects": False,
+            "stream": True,
+        }
+        # The exceptions of requests quote the whole address with its query, so
+        # they are not chained: a traceback in a log would show them.
+        try:
+            response = super().send(request, **options)
+        except requests.exceptions.SSLError:
+            raise errors.TlsRefused(
+                "The encrypted connection to Microsoft was refused."
+            ) from None
+        except requests.exceptions.Timeout:
+            raise errors.Unreachable("Microsoft did not answer in time.") from None
+        except requests.exceptions.ProxyError:
+            raise errors.Unreachable(
+                "The proxy between the console and Microsoft cannot be used."
+            ) from None
+        except (requests.exceptions.RequestException, Urllib3Error):
+            raise errors.Unreachable("Microsoft cannot be reached.") from None
+        except OSError:
+            raise errors.TlsRefused(
+                "The file with the certificate authorities cannot be read.",
+                advice="Check that the file exists and that the console may read it.",
+            ) from None
+        try:
+            self._read_body(response, deadline)
+        finally:
+            response.close()
+        return response
+
+    def _read_body(self, response: requests.Response, deadline: float) -> None:
+        """Read the whole body, giving up at the deadline however slowly it drips."""
+        raw = response.raw
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            # read1 returns what has arrived; read would wait for a full block.
+            while chunk := raw.read1(65536, decode_content=True):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise errors.GraphResponseError(
+                        "An answer from Microsoft is larger than any expected one.",
+                        status=response.status_code,
+                        request_id=request_id(response),
+                    )
+                if self._clock() > deadline:
+                    raise errors.Unreachable(
+                        "Microsoft's answer took too long to arrive."
+                    )
+        except (Urllib3SslError, Urllib3Error, OSError):
+            raise errors.Unreachable(
+                "The connection broke off in the middle of an answer.",
+                status=response.status_code,
+                request_id=request_id(response),
+            ) from None
+        response._content = b"".join(chunks)
+        response._content_consumed = True  # type: ignore[attr-defined]
+
+    def _wait_before_next(
+        self, attempt: int, response: requests.Response | None
+    ) -> float:
+        if response is not None:
+            named = retry_after(response.headers, self._wall_clock())
+            if named is not None:
+                return named
+        ceiling = min(30.0, 0.5 * 2**attempt)
+        return self._jitter(ceiling / 2, ceiling)
+
+    def _unavailable(
+        self, read: Read, response: requests.Response
+    ) -> errors.ServiceUnavailable:
+        kind: type[errors.ServiceUnavailable] = (
+            errors.SignInUnavailable
+            if read.plane == "login"
+            else errors.GraphUnavailable
+        )
+        what = (
+            "is limiting the requests of the console"
+            if response.status_code == 429
+            else "is not available at the moment"
+        )
+        return kind(
+            f"{_party(read)} {what}.",
+            retry_after=retry_after(response.headers, self._wall_clock()),
+            status=response.status_code,
+            request_id=request_id(response),
+        )
+
+    def _report(
+        self,
+        read: Read,
+        response: requests.Response | None,
+        client_id: str,
+        seconds: float,
+    ) -> None:
+        headers: Mapping[str, str] = {} if response is None else response.headers
+        exchange = Exchange(
+            method=read.method,
+            template=read.template,
+            status=None if response is None else response.status_code,
+            seconds=seconds,
+            bytes_received=0 if response is None else len(response.content),
+            resource_units=int(_number(headers.get("x-ms-resource-unit")) or 0),
+            throttle_percentage=_number(headers.get("x-ms-throttle-limit-percentage")),
+            request_id="" if response is None else request_id(response),
+            client_request_id=client_id,
+        )
+        logger.info(
+            "%s %s %s in %.0f ms, request-id %s, client-request-id %s",
+            exchange.method,
+            exchange.template,
+            exchange.status or "no answer",
+            exchange.seconds * 1000,
+            exchange.request_id or "none",
+            client_id,
+        )
+        if self.observer is not None:
+            self.observer.exchanged(exchange)
+
+
+def _party(read: Read) -> str:
+    return "Microsoft's sign-in service" if read.plane == "login" else "Microsoft Graph"
+
+
+def _reason(read: Read, response: requests.Response | None) -> str:
+    if response is None:
+        return "The connection to Microsoft broke."
+    if response.status_code == 429:
+        return f"{_party(read)} asked the console to slow down."
+    return f"{_party(read)} answered {response.status_code}."
+
+
+def _redeems_code(read: Read, request: requests.PreparedRequest) -> bool:
+    if read.plane != "login" or read.method != "POST":
+        return False
+    body = request.body
+    text = body.decode() if isinstance(body, bytes) else str(body or "")
+    return parse_qs(text).get("grant_type") == ["authorization_code"]
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+def request_id(response: requests.Response) -> str:
+    """Return Microsoft's id of a request, or an empty text."""
+    for header in ("request-id", "x-ms-request-id"):
+        value = response.headers.get(header, "")
+        if _REQUEST_ID.fullmatch(value):
+            return value
+    return ""
+
+
+def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
+    """Return the seconds that `Retry-After` asks for, in either of its forms.
+
+    https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", value):
+        return float(value)
+    if not value:
+        return None
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, moment.timestamp() - wall_clock)
