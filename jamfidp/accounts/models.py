@@ -74,6 +74,11 @@ class User(AbstractBaseUser):
                 condition=~Q(object_id=""),
                 name="account_entra_object_unique",
             ),
+            models.CheckConstraint(
+                condition=Q(access_level="SITE", site__isnull=False)
+                | (~Q(access_level="SITE") & Q(site__isnull=True)),
+                name="account_site_access_has_site",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -203,11 +208,26 @@ class SignInRequest(models.Model):
 
 
 class FailedSignIn(models.Model):
-    """A wrong password: guessing is slowed per account and per address."""
+    """A refused sign-in: guessing is slowed per account, browser and address.
+
+    The user name is kept as a keyed hash: people type passwords into that field.
+    """
 
     at = models.DateTimeField(db_index=True)
-    username_key = models.CharField(max_length=255, db_index=True)
+    username_key = models.CharField(max_length=64, db_index=True)
+    # Of a browser that has signed in to this account before; empty for strangers.
+    browser_hash = models.CharField(max_length=64, blank=True)
     address = models.GenericIPAddressField(null=True, db_index=True)
 
     def __str__(self) -> str:
-        return f"{self.username_key} from {self.address}"
+        return f"Sign-in from {self.address or 'an unknown address'}"
+
+
+class SetupCode(models.Model):
+    """Lets whoever runs the console make its first administrator, once."""
+
+    code_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return "Set-up code"

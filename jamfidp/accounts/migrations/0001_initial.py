@@ -153,8 +153,25 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("at", models.DateTimeField(db_index=True)),
-                ("username_key", models.CharField(db_index=True, max_length=255)),
+                ("username_key", models.CharField(db_index=True, max_length=64)),
+                ("browser_hash", models.CharField(blank=True, max_length=64)),
                 ("address", models.GenericIPAddressField(db_index=True, null=True)),
+            ],
+        ),
+        migrations.CreateModel(
+            name="SetupCode",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("code_hash", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(

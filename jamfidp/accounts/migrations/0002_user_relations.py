@@ -102,4 +102,18 @@ class Migration(migrations.Migration):
                 name="directory_binding_unique",
             ),
         ),
+        migrations.AddConstraint(
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("access_level", "SITE"), ("site__isnull", False)),
+                    models.Q(
+                        models.Q(("access_level", "SITE"), _negated=True),
+                        ("site__isnull", True),
+                    ),
+                    _connector="OR",
+                ),
+                name="account_site_access_has_site",
+            ),
+        ),
     ]
