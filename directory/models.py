@@ -39,6 +39,9 @@ class ApplicationRegistration(models.Model):
     certificate_pem = models.TextField(blank=True)
     certificate_fingerprint = models.CharField(max_length=64, blank=True)
     certificate_expires_at = models.DateTimeField(null=True, blank=True)
+    # A key pair made here, not in use before its certificate stands at Microsoft.
+    next_private_key_sealed = models.TextField(blank=True)
+    next_certificate_pem = models.TextField(blank=True)
     changed_at = models.DateTimeField()
 
     class Meta:
@@ -83,6 +86,7 @@ class CloudIdentityProvider(models.Model):
         KEY_UNAVAILABLE = "KEY_UNAVAILABLE", "Credentials cannot be read"
         BLOCKED = "BLOCKED", "Blocked by Conditional Access"
         TENANT_GONE = "TENANT_GONE", "Tenant not found"
+        REFUSED = "REFUSED", "Refused by Microsoft"
         UNREACHABLE = "UNREACHABLE", "Microsoft not reached"
 
     display_name = models.CharField(max_length=255)
@@ -224,6 +228,10 @@ class ConsentRequest(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     answered_at = models.DateTimeField(null=True)
+    # The id of the connector's answer: each is taken once.
+    answer_id = models.CharField(max_length=64, null=True, blank=True, unique=True)
+    # When the session with Microsoft was ended, after success and after failure.
+    session_ended_at = models.DateTimeField(null=True)
     # What was verified: tenant, domains, who signed in, permissions. No token.
     verified = models.JSONField(default=dict)
     failure = models.JSONField(default=dict)

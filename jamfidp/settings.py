@@ -52,6 +52,16 @@ HOSTING_TIER = env.str("HOSTING_TIER", default="STANDARD_CLOUD")
 ENTRA_SANDBOX_URL = env.str("ENTRA_SANDBOX_URL", default="")
 ENTRA_SANDBOX_CA_FILE = env.str("ENTRA_SANDBOX_CA_FILE", default="")
 
+# The Cloud Connector is mounted in the console, or served alone for many consoles.
+# Signing keys are EC P-256 in PEM; without one, both are derived from SECRET_KEY.
+CONNECTOR_URL = env.str("CONNECTOR_URL", default=f"{CONSOLE_URL}/connector").rstrip("/")
+CONSOLE_SIGNING_KEY = env.str("CONSOLE_SIGNING_KEY", default="")
+CONNECTOR_SIGNING_KEY = env.str("CONNECTOR_SIGNING_KEY", default="")
+# The public key of a connector that is served elsewhere, in PEM.
+CONNECTOR_PUBLIC_KEY = env.str("CONNECTOR_PUBLIC_KEY", default="")
+# Of a connector served alone: JSON with the consoles it answers to.
+CONNECTOR_CONSOLES_FILE = env.str("CONNECTOR_CONSOLES_FILE", default="")
+
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_console.hostname or "localhost"])
 CSRF_TRUSTED_ORIGINS = [CONSOLE_URL] if _console.scheme == "https" else []
 # Addresses of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.

@@ -1,0 +1,46 @@
+"""The Microsoft clouds that this deployment may talk to.
+
+The sandbox is one of them only while a setting names it, and only on loopback.
+"""
+
+from django.conf import settings
+
+from directory.entra import CLOUDS, Cloud, sandbox_cloud
+from directory.entra.errors import InvalidCloudAddress
+
+
+class CloudUnavailable(Exception):
+    """No cloud of this key: it is unknown, or the sandbox is not switched on."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            "The sandbox cloud is not switched on in this console."
+            if key == "SANDBOX"
+            else "This Microsoft cloud is not known to the console."
+        )
+        self.key = key
+
+
+def sandbox() -> Cloud | None:
+    """Return the sandbox cloud, or None when it is not named or not on loopback."""
+    if not settings.ENTRA_SANDBOX_URL:
+        return None
+    try:
+        return sandbox_cloud(settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE)
+    except InvalidCloudAddress:
+        # The system check names the fault; to everything else there is no sandbox.
+        return None
+
+
+def available() -> list[Cloud]:
+    """Return every cloud a tenant can be connected in, the sandbox last."""
+    local = sandbox()
+    return [*CLOUDS.values(), *([local] if local else [])]
+
+
+def cloud(key: str) -> Cloud:
+    """Return the cloud of a key. Raises CloudUnavailable."""
+    for known in available():
+        if known.key == key:
+            return known
+    raise CloudUnavailable(key)
