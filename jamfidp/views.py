@@ -9,14 +9,24 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from directory import freshness
-from jamfidp import crypto
+from jamfidp import crypto, overview
 from jamfidp.access import privilege, public, signed_in
+from jamfidp.components import Check
 from jamfidp.htmx import ConsoleRequest
 
 
 @signed_in("every account has a first page; its parts ask for their own privileges")
 def dashboard(request: ConsoleRequest) -> HttpResponse:
-    return render(request, "dashboard.html", freshness.dashboard(timezone.now()))
+    return render(
+        request,
+        "dashboard.html",
+        {
+            "steps": overview.steps(request.user),
+            "connections": overview.connections(request.user),
+            "tallies": overview.counts(request.user),
+            "workers": freshness.workers(timezone.now()),
+        },
+    )
 
 
 @signed_in("results are filtered by the privileges of the person")
@@ -32,16 +42,34 @@ def settings_index(request: ConsoleRequest) -> HttpResponse:
 @privilege("jamfidp.view_system")
 def system(request: ConsoleRequest) -> HttpResponse:
     """Health, keys and workers."""
+    workers = freshness.workers(timezone.now())
     return render(
         request,
         "system.html",
         {
-            "workers": freshness.workers(timezone.now()),
-            "keys_available": crypto.keys_available(),
-            "database": connection.vendor,
+            "checks": [
+                Check(
+                    "Task worker",
+                    "good" if workers.running else "bad",
+                    f"{len(workers.alive)} running"
+                    if workers.running
+                    else "None is running: directories are not read.",
+                    as_of=workers.last_heard_at,
+                ),
+                Check(
+                    "Encryption key",
+                    "good" if crypto.keys_available() else "bad",
+                    "Secrets can be read and written."
+                    if crypto.keys_available()
+                    else "ENCRYPTION_KEYS is not set: no credential can be stored.",
+                ),
+                Check("Database", "good", f"{connection.display_name} answers."),
+            ],
+            "database": connection.display_name,
             "broker": settings.CELERY_BROKER_URL.partition(":")[0],
             "console_url": settings.CONSOLE_URL,
-            "hosting_tier": settings.HOSTING_TIER,
+            "hosting_tier": settings.HOSTING_TIER.replace("_", " ").title(),
+            "freshness_hours": settings.DIRECTORY_FRESHNESS_HOURS,
         },
     )
 
