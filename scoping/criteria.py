@@ -180,7 +180,8 @@ def fields_for(inventory: Inventory) -> tuple[Field, ...]:
 class Criterion:
     """One line of a smart group, as Jamf Pro's API carries it.
 
-    A group criterion binds by `group_id`, a directory group by `ref`; `value` is then
+    A group criterion binds by `device_group`, a key that tells smart and static groups
+    apart, a directory group by `ref`; `value` is then
     only the name last known.
     """
 
@@ -191,7 +192,7 @@ class Criterion:
     and_or: str = "and"
     opening_paren: bool = False
     closing_paren: bool = False
-    group_id: int | None = None
+    device_group: str = ""
     ref: ObjectRef | None = None
     nested: bool = True
 
@@ -231,12 +232,12 @@ class DeviceValues:
     """What criteria may look at.
 
     `values` goes by field name; None is known to be empty, a missing one is unknown.
-    `groups` holds smart and static groups by id; a missing one is unknown.
+    `groups` holds smart and static groups by key; a missing one is unknown.
     """
 
     name: str
     values: Mapping[str, Value] = field(default_factory=dict)
-    groups: Mapping[int, Verdict] = field(default_factory=dict)
+    groups: Mapping[str, Verdict] = field(default_factory=dict)
     assigned: Principal = field(default_factory=NeverReported)
     as_of: datetime | None = None
 
@@ -270,11 +271,10 @@ class Criteria:
     tests: tuple[Test, ...] = ()
 
     @property
-    def group_ids(self) -> frozenset[int]:
+    def device_groups(self) -> frozenset[str]:
         """The groups that must be calculated before this one."""
         tests = [test for test in self.tests if test.field.family is Family.GROUP]
-        ids = (test.criterion.group_id for test in tests)
-        return frozenset(each for each in ids if each is not None)
+        return frozenset(test.criterion.device_group for test in tests)
 
     @property
     def directory_refs(self) -> frozenset[ObjectRef]:
@@ -285,14 +285,14 @@ class Criteria:
 
 
 class CircularGroups(ValueError):
-    """Smart groups rely on one another in a circle; `circle` holds their ids."""
+    """Smart groups rely on one another in a circle; `circle` holds their keys."""
 
-    def __init__(self, circle: Sequence[int]) -> None:
+    def __init__(self, circle: Sequence[str]) -> None:
         super().__init__("These smart groups rely on one another.")
         self.circle = tuple(circle)
 
 
-def calculation_order(relies_on: Mapping[int, Iterable[int]]) -> tuple[int, ...]:
+def calculation_order(relies_on: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     """The groups, each after those it relies on. Raises CircularGroups."""
     try:
         return tuple(TopologicalSorter(relies_on).static_order())
@@ -413,7 +413,7 @@ def _with_value(criterion: Criterion, chosen: Field, operator: Operator) -> Test
     value = criterion.value.strip()
     if chosen.family is Family.DIRECTORY_GROUP and criterion.ref is None:
         raise ValueError("choose a directory group.")
-    if chosen.family is Family.GROUP and criterion.group_id is None:
+    if chosen.family is Family.GROUP and not criterion.device_group:
         raise ValueError("choose a group.")
     if chosen.family is Family.BOOLEAN and fold(value) not in BOOLEAN_VALUES:
         raise ValueError("the value must be Managed or Unmanaged.")
@@ -727,8 +727,8 @@ def _positive(
             settle=judged.settle,
             claim=judged.claim,
         )
-    if criterion.group_id is not None and test.field.family is Family.GROUP:
-        return _group(criterion, criterion.group_id, device)
+    if test.field.family is Family.GROUP:
+        return _group(criterion, criterion.device_group, device)
     value = device.values.get(test.field.name, Unknown(reason="It was never reported"))
     if isinstance(value, Unknown):
         return _Found(
@@ -746,16 +746,16 @@ def _positive(
     )
 
 
-def _group(criterion: Criterion, group_id: int, device: DeviceValues) -> _Found:
-    verdict = device.groups.get(group_id, Verdict.UNKNOWN)
-    known = group_id in device.groups
+def _group(criterion: Criterion, key: str, device: DeviceValues) -> _Found:
+    verdict = device.groups.get(key, Verdict.UNKNOWN)
+    known = key in device.groups
     return _Found(
         verdict,
         f"Members of {criterion.value}"
         if known
         else f"{criterion.value} has not been calculated for this device",
         as_of=device.as_of if known else None,
-        link=Link("device_group", str(group_id)),
+        link=Link("device_group", key),
         turn_in=f"Let {device.name} become a member of {criterion.value}",
         turn_out=f"Let {device.name} no longer be a member of {criterion.value}",
         settle=f"Settle whether {device.name} is a member of {criterion.value}",

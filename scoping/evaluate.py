@@ -14,13 +14,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from scoping.matching import fold
 from scoping.principal import (
     Directory,
     DirectoryJudgement,
     NeverReported,
+    Nobody,
+    NotInDirectory,
+    Person,
     Principal,
     judge_membership,
     judge_user,
+    reported_at,
+    standing,
 )
 from scoping.verdict import (
     Derivation,
@@ -137,7 +143,8 @@ class Entry:
     """One line of a scope.
 
     Directory entries carry `ref` (and groups `nested`), network segments `ranges`, all
-    others `id`; all devices carries none. `label` is the name last known. `broken` says
+    others `id`; all devices carries none. A user without `ref` is a local user, whose
+    name is `label`. `label` is the name last known. `broken` says
     why an entry that is not of the directory cannot be evaluated any more.
     """
 
@@ -157,7 +164,8 @@ class Entry:
                 f" {'an' if self.role is Role.EXCLUSION else 'a'} {self.role}."
             )
         directory = _LIMITATION_KIND.get(self.kind) is LimitationKind.DIRECTORY_SERVICE
-        if directory and self.ref is None:
+        local = self.kind is EntryKind.DIRECTORY_USER and self.label.strip()
+        if directory and self.ref is None and not local:
             raise EntryNotAllowed(f"{self.label} names nobody in the directory.")
         if not directory and self.kind is not EntryKind.ALL_DEVICES and self.id is None:
             raise EntryNotAllowed(f"{self.label} names no object.")
@@ -358,7 +366,42 @@ def _matches(
 ) -> Verdict:
     if entry.ref is not None:
         return _judge(entry, entry.ref, scope, facts, directory).verdict
+    if entry.kind is EntryKind.DIRECTORY_USER and not entry.broken:
+        return _local_user_verdict(entry, _principal(scope, facts))
     return _inventory_verdict(entry, facts)
+
+
+def _local_user_verdict(entry: Entry, principal: Principal) -> Verdict:
+    """A local user is in no directory: the reported name alone says who it is."""
+    if isinstance(principal, NeverReported):
+        return Verdict.UNKNOWN
+    if isinstance(principal, Nobody | Person):
+        return Verdict.OUT
+    if fold(principal.reported_user_name) != fold(entry.label):
+        return Verdict.OUT
+    known = isinstance(principal, NotInDirectory)
+    return Verdict.IN if known else Verdict.UNKNOWN
+
+
+def _local_user(entry: Entry, scope: Scope, facts: DeviceFacts) -> Derivation:
+    principal = _principal(scope, facts)
+    verdict = _local_user_verdict(entry, principal)
+    known = standing(principal, assigned=scope.uses_assigned_user)
+    claim = {
+        Verdict.IN: f"The user is the local user {entry.label}",
+        Verdict.OUT: f"The user is not the local user {entry.label}",
+        Verdict.UNKNOWN: f"Whether the user is the local user {entry.label} is not"
+        " known",
+    }[verdict]
+    return Derivation(
+        claim=claim,
+        verdict=verdict,
+        fact=known.claim,
+        as_of=reported_at(principal),
+        turn_in=f"Let {entry.label} be the user of this device",
+        turn_out=f"Let somebody other than {entry.label} be the user of this device",
+        settle=known.settle,
+    )
 
 
 def _inventory_verdict(entry: Entry, facts: DeviceFacts) -> Verdict:
@@ -404,6 +447,12 @@ def _address(text: str) -> IPAddress:
 def _entry_derivation(
     entry: Entry, scope: Scope, facts: DeviceFacts, directory: Directory
 ) -> Derivation:
+    if (
+        entry.ref is None
+        and entry.kind is EntryKind.DIRECTORY_USER
+        and not entry.broken
+    ):
+        return _local_user(entry, scope, facts)
     if entry.ref is None:
         return _inventory_derivation(entry, facts)
     judged = _judge(entry, entry.ref, scope, facts, directory)

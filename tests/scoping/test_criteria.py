@@ -43,7 +43,7 @@ DIRECTORY = PretendDirectory(
 
 def computer(
     assigned: Principal = ANA,
-    groups: dict[int, Verdict] | None = None,
+    groups: dict[str, Verdict] | None = None,
     **values: Value,
 ) -> DeviceValues:
     by_name = {name.replace("_", " "): value for name, value in values.items()}
@@ -192,28 +192,28 @@ def test_no_criteria_are_all_managed_devices(managed: Value, expected: Verdict) 
     assert judge(criteria, computer(Managed=managed)) is expected
 
 
-def member(search_type: str, group_id: int) -> Criteria:
+def member(search_type: str, key: str) -> Criteria:
     criterion = Criterion(
-        name="Computer Group", search_type=search_type, value="Labs", group_id=group_id
+        name="Computer Group", search_type=search_type, value="Labs", device_group=key
     )
     return parse([criterion], inventory=COMPUTERS)
 
 
 @pytest.mark.parametrize(
-    ("group_id", "expected"),
+    ("key", "expected"),
     [
-        pytest.param(1, IN, id="member"),
-        pytest.param(2, OUT, id="no member"),
-        pytest.param(3, UNKNOWN, id="not known"),
-        pytest.param(4, UNKNOWN, id="never calculated"),
+        pytest.param("smart-1", IN, id="member"),
+        pytest.param("smart-2", OUT, id="no member"),
+        pytest.param("smart-3", UNKNOWN, id="not known"),
+        pytest.param("smart-4", UNKNOWN, id="never calculated"),
     ],
 )
-def test_groups(group_id: int, expected: Verdict) -> None:
-    device = computer(groups={1: IN, 2: OUT, 3: UNKNOWN})
+def test_groups(key: str, expected: Verdict) -> None:
+    device = computer(groups={"smart-1": IN, "smart-2": OUT, "smart-3": UNKNOWN})
 
-    assert judge(member("member of", group_id), device) is expected
-    assert judge(member("not member of", group_id), device) is ~expected
-    assert member("member of", group_id).group_ids == {group_id}
+    assert judge(member("member of", key), device) is expected
+    assert judge(member("not member of", key), device) is ~expected
+    assert member("member of", key).device_groups == {key}
 
 
 def directory_group(
@@ -265,7 +265,7 @@ def test_a_directory_group_is_bound_by_its_id_and_explained() -> None:
     derivation = derive(criteria, computer(), DIRECTORY, now=NOW)
 
     assert criteria.directory_refs == {ref("Engineering")}
-    assert criteria.group_ids == frozenset()
+    assert criteria.device_groups == frozenset()
     leaf = derivation.children[0]
     assert leaf.claim == "Directory group member of Engineering (nested): true"
     assert leaf.fact.startswith(
@@ -609,16 +609,16 @@ def test_every_criterion_can_be_chosen_where_it_applies() -> None:
 
 
 def test_groups_are_calculated_after_those_they_rely_on() -> None:
-    order = calculation_order({3: [2], 2: [1], 1: []})
+    order = calculation_order({"c": ["b"], "b": ["a"], "a": []})
 
-    assert order == (1, 2, 3)
+    assert order == ("a", "b", "c")
 
 
 def test_groups_that_rely_on_one_another_are_refused() -> None:
     with pytest.raises(CircularGroups) as caught:
-        calculation_order({1: [2], 2: [1]})
+        calculation_order({"a": ["b"], "b": ["a"]})
 
-    assert set(caught.value.circle) == {1, 2}
+    assert set(caught.value.circle) == {"a", "b"}
 
 
 def test_the_smallest_change_of_a_directory_group_is_named() -> None:

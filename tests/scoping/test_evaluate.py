@@ -276,6 +276,31 @@ def test_who_the_user_is(
         assert judge(computers(ALL, entry(name, EXCLUDE)), facts) is excluded
 
 
+@pytest.mark.parametrize(
+    ("principal", "expected"),
+    [
+        pytest.param(NotInDirectory(reported_user_name="LAB"), IN, id="that name"),
+        pytest.param(NotInDirectory(reported_user_name="x"), OUT, id="another name"),
+        pytest.param(ANA, OUT, id="a directory user is no local user"),
+        pytest.param(Nobody(), OUT, id="nobody logged in"),
+        pytest.param(NeverReported(), UNKNOWN, id="never reported"),
+        pytest.param(
+            Unresolved(reported_user_name="lab", reason="Not read."),
+            UNKNOWN,
+            id="that name may yet be a directory user's",
+        ),
+    ],
+)
+def test_local_users(principal: Principal, expected: Verdict) -> None:
+    kind = EntryKind.DIRECTORY_USER
+    limit = Entry(kind=kind, role=Role.LIMITATION, label="lab")
+    exclusion = Entry(kind=kind, role=EXCLUDE, label="lab")
+
+    assert judge(computers(ALL, limit), mac(principal)) is expected
+    assert judge(computers(ALL, exclusion), mac(principal)) is ~expected
+    assert judge(computers(ALL, replace(limit, broken="Gone.")), mac()) is UNKNOWN
+
+
 @pytest.mark.parametrize("broken", list(Broken))
 def test_a_broken_group_is_unknown_with_its_reason_even_with_nobody_logged_in(
     broken: Broken,
