@@ -136,6 +136,9 @@ class CloudIdentityProvider(models.Model):
     # Saved in the transaction that applies the data they follow.
     users_delta_link = models.TextField(blank=True)
     groups_delta_link = models.TextField(blank=True)
+    # The attribute mappings that the delta links were begun with; Graph keeps the
+    # selection in the link, so other mappings need another full read.
+    delta_mappings = models.TextField(blank=True)
     first_complete_read_at = models.DateTimeField(null=True, blank=True)
     last_full_read_at = models.DateTimeField(null=True, blank=True)
     last_good_read_at = models.DateTimeField(null=True, blank=True)
@@ -598,3 +601,25 @@ class WorkerHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class GroupOtherMember(models.Model):
+    """A direct member that is neither person nor group: a device, an application.
+
+    Only its id is kept: enough to count each once, however often Graph repeats it.
+    """
+
+    group = models.ForeignKey(
+        DirectoryGroup, models.CASCADE, related_name="others", db_index=False
+    )
+    object_id = models.CharField(max_length=36)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["group", "object_id"], name="group_other_member_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.object_id} in {self.group_id}"
