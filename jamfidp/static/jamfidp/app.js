@@ -104,7 +104,7 @@ function walkRows(event) {
     event.preventDefault();
     next.focus();
   } else if (here === 0 && step < 0) {
-    list.querySelector("input[type=search]")?.focus();
+    (list.matches("table") ? document : list).querySelector("main input[type=search], input[type=search]")?.focus();
   }
 }
 document.addEventListener("keydown", (event) => {
