@@ -5,19 +5,21 @@ The sandbox is one of them only while a setting names it, and only on loopback.
 
 from django.conf import settings
 
-from directory.entra import CLOUDS, Cloud, sandbox_cloud
-from directory.entra.errors import InvalidCloudAddress
+from directory.entra import CLOUDS, SANDBOX_KEY, Cloud, sandbox_cloud
+from directory.entra.errors import EntraError, InvalidCloudAddress
 
 
-class CloudUnavailable(Exception):
+class CloudUnavailable(EntraError):
     """No cloud of this key: it is unknown, or the sandbox is not switched on."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(
-            "The sandbox cloud is not switched on in this console."
-            if key == "SANDBOX"
-            else "This Microsoft cloud is not known to the console."
-        )
+        if key == SANDBOX_KEY:
+            super().__init__(
+                "The sandbox cloud is not switched on in this console.",
+                advice="Set ENTRA_SANDBOX_URL, or delete what belongs to the sandbox.",
+            )
+        else:
+            super().__init__("This Microsoft cloud is not known to the console.")
         self.key = key
 
 
