@@ -56,7 +56,9 @@ class User(AbstractBaseUser):
     tenant_id = models.CharField(max_length=36, blank=True)
     object_id = models.CharField(max_length=36, blank=True)
     created_at = models.DateTimeField()
-    groups = models.ManyToManyField("AccountGroup", related_name="accounts", blank=True)
+    groups: models.ManyToManyField[AccountGroup, Any] = models.ManyToManyField(
+        "AccountGroup", related_name="accounts", blank=True
+    )
 
     USERNAME_FIELD = "username"
     objects = UserManager()
@@ -92,19 +94,19 @@ class User(AbstractBaseUser):
         return not self.object_id
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
-        from jamfidp.accounts import grants  # the rules need this model
+        from jamfidp.accounts import standing  # which needs this model
 
-        return grants.has_perm(self, perm, obj)
+        return standing.has_perm(self, perm, obj)
 
     def has_module_perms(self, app_label: str) -> bool:
-        from jamfidp.accounts import grants
+        from jamfidp.accounts import standing
 
-        return grants.has_module_perms(self, app_label)
+        return standing.has_module_perms(self, app_label)
 
     def sites_with(self, perm: str) -> SiteAccess:
-        from jamfidp.accounts import grants
+        from jamfidp.accounts import standing
 
-        return grants.sites_with(self, perm)
+        return standing.sites_with(self, perm)
 
 
 class AccountGroup(models.Model):
@@ -124,6 +126,7 @@ class AccountGroup(models.Model):
     )
     privileges = models.JSONField(default=list, blank=True)
     site = models.ForeignKey("scoping.Site", models.PROTECT, null=True, blank=True)
+    accounts: models.Manager[User]
 
     class Meta:
         ordering: ClassVar = ["display_name"]

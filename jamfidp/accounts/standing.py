@@ -1,0 +1,220 @@
+"""What an account holds, read from the rows anew for every request.
+
+Nothing is cached beyond the request: who leaves a group loses its privileges at the
+next request after the sync that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from directory.dependents import ObjectRef
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryMembership,
+    DirectoryUser,
+    GroupClosure,
+)
+from jamfidp.access import SiteAccess
+from jamfidp.accounts import grants
+from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
+from jamfidp.accounts.privileges import BY_PERMISSION, Reach
+
+_CACHE = "_standing"
+
+
+def freshness() -> timedelta:
+    """How old the last good read may be for privileges held through the directory."""
+    return timedelta(hours=settings.DIRECTORY_FRESHNESS_HOURS)
+
+
+def of(user: User, *, now: datetime | None = None) -> grants.Standing:
+    """Return what the account holds; decided once for each instance of the row.
+
+    The session makes a new instance for every request.
+    """
+    known: grants.Standing | None = getattr(user, _CACHE, None)
+    if known is None:
+        known = read(user, now=now or timezone.now())
+        setattr(user, _CACHE, known)
+    return known
+
+
+def read(user: User, *, now: datetime) -> grants.Standing:
+    """Decide from the rows, with a number of queries that does not grow with them."""
+    inherits = user.access_level == AccessLevel.GROUP
+    account = grants.AccountFacts(
+        enabled=user.is_active,
+        access_level=user.access_level,
+        privilege_set=user.privilege_set,
+        custom=user.privileges,
+        site_id=user.site_id,
+        ref=ref_of(user),
+    )
+    assigned = (
+        [group_facts(group) for group in user.groups.all()]
+        if inherits and user.pk is not None
+        else []
+    )
+    if account.ref is None:
+        return grants.decide(account, assigned=assigned, freshness=freshness(), now=now)
+    return _of_person(account, account.ref, assigned, bindings=inherits, now=now)
+
+
+def of_person(ref: ObjectRef, *, now: datetime) -> grants.Standing:
+    """Return what a person of Entra without an account would hold by signing in."""
+    account = grants.AccountFacts(enabled=True, access_level=AccessLevel.GROUP, ref=ref)
+    return _of_person(account, ref, [], bindings=True, now=now)
+
+
+def ref_of(user: User) -> ObjectRef | None:
+    """The person of Entra whom the account belongs to, or None for a local account."""
+    if user.is_local:
+        return None
+    return ObjectRef(tenant_id=user.tenant_id, object_id=user.object_id)
+
+
+def group_facts(group: AccountGroup) -> grants.GroupFacts:
+    return grants.GroupFacts(
+        pk=group.pk,
+        name=group.display_name,
+        access_level=group.access_level,
+        privilege_set=group.privilege_set,
+        custom=group.privileges,
+        site_id=group.site_id,
+    )
+
+
+def _of_person(
+    account: grants.AccountFacts,
+    ref: ObjectRef,
+    assigned: Sequence[grants.GroupFacts],
+    *,
+    bindings: bool,
+    now: datetime,
+) -> grants.Standing:
+    cloud_idp = CloudIdentityProvider.objects.filter(tenant_id=ref.tenant_id).first()
+    person = (
+        DirectoryUser.objects.filter(
+            cloud_idp=cloud_idp, object_id=ref.object_id
+        ).first()
+        if cloud_idp is not None
+        else None
+    )
+    return grants.decide(
+        account,
+        assigned=assigned,
+        connection=connection_facts(cloud_idp),
+        person=person_facts(person),
+        bindings=_bindings(cloud_idp, person) if bindings else [],
+        freshness=freshness(),
+        now=now,
+    )
+
+
+def connection_facts(
+    cloud_idp: CloudIdentityProvider | None,
+) -> grants.ConnectionFacts | None:
+    if cloud_idp is None:
+        return None
+    return grants.ConnectionFacts(
+        name=cloud_idp.display_name,
+        enabled=cloud_idp.enabled,
+        completely_read=cloud_idp.completely_read,
+        last_good_read_at=cloud_idp.last_good_read_at,
+        transitive=cloud_idp.transitive_membership_enabled,
+    )
+
+
+def person_facts(person: DirectoryUser | None) -> grants.PersonFacts | None:
+    if person is None:
+        return None
+    return grants.PersonFacts(
+        present=person.state == DirectoryUser.State.PRESENT,
+        deleted=person.state == DirectoryUser.State.DELETED,
+        enabled=person.account_enabled,
+        # Graph gives no type for some old accounts: then it is not known.
+        guest=person.is_guest if person.user_type else None,
+    )
+
+
+def _bindings(
+    cloud_idp: CloudIdentityProvider | None, person: DirectoryUser | None
+) -> list[grants.BindingFacts]:
+    if cloud_idp is None or person is None:
+        return []
+    rows = list(
+        DirectoryBinding.objects.filter(tenant_id=cloud_idp.tenant_id)
+        .select_related("account_group")
+        .order_by("account_group__display_name", "name_when_bound", "pk")
+    )
+    directory_groups = {
+        group.object_id: group
+        for group in DirectoryGroup.objects.present().filter(
+            cloud_idp=cloud_idp, object_id__in={row.object_id for row in rows}
+        )
+    }
+    group_ids = [group.pk for group in directory_groups.values()]
+    direct = set(
+        DirectoryMembership.objects.filter(
+            user=person, group_id__in=group_ids
+        ).values_list("group_id", flat=True)
+    )
+    through: dict[int, list[str]] = {}
+    for ancestor_id, name in (
+        GroupClosure.objects.filter(
+            ancestor_id__in=group_ids,
+            descendant__memberships__user=person,
+            descendant__state=DirectoryGroup.State.PRESENT,
+        )
+        .order_by("descendant__display_name")
+        .values_list("ancestor_id", "descendant__display_name")
+    ):
+        through.setdefault(ancestor_id, []).append(name)
+    facts = []
+    for row in rows:
+        group = directory_groups.get(row.object_id)
+        facts.append(
+            grants.BindingFacts(
+                group=group_facts(row.account_group),
+                ref=ObjectRef(row.tenant_id, row.object_id),
+                name=group.display_name if group else row.name_when_bound,
+                nested=row.nested,
+                present=group is not None,
+                hidden=group is not None and group.hidden_membership,
+                direct=group is not None and group.pk in direct,
+                through=through.get(group.pk, ()) if group else (),
+            )
+        )
+    return facts
+
+
+def has_perm(user: User, perm: str, obj: Any = None) -> bool:
+    """Tell whether the privilege is held: for an object at its site, else anywhere.
+
+    Privileges that Site Access does not carry need Full Access by their nature.
+    """
+    held = of(user)
+    privilege = BY_PERMISSION.get(perm)
+    if obj is None or privilege is None or privilege.reach is Reach.SHARED:
+        return held.holds(perm)
+    return held.access(perm).may_see(getattr(obj, "site_id", None))
+
+
+def has_module_perms(user: User, app_label: str) -> bool:
+    """Tell whether anything of an app is held."""
+    held = of(user)
+    return any(
+        permission.startswith(f"{app_label}.") and held.holds(permission)
+        for permission in BY_PERMISSION
+    )
+
+
+def sites_with(user: User, perm: str) -> SiteAccess:
+    return of(user).access(perm)
