@@ -53,9 +53,7 @@ class NpmFinder(BaseFinder):
     def find(self, path: str, find_all: bool = False, **kwargs: Any) -> Any:
         source = packages() / FILES[path] if path in FILES else None
         found = [str(source)] if source is not None and source.exists() else []
-        if find_all:
-            return found
-        return found[0] if found else None
+        return found[0] if found and not find_all else found
 
     def list(
         self, ignore_patterns: Iterable[str] | None

@@ -73,8 +73,8 @@ def breaches_in(source: str) -> list[tuple[int, str]]:
 
 
 def templates_in(folder: Path) -> Iterator[Path]:
-    """Every template, in a stable order."""
-    yield from sorted(path for path in folder.rglob("*") if path.is_file())
+    """Every template of a page, in a stable order."""
+    yield from sorted(folder.rglob("*.html"))
 
 
 class Command(BaseCommand):
