@@ -1,7 +1,8 @@
 """Microsoft Entra ID and Microsoft Graph, as a library that does not know Django.
 
-`clouds` is data, `transport` the only way out, `identity` sign-in and tokens,
-`graph` the directory. Nothing here writes to Entra.
+`clouds` is data, `transport` the only way out, `sign_in` Microsoft's pages,
+`identity` tokens, `id_token` what they prove, `graph` the directory. Nothing here
+writes to Entra.
 """
 
 from directory.entra.aadsts import callback_error
@@ -15,46 +16,47 @@ from directory.entra.clouds import (
     Cloud,
     sandbox_cloud,
 )
+from directory.entra.credentials import (
+    CertificateCredential,
+    ClientSecret,
+    Credential,
+)
 from directory.entra.graph import (
     APPLICATION_PERMISSIONS,
     GraphClient,
+    PermissionProbe,
+)
+from directory.entra.id_token import IdTokenClaims, SigningKeys, validate_id_token
+from directory.entra.identity import (
+    AccessToken,
+    TokenCache,
+    TokenProvider,
+    TokenSource,
+    app_only_token,
+    redeem_code,
+)
+from directory.entra.ids import ObjectId, TenantId, is_guid, tenant_id
+from directory.entra.objects import (
     Group,
     GroupsPage,
     MemberRef,
     MembersPage,
     MemberType,
     Organization,
-    PermissionProbe,
     Removed,
     User,
     UsersPage,
     VerifiedDomain,
 )
-from directory.entra.identity import (
-    AccessToken,
-    CertificateCredential,
-    ClientSecret,
-    Credential,
+from directory.entra.sign_in import (
     Discovery,
-    IdTokenClaims,
-    ObjectId,
-    SigningKeys,
     SignInSecrets,
-    TenantId,
-    TokenCache,
-    TokenProvider,
-    TokenSource,
     admin_consent_url,
-    app_only_token,
     authorization_url,
     discover,
-    is_guid,
     logout_url,
     new_sign_in_secrets,
     nonce_hash,
-    redeem_code,
-    tenant_id,
-    validate_id_token,
 )
 from directory.entra.transport import (
     EntraSession,

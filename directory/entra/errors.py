@@ -110,9 +110,6 @@ class TlsRefused(Unreachable):
     )
 
 
-# --- Identity: sign-in, consent and tokens -------------------------------------
-
-
 class IdentityError(EntraError):
     """Microsoft's sign-in service refused, or its answer was not acceptable."""
 
@@ -254,9 +251,6 @@ class IdTokenRefused(IdentityError):
     ) -> None:
         super().__init__(message, advice=advice, code=f"id_token:{reason.value}")
         self.reason = reason
-
-
-# --- Graph ---------------------------------------------------------------------
 
 
 class GraphError(EntraError):

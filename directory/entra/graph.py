@@ -1,8 +1,7 @@
 """Reading users, groups and memberships through Microsoft Graph v1.0.
 
-Answers become frozen values, or an error that names what is missing: nothing is
-silently partial. A property that did not come is None, which means unknown and
-never empty.
+Lists are followed to their end, and every failure has a name: nothing is silently
+partial.
 """
 
 import base64
@@ -10,8 +9,6 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -20,7 +17,25 @@ import requests
 
 from directory.entra import errors
 from directory.entra.clouds import Cloud
-from directory.entra.identity import ObjectId, TenantId, TokenProvider, is_guid
+from directory.entra.identity import AccessToken, TokenProvider
+from directory.entra.ids import ObjectId, is_guid
+from directory.entra.objects import (
+    GROUP_PROPERTIES,
+    MEMBER_PROPERTIES,
+    USER_PROPERTIES,
+    Group,
+    GroupsPage,
+    MemberRef,
+    MembersPage,
+    MemberType,
+    Organization,
+    User,
+    UsersPage,
+    ids,
+    member_type,
+    unreadable,
+    values,
+)
 from directory.entra.transport import EntraSession, Priority, allowed_read, request_id
 
 USER_READ = "User.Read.All"
@@ -33,238 +48,11 @@ PAGE_SIZE = 999
 CHECK_LIMIT = 20
 """Most group ids in one checkMemberGroups request."""
 
-USER_PROPERTIES = (
-    "id",
-    "displayName",
-    "userPrincipalName",
-    "mail",
-    "accountEnabled",
-    "userType",
-)
-GROUP_PROPERTIES = (
-    "id",
-    "displayName",
-    "description",
-    "mail",
-    "mailEnabled",
-    "securityEnabled",
-    "groupTypes",
-    "membershipRule",
-    "isAssignableToRole",
-    "visibility",
-)
-MEMBER_PROPERTIES = ("id", "displayName", "userPrincipalName")
-
 _PROPERTY = re.compile(r"[a-zA-Z][A-Za-z0-9_]*(?:\.[a-zA-Z][A-Za-z0-9_]*)?")
 _DELTA_GONE = frozenset({"syncstatenotfound", "resyncrequired"})
 _PAGE_GONE = frozenset(
     {"directory_expiredpagetoken", "directorypagetokennotfoundexception"}
 )
-
-
-class MemberType(StrEnum):
-    """The kinds of directory object that can be members of a group."""
-
-    USER = "user"
-    GROUP = "group"
-    DEVICE = "device"
-    CONTACT = "orgContact"
-    SERVICE_PRINCIPAL = "servicePrincipal"
-    OTHER = "other"
-
-
-class Removed(StrEnum):
-    """Why a delta answer says that an object is gone."""
-
-    CHANGED = "changed"
-    """Deleted softly: can be restored for 30 days, memberships remain."""
-    DELETED = "deleted"
-    """Gone for good, memberships included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """A user, as far as the answer says.
-
-    `properties` holds what came, by Graph's names, so that 'came as null' and 'did
-    not come' can be told apart. With `removed` set only `id` is known.
-    """
-
-    id: ObjectId
-    user_principal_name: str | None
-    display_name: str | None
-    mail: str | None
-    account_enabled: bool | None
-    user_type: str | None
-    properties: Mapping[str, object]
-    removed: Removed | None
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> "User":
-        return cls(
-            id=_object_id(item, "user"),
-            user_principal_name=_text(item, "userPrincipalName", "user"),
-            display_name=_text(item, "displayName", "user"),
-            mail=_text(item, "mail", "user"),
-            account_enabled=_flag(item, "accountEnabled", "user"),
-            user_type=_text(item, "userType", "user"),
-            properties=_properties(item),
-            removed=_removed(item, "user"),
-        )
-
-    @property
-    def is_guest(self) -> bool | None:
-        return None if self.user_type is None else self.user_type.lower() == "guest"
-
-    def value(self, name: str) -> object:
-        """Return a property by its Graph name, or None.
-
-        `onPremisesExtensionAttributes.extensionAttribute1` looks into the nested
-        object.
-        """
-        return _nested(self.properties, name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemberRef:
-    """A member of a group, or with `removed` one that left it.
-
-    A member of a kind that the application may not read comes with nothing but
-    its id and type.
-    """
-
-    id: ObjectId
-    type: MemberType
-    odata_type: str
-    display_name: str | None = None
-    user_principal_name: str | None = None
-    removed: bool = False
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> "MemberRef":
-        odata_type = item.get("@odata.type")
-        if not isinstance(odata_type, str):
-            raise _unreadable("a member without @odata.type")
-        return cls(
-            id=_object_id(item, "member"),
-            type=_member_type(odata_type),
-            odata_type=odata_type,
-            display_name=_text(item, "displayName", "member"),
-            user_principal_name=_text(item, "userPrincipalName", "member"),
-            removed="@removed" in item,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """A group, as far as the answer says.
-
-    `members` holds the entries of `members@delta` in the order received, and None
-    where the answer says nothing about members. A large group comes in several
-    slices over several pages.
-    """
-
-    id: ObjectId
-    display_name: str | None
-    description: str | None
-    mail: str | None
-    mail_enabled: bool | None
-    security_enabled: bool | None
-    group_types: tuple[str, ...] | None
-    membership_rule: str | None
-    is_assignable_to_role: bool | None
-    visibility: str | None
-    properties: Mapping[str, object]
-    members: tuple[MemberRef, ...] | None
-    removed: Removed | None
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> "Group":
-        members = item.get("members@delta")
-        if members is not None and not isinstance(members, list):
-            raise _unreadable("members@delta of a group")
-        return cls(
-            id=_object_id(item, "group"),
-            display_name=_text(item, "displayName", "group"),
-            description=_text(item, "description", "group"),
-            mail=_text(item, "mail", "group"),
-            mail_enabled=_flag(item, "mailEnabled", "group"),
-            security_enabled=_flag(item, "securityEnabled", "group"),
-            group_types=_texts(item, "groupTypes", "group"),
-            membership_rule=_text(item, "membershipRule", "group"),
-            is_assignable_to_role=_flag(item, "isAssignableToRole", "group"),
-            visibility=_text(item, "visibility", "group"),
-            properties=_properties(item),
-            members=None
-            if members is None
-            else tuple(MemberRef.from_json(_mapping(m, "member")) for m in members),
-            removed=_removed(item, "group"),
-        )
-
-    @property
-    def is_microsoft_365(self) -> bool | None:
-        return None if self.group_types is None else "Unified" in self.group_types
-
-    @property
-    def is_dynamic(self) -> bool | None:
-        if self.group_types is None:
-            return None
-        return "DynamicMembership" in self.group_types
-
-    @property
-    def has_hidden_membership(self) -> bool:
-        return self.visibility == "HiddenMembership"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifiedDomain:
-    name: str
-    is_default: bool
-    is_initial: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Organization:
-    """The tenant itself; `id` is the tenant id."""
-
-    id: TenantId
-    display_name: str | None
-    verified_domains: tuple[VerifiedDomain, ...]
-
-    @classmethod
-    def from_json(cls, item: Mapping[str, Any]) -> "Organization":
-        domains = item.get("verifiedDomains")
-        if not isinstance(domains, list):
-            raise _unreadable("verifiedDomains of an organization")
-        return cls(
-            id=TenantId(_object_id(item, "organization")),
-            display_name=_text(item, "displayName", "organization"),
-            verified_domains=tuple(_domain(_mapping(d, "domain")) for d in domains),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsersPage:
-    """One page. Of a delta round the last one alone has a `delta_link`."""
-
-    users: tuple[User, ...]
-    next_link: str | None
-    delta_link: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupsPage:
-    """One page. Of a delta round the last one alone has a `delta_link`."""
-
-    groups: tuple[Group, ...]
-    next_link: str | None
-    delta_link: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembersPage:
-    members: tuple[MemberRef, ...]
-    next_link: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,8 +89,6 @@ class GraphClient:
         self._session = session
         self._priority = priority
 
-    # --- The tenant
-
     def organization(self) -> Organization:
         """Return the tenant that the token is for. Needs User.Read.All.
 
@@ -313,9 +99,9 @@ class GraphClient:
             {"$select": "id,displayName,verifiedDomains"},
             permission=USER_READ,
         )
-        rows = _values(body)
+        rows = values(body)
         if len(rows) != 1:
-            raise _unreadable("the organization: not exactly one")
+            raise unreadable("the organization: not exactly one")
         return Organization.from_json(rows[0])
 
     def probe_permissions(self) -> tuple[PermissionProbe, ...]:
@@ -347,8 +133,6 @@ class GraphClient:
                 )
             )
         return tuple(found)
-
-    # --- Users
 
     def get_user(self, id_or_upn: str, *, properties: Sequence[str] = ()) -> User:
         """Return one user. Needs User.Read.All.
@@ -411,12 +195,10 @@ class GraphClient:
             start, permission=USER_READ, delta=True
         ):
             yield UsersPage(
-                users=tuple(User.from_json(item) for item in _values(body)),
+                users=tuple(User.from_json(item) for item in values(body)),
                 next_link=next_link,
                 delta_link=delta_link,
             )
-
-    # --- Groups
 
     def get_group(self, object_id: str) -> Group:
         """Return one group. Needs GroupMember.Read.All.
@@ -465,12 +247,10 @@ class GraphClient:
             start, permission=GROUP_READ, delta=True
         ):
             yield GroupsPage(
-                groups=tuple(Group.from_json(item) for item in _values(body)),
+                groups=tuple(Group.from_json(item) for item in values(body)),
                 next_link=next_link,
                 delta_link=delta_link,
             )
-
-    # --- Memberships
 
     def members(self, group_id: str) -> Iterator[MembersPage]:
         """Yield the pages of a group's direct members.
@@ -502,11 +282,11 @@ class GraphClient:
         for body, _next, _delta in self._pages(
             start, permission=GROUP_READ, names_object=True
         ):
-            for item in _values(body):
+            for item in values(body):
                 odata_type = item.get("@odata.type")
                 if not isinstance(odata_type, str):
-                    raise _unreadable("an object without @odata.type")
-                if _member_type(odata_type) is MemberType.GROUP:
+                    raise unreadable("an object without @odata.type")
+                if member_type(odata_type) is MemberType.GROUP:
                     yield Group.from_json(item)
 
     def get_member_groups(self, user_id: str) -> frozenset[ObjectId]:
@@ -524,7 +304,7 @@ class GraphClient:
             )
         except errors.ResultTooLarge:
             return frozenset(group.id for group in self.transitive_member_of(user_id))
-        return _ids(body)
+        return ids(body)
 
     def check_member_groups(
         self, user_id: str, group_ids: Iterable[str]
@@ -548,10 +328,8 @@ class GraphClient:
                 {"groupIds": wanted[start : start + CHECK_LIMIT]},
                 permission=GROUP_READ,
             )
-            found |= _ids(body)
+            found |= ids(body)
         return frozenset(found)
-
-    # --- Requests
 
     def _users(
         self, condition: str, properties: Sequence[str], limit: int
@@ -596,7 +374,7 @@ class GraphClient:
         )
         found: list[Page] = []
         for body, _next, _delta in self._pages(start, permission=permission):
-            found.extend(parse(item) for item in _values(body))
+            found.extend(parse(item) for item in values(body))
             if len(found) >= limit:
                 break
         return tuple(found[:limit])
@@ -610,7 +388,7 @@ class GraphClient:
             start, permission=f"{GROUP_READ} or {HIDDEN_READ}", names_object=True
         ):
             yield MembersPage(
-                members=tuple(MemberRef.from_json(item) for item in _values(body)),
+                members=tuple(MemberRef.from_json(item) for item in values(body)),
                 next_link=next_link,
             )
 
@@ -641,9 +419,9 @@ class GraphClient:
             next_link = self._link(body, "@odata.nextLink")
             delta_link = self._link(body, "@odata.deltaLink")
             if delta and (next_link is None) == (delta_link is None):
-                raise _unreadable("a delta page: not exactly one link to go on with")
+                raise unreadable("a delta page: not exactly one link to go on with")
             if next_link in seen:
-                raise _unreadable("@odata.nextLink: the same page again")
+                raise unreadable("@odata.nextLink: the same page again")
             yield body, next_link, delta_link
             url = next_link
 
@@ -652,14 +430,14 @@ class GraphClient:
         if link is None:
             return None
         if not isinstance(link, str):
-            raise _unreadable(name)
+            raise unreadable(name)
         try:
             # Checked before anybody stores it: a token must never go elsewhere.
             read = allowed_read(self._cloud, "GET", link)
         except errors.NotAllowed:
             read = None
         if read is None or read.plane != "graph":
-            raise _unreadable(f"{name}: it leads to another address")
+            raise unreadable(f"{name}: it leads to another address")
         return link
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
@@ -723,7 +501,7 @@ class GraphClient:
         except orjson.JSONDecodeError:
             answer = None
         if not isinstance(answer, dict):
-            raise _unreadable(
+            raise unreadable(
                 "the body: it is not a JSON object",
                 status=response.status_code,
                 request_id=request_id(response),
@@ -731,7 +509,7 @@ class GraphClient:
         return answer
 
     def _exchange(
-        self, method: str, url: str, body: bytes | None, token: Any
+        self, method: str, url: str, body: bytes | None, token: AccessToken
     ) -> requests.Response:
         headers = {
             "Accept": "application/json",
@@ -741,9 +519,6 @@ class GraphClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._session.request(method, url, data=body, headers=headers)
-
-
-# --- Requests: quoting -----------------------------------------------------------
 
 
 def _literal(text: str) -> str:
@@ -776,116 +551,6 @@ def _select(base: Sequence[str], more: Sequence[str]) -> str:
     names = [_property(name).partition("/")[0] for name in (*base, *more)]
     return ",".join(dict.fromkeys(names))
 
-
-# --- Answers: parsing ------------------------------------------------------------
-
-
-def _unreadable(
-    what: str, *, status: int | None = None, request_id: str = ""
-) -> errors.GraphResponseError:
-    return errors.GraphResponseError(
-        f"The console does not understand an answer from Microsoft Graph: {what}.",
-        status=status,
-        request_id=request_id,
-    )
-
-
-def _mapping(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _unreadable(f"a {what} that is not an object")
-    return value
-
-
-def _values(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = body.get("value")
-    if not isinstance(rows, list):
-        raise _unreadable("value: it is missing or not a list")
-    return [_mapping(row, "row of value") for row in rows]
-
-
-def _ids(body: Mapping[str, Any]) -> frozenset[ObjectId]:
-    rows = body.get("value")
-    if not isinstance(rows, list) or not all(
-        isinstance(row, str) and is_guid(row) for row in rows
-    ):
-        raise _unreadable("value: it is not a list of ids")
-    return frozenset(ObjectId(row.lower()) for row in rows)
-
-
-def _object_id(item: Mapping[str, Any], what: str) -> ObjectId:
-    value = item.get("id")
-    if not isinstance(value, str) or not is_guid(value):
-        raise _unreadable(f"id of a {what}: it is missing or not a GUID")
-    return ObjectId(value.lower())
-
-
-def _text(item: Mapping[str, Any], name: str, what: str) -> str | None:
-    value = item.get(name)
-    if value is not None and not isinstance(value, str):
-        raise _unreadable(f"{name} of a {what}: it is not a text")
-    return value
-
-
-def _flag(item: Mapping[str, Any], name: str, what: str) -> bool | None:
-    value = item.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise _unreadable(f"{name} of a {what}: it is neither true nor false")
-    return value
-
-
-def _texts(item: Mapping[str, Any], name: str, what: str) -> tuple[str, ...] | None:
-    value = item.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        raise _unreadable(f"{name} of a {what}: it is not a list of texts")
-    return tuple(value)
-
-
-def _removed(item: Mapping[str, Any], what: str) -> Removed | None:
-    if "@removed" not in item:
-        return None
-    note = item["@removed"]
-    reason = note.get("reason") if isinstance(note, dict) else None
-    try:
-        return Removed(str(reason))
-    except ValueError:
-        raise _unreadable(f"@removed of a {what}: the reason is unknown") from None
-
-
-def _properties(item: Mapping[str, Any]) -> Mapping[str, object]:
-    return MappingProxyType(
-        {name: value for name, value in item.items() if "@" not in name}
-    )
-
-
-def _nested(properties: Mapping[str, object], name: str) -> object:
-    outer, _, inner = name.partition(".")
-    value = properties.get(outer)
-    if not inner:
-        return value
-    return value.get(inner) if isinstance(value, Mapping) else None
-
-
-def _member_type(odata_type: str) -> MemberType:
-    try:
-        return MemberType(odata_type.removeprefix("#microsoft.graph."))
-    except ValueError:
-        return MemberType.OTHER
-
-
-def _domain(item: Mapping[str, Any]) -> VerifiedDomain:
-    name = _text(item, "name", "domain")
-    if not name:
-        raise _unreadable("name of a domain: it is missing")
-    return VerifiedDomain(
-        name=name,
-        is_default=bool(_flag(item, "isDefault", "domain")),
-        is_initial=bool(_flag(item, "isInitial", "domain")),
-    )
-
-
-# --- Answers: errors -------------------------------------------------------------
 
 _CLAIMS = re.compile(r'\bclaims="([A-Za-z0-9+/=_-]+)"')
 
@@ -956,7 +621,7 @@ def _error(
             **reference,
         )
     if not code:
-        return _unreadable(
+        return unreadable(
             f"an error {status} without a code",
             status=status,
             request_id=request_id(response),

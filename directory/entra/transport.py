@@ -321,12 +321,15 @@ class EntraSession(requests.Session):
         self._jitter = jitter
         self.adapters.clear()
         self.mount("https://", _TlsAdapter())
-        self.max_redirects = 0
         # A loopback cloud is never behind a proxy.
         self.trust_env = not cloud.loopback
         # Any value keeps requests from reading credentials out of ~/.netrc.
         self.auth = _unchanged
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Keep requests from even preparing to follow a redirect."""
+        return None
 
     def send(
         self, request: requests.PreparedRequest, **kwargs: Any
@@ -343,12 +346,13 @@ class EntraSession(requests.Session):
         attempt = 0
         while True:
             attempt += 1
-            request.headers["client-request-id"] = client_id = str(uuid.uuid4())
+            sent = request.copy()
+            sent.headers["client-request-id"] = client_id = str(uuid.uuid4())
             started = self._clock()
             failure: errors.Unreachable | None = None
             response: requests.Response | None = None
             try:
-                response = self._attempt(request, kwargs, deadline)
+                response = self._attempt(sent, kwargs, deadline)
             except errors.Unreachable as error:
                 failure = error
             self._report(read, response, client_id, self._clock() - started)
@@ -356,7 +360,7 @@ class EntraSession(requests.Session):
             if response is not None and response.status_code not in retried:
                 if response.status_code in _RETRIED:
                     raise self._unavailable(read, response)
-                if response.is_redirect or 300 <= response.status_code < 400:
+                if 300 <= response.status_code < 400:
                     raise errors.RedirectRefused(
                         f"{_party(read)} answered with a redirect.",
                         status=response.status_code,
