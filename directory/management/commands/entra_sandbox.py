@@ -1,0 +1,96 @@
+"""Run the sandbox tenant."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from directory.sandbox import server
+from directory.sandbox.company import FERNHILL
+from directory.sandbox.generate import Sizes
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no positive number")
+    return int(text)
+
+
+class Command(BaseCommand):
+    help = (
+        "Run a pretend Microsoft Entra tenant on this computer: login pages, tokens, "
+        "Graph. For tests and the demo. It is deliberately insecure."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--port", type=_port, default=8443, help="TLS; 0: a free one"
+        )
+        parser.add_argument(
+            "--pages-port",
+            type=_port,
+            default=8480,
+            help="plain http, for the pages people see; 0: a free one",
+        )
+        parser.add_argument("--state-dir", type=Path, default=Path("var/sandbox"))
+        parser.add_argument(
+            "--host", default=server.HOST, help="127.0.0.1; anything else is refused"
+        )
+        parser.add_argument(
+            "--redirect-uri",
+            action="append",
+            default=[],
+            help="a redirect URI of the application; may be repeated",
+        )
+        parser.add_argument(
+            "--keep",
+            action="store_true",
+            help="keep changes and consents in the state folder over a restart",
+        )
+        parser.add_argument("--users", type=_positive, help="of the first tenant")
+        parser.add_argument("--groups", type=_positive)
+        parser.add_argument("--memberships", type=_positive)
+        parser.add_argument("--seed", type=int, default=1)
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        if options["host"] != server.HOST:
+            raise CommandError("The sandbox listens on 127.0.0.1 only.")
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)
+        logging.getLogger("directory.sandbox").setLevel(
+            logging.WARNING if options["verbosity"] == 0 else logging.INFO
+        )
+        try:
+            server.run(
+                server.Options(
+                    port=options["port"],
+                    pages_port=options["pages_port"],
+                    state_dir=options["state_dir"],
+                    redirect_uris=tuple(options["redirect_uri"]),
+                    sizes=_sizes(options),
+                    keep=options["keep"],
+                )
+            )
+        except OSError as error:
+            raise CommandError(f"The sandbox cannot listen: {error}") from error
+
+
+def _sizes(options: dict[str, Any]) -> Sizes | None:
+    names = ("users", "groups", "memberships")
+    if options["seed"] == 1 and not any(options[name] for name in names):
+        return None
+    return Sizes(
+        users=options["users"] or FERNHILL.users_in_all,
+        groups=options["groups"] or FERNHILL.groups_in_all,
+        memberships=options["memberships"] or FERNHILL.memberships_in_all,
+        seed=options["seed"],
+    )

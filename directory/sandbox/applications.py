@@ -1,0 +1,181 @@
+"""Applications, their credentials, and what a tenant has consented to."""
+
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+
+class PermissionKind(StrEnum):
+    DELEGATED = "delegated"
+    APPLICATION = "application"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    value: str
+    kind: PermissionKind
+    display_name: str
+    description: str
+    admin_only: bool = True
+
+
+_D = PermissionKind.DELEGATED
+_A = PermissionKind.APPLICATION
+
+# Names as Microsoft's consent page shows them.
+# https://learn.microsoft.com/graph/permissions-reference
+PERMISSIONS = (
+    Permission(
+        "User.Read",
+        _D,
+        "Sign in and read user profile",
+        "Allows users to sign in to the app, and allows the app to read the profile "
+        "of signed-in users. It also allows the app to read basic company "
+        "information of signed-in users.",
+        admin_only=False,
+    ),
+    Permission(
+        "User.Read.All",
+        _D,
+        "Read all users' full profiles",
+        "Allows the app to read the full set of profile properties of other users in "
+        "your organization, on behalf of the signed-in user.",
+    ),
+    Permission(
+        "User.Read.All",
+        _A,
+        "Read all users' full profiles",
+        "Allows the app to read user profiles without a signed in user.",
+    ),
+    Permission(
+        "User.ReadBasic.All",
+        _A,
+        "Read all users' basic profiles",
+        "Allows the app to read a basic set of profile properties of other users in "
+        "your organization without a signed-in user.",
+    ),
+    Permission(
+        "GroupMember.Read.All",
+        _A,
+        "Read all group memberships",
+        "Allows the app to read memberships and basic group properties for all "
+        "groups without a signed-in user.",
+    ),
+    Permission(
+        "Group.Read.All",
+        _A,
+        "Read all groups",
+        "Allows the app to read group properties and memberships, and read "
+        "conversations for all groups, without a signed-in user.",
+    ),
+    Permission(
+        "Member.Read.Hidden",
+        _A,
+        "Read all hidden memberships",
+        "Allows the app to read the memberships of hidden groups and administrative "
+        "units without a signed-in user.",
+    ),
+    Permission(
+        "Organization.Read.All",
+        _A,
+        "Read organization information",
+        "Allows the app to read the organization and related resources, without a "
+        "signed-in user.",
+    ),
+    Permission(
+        "Directory.Read.All",
+        _A,
+        "Read directory data",
+        "Allows the app to read data in your organization's directory, such as "
+        "users, groups and apps, without a signed-in user.",
+    ),
+    Permission(
+        "Directory.ReadWrite.All",
+        _A,
+        "Read and write directory data",
+        "Allows the app to read and write data in your organization's directory, "
+        "such as users, and groups, without a signed-in user.",
+    ),
+)
+
+OIDC_SCOPES = {
+    "openid": "Sign users in",
+    "profile": "View users' basic profile",
+    "email": "View users' email address",
+    "offline_access": "Maintain access to data you have given it access to",
+}
+
+
+def permission(value: str, kind: PermissionKind) -> Permission | None:
+    for candidate in PERMISSIONS:
+        if candidate.kind is kind and candidate.value.lower() == value.lower():
+            return candidate
+    return None
+
+
+@dataclass(slots=True)
+class Secret:
+    key_id: str
+    value: str
+    display_name: str
+    expires_at: float | None
+
+
+@dataclass(slots=True)
+class Application:
+    """A multi-tenant registration. One list of redirect URIs serves every tenant."""
+
+    client_id: str
+    display_name: str
+    publisher: str
+    delegated: tuple[str, ...]
+    application: tuple[str, ...]
+    redirect_uris: list[str] = field(default_factory=list)
+    secrets: list[Secret] = field(default_factory=list)
+    certificates: list[str] = field(default_factory=list)
+    enabled: bool = True
+
+    def allows_redirect(self, uri: str) -> bool:
+        """Match exactly; on http://localhost the port does not count.
+
+        https://learn.microsoft.com/entra/identity-platform/reply-url
+        """
+        return any(_same_redirect(known, uri) for known in self.redirect_uris)
+
+
+def _same_redirect(known: str, uri: str) -> bool:
+    if known == uri:
+        return True
+    one, other = urlsplit(known), urlsplit(uri)
+    if one.scheme != "http" or other.scheme != "http":
+        return False
+    if one.hostname != "localhost" or other.hostname != "localhost":
+        return False
+    if "@" in other.netloc:
+        return False
+    return (one.path, one.query, one.fragment) == (
+        other.path,
+        other.query,
+        other.fragment,
+    )
+
+
+@dataclass(slots=True)
+class ServicePrincipal:
+    """The enterprise application in one tenant, and what was granted to it there."""
+
+    object_id: str
+    client_id: str
+    enabled: bool = True
+    roles: set[str] = field(default_factory=set)
+    scopes: set[str] = field(default_factory=set)
+    user_scopes: dict[str, set[str]] = field(default_factory=dict)
+    tokens_not_before: float = 0.0
+
+    def scopes_for(self, user_id: str) -> set[str]:
+        return self.scopes | self.user_scopes.get(user_id, set())
+
+
+def service_principal_id(tenant_id: str, client_id: str) -> str:
+    return str(uuid.uuid5(uuid.UUID(tenant_id), client_id))

@@ -1,0 +1,326 @@
+"""Operations: every change that outlives a request, by name.
+
+They are plain data, so that a file of them can be replayed at the next start and
+gives the same sequence numbers, which keeps delta links valid.
+"""
+
+import json
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from directory.sandbox import rules
+from directory.sandbox.applications import (
+    Application,
+    Secret,
+    ServicePrincipal,
+    service_principal_id,
+)
+from directory.sandbox.generate import security_identifier
+from directory.sandbox.store import Sandbox
+from directory.sandbox.tenant import DirectoryError, Kind, NotFoundError, Tenant
+
+Arguments = dict[str, Any]
+_OPERATIONS: dict[str, Callable[[Sandbox, Arguments], Any]] = {}
+_GROUP_DEFAULTS: Arguments = {
+    "mailEnabled": False,
+    "securityEnabled": True,
+    "groupTypes": [],
+}
+
+
+class Operation(Protocol):
+    def __call__(self, sandbox: Sandbox, given: Arguments) -> Any: ...
+
+
+def _operation(function: Operation) -> Operation:
+    _OPERATIONS[function.__name__] = function  # type: ignore[attr-defined]
+    return function
+
+
+class ChangeLog:
+    """Applies operations and, with ``keep``, remembers them over a restart."""
+
+    def __init__(self, sandbox: Sandbox, *, keep: bool, header: Arguments) -> None:
+        self.sandbox = sandbox
+        self._file: Path | None = sandbox.state_dir / "changes.jsonl" if keep else None
+        self._header = json.dumps(header, sort_keys=True)
+
+    def replay(self) -> int:
+        """Apply what the file holds; a file made for other sizes is started anew."""
+        if self._file is None:
+            return 0
+        lines = self._file.read_text().splitlines() if self._file.exists() else []
+        if not lines or lines[0] != self._header:
+            self._start_file()
+            return 0
+        for line in lines[1:]:
+            entry = json.loads(line)
+            _OPERATIONS[entry["operation"]](self.sandbox, entry["given"])
+        return len(lines) - 1
+
+    def apply(self, operation: str, given: Arguments) -> Any:
+        """Apply and remember. Raises DirectoryError, and remembers nothing then."""
+        result = _OPERATIONS[operation](self.sandbox, given)
+        if self._file is not None:
+            entry = {"operation": operation, "given": given}
+            with self._file.open("a") as stream:
+                stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        return result
+
+    def reset(self) -> None:
+        self.sandbox.reset()
+        if self._file is not None:
+            self._start_file()
+
+    def _start_file(self) -> None:
+        assert self._file is not None  # noqa: S101 told to mypy; both callers checked
+        self._file.touch(mode=0o600)
+        self._file.write_text(self._header + "\n")
+
+
+def tenant_of(sandbox: Sandbox, given: Arguments) -> Tenant:
+    tenant = sandbox.tenant_named(str(given["tenant"]))
+    if tenant is None:
+        raise NotFoundError(f"There is no tenant '{given['tenant']}'.")
+    return tenant
+
+
+def application_of(sandbox: Sandbox, given: Arguments) -> Application:
+    application = sandbox.applications.get(str(given["client_id"]))
+    if application is None:
+        raise NotFoundError(f"There is no application '{given['client_id']}'.")
+    return application
+
+
+def _refresh_dynamic_groups(tenant: Tenant, user_key: str) -> None:
+    user = tenant.find(user_key, Kind.USER)
+    if user is None:
+        return
+    for group in tenant.present(Kind.GROUP):
+        text = group.properties.get("membershipRule")
+        if not text:
+            continue
+        inside = user.id in tenant.members[group.id]
+        wanted = rules.parse(text)(user.properties)
+        if wanted and not inside:
+            tenant.add_member(group.id, user.id)
+        elif inside and not wanted:
+            tenant.remove_member(group.id, user.id)
+
+
+@_operation
+def create_user(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    values = given["properties"]
+    if not values.get("userPrincipalName") or not values.get("displayName"):
+        raise DirectoryError("A user needs displayName and userPrincipalName.")
+    defaults: Arguments = {"accountEnabled": True, "userType": "Member"}
+    tenant.create(Kind.USER, given["id"], defaults | values)
+    _refresh_dynamic_groups(tenant, given["id"])
+
+
+@_operation
+def create_group(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    values = given["properties"]
+    if not values.get("displayName"):
+        raise DirectoryError("A group needs a displayName.")
+    sid = {"securityIdentifier": security_identifier(given["id"])}
+    if values.get("membershipRule"):
+        rules.parse(values["membershipRule"])
+    tenant.create(Kind.GROUP, given["id"], _GROUP_DEFAULTS | sid | values)
+    for member in given.get("members", ()):
+        tenant.add_member(given["id"], member)
+    if values.get("membershipRule"):
+        for user in tenant.present(Kind.USER):
+            _refresh_dynamic_groups(tenant, user.id)
+
+
+@_operation
+def change_user(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    user = tenant.need(given["key"], Kind.USER)
+    tenant.change(user.id, Kind.USER, given["properties"])
+    _refresh_dynamic_groups(tenant, user.id)
+
+
+@_operation
+def change_group(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant_of(sandbox, given).change(given["key"], Kind.GROUP, given["properties"])
+
+
+@_operation
+def delete_object(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant_of(sandbox, given).delete(
+        given["key"],
+        Kind(given["kind"]),
+        at=given["at"],
+        permanently=given["permanently"],
+    )
+
+
+@_operation
+def restore_object(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant_of(sandbox, given).restore(given["key"], Kind(given["kind"]))
+
+
+@_operation
+def add_members(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    for member in given["members"]:
+        tenant.add_member(given["key"], member)
+
+
+@_operation
+def remove_members(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    for member in given["members"]:
+        tenant.remove_member(given["key"], member)
+
+
+@_operation
+def give_role(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    user = tenant.need(given["key"], Kind.USER)
+    if given["role"]:
+        tenant.roles[user.id] = given["role"]
+    else:
+        tenant.roles.pop(user.id, None)
+
+
+@_operation
+def change_tenant(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    tenant.display_name = given.get("display_name", tenant.display_name)
+    tenant.domain = given.get("domain", tenant.domain)
+
+
+@_operation
+def grant(sandbox: Sandbox, given: Arguments) -> Any:
+    """Consent for everybody in the tenant, as an administrator's Accept does."""
+    tenant = tenant_of(sandbox, given)
+    application = application_of(sandbox, given)
+    found = _principal(sandbox, tenant, application)
+    found.roles |= set(given["roles"])
+    found.scopes |= set(given["scopes"])
+
+
+@_operation
+def grant_for_user(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    found = _principal(sandbox, tenant, application_of(sandbox, given))
+    found.user_scopes.setdefault(given["user"], set()).update(given["scopes"])
+
+
+@_operation
+def revoke(sandbox: Sandbox, given: Arguments) -> Any:
+    """Take permissions away; ``end_tokens`` also ends the tokens issued before."""
+    tenant = tenant_of(sandbox, given)
+    found = sandbox.principal(tenant.id, given["client_id"])
+    if found is None:
+        raise NotFoundError("The application has no service principal there.")
+    found.roles -= set(given.get("roles", ()))
+    found.scopes -= set(given.get("scopes", ()))
+    if "enabled" in given:
+        found.enabled = bool(given["enabled"])
+    if given.get("end_tokens"):
+        found.tokens_not_before = float(given["at"])
+
+
+@_operation
+def remove_principal(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    if sandbox.principals[tenant.id].pop(given["client_id"], None) is None:
+        raise NotFoundError("The application has no service principal there.")
+
+
+@_operation
+def register_application(sandbox: Sandbox, given: Arguments) -> Any:
+    client_id = given["client_id"]
+    if client_id in sandbox.applications:
+        raise DirectoryError(f"The client id '{client_id}' is taken.")
+    sandbox.applications[client_id] = Application(
+        client_id=client_id,
+        display_name=given["display_name"],
+        publisher=str(given.get("publisher") or given["display_name"]),
+        delegated=tuple(given.get("delegated", ("User.Read",))),
+        application=tuple(
+            given.get("application", ("User.Read.All", "GroupMember.Read.All"))
+        ),
+        redirect_uris=list(given.get("redirect_uris", ())),
+    )
+
+
+@_operation
+def change_application(sandbox: Sandbox, given: Arguments) -> Any:
+    application = application_of(sandbox, given)
+    if "enabled" in given:
+        application.enabled = bool(given["enabled"])
+    if "display_name" in given:
+        application.display_name = str(given["display_name"])
+    if "redirect_uris" in given:
+        application.redirect_uris = [str(uri) for uri in given["redirect_uris"]]
+    if "delegated" in given:
+        application.delegated = tuple(given["delegated"])
+    if "application" in given:
+        application.application = tuple(given["application"])
+
+
+@_operation
+def add_redirect_uri(sandbox: Sandbox, given: Arguments) -> Any:
+    application = application_of(sandbox, given)
+    if given["uri"] not in application.redirect_uris:
+        application.redirect_uris.append(given["uri"])
+
+
+@_operation
+def add_secret(sandbox: Sandbox, given: Arguments) -> Any:
+    application_of(sandbox, given).secrets.append(
+        Secret(
+            given["key_id"],
+            given["value"],
+            given.get("display_name", ""),
+            given.get("expires_at"),
+        )
+    )
+
+
+@_operation
+def change_secret(sandbox: Sandbox, given: Arguments) -> Any:
+    application = application_of(sandbox, given)
+    for secret in application.secrets:
+        if secret.key_id == given["key_id"]:
+            if given.get("remove"):
+                application.secrets.remove(secret)
+            else:
+                secret.expires_at = given["expires_at"]
+            return
+    raise NotFoundError(f"There is no secret '{given['key_id']}'.")
+
+
+@_operation
+def add_certificate(sandbox: Sandbox, given: Arguments) -> Any:
+    application_of(sandbox, given).certificates.append(given["pem"])
+
+
+@_operation
+def clear_certificates(sandbox: Sandbox, given: Arguments) -> Any:
+    application_of(sandbox, given).certificates.clear()
+
+
+def _principal(
+    sandbox: Sandbox, tenant: Tenant, application: Application
+) -> ServicePrincipal:
+    return sandbox.principals[tenant.id].setdefault(
+        application.client_id,
+        ServicePrincipal(
+            object_id=service_principal_id(tenant.id, application.client_id),
+            client_id=application.client_id,
+        ),
+    )
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())

@@ -1,0 +1,277 @@
+"""The sandbox's process: two listeners on loopback, one state, one event loop."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from directory.sandbox import faults, tls
+from directory.sandbox.changes import ChangeLog
+from directory.sandbox.company import COMPANIES, PASSWORD
+from directory.sandbox.control import ControlPlane
+from directory.sandbox.generate import Sizes
+from directory.sandbox.graph import GraphPlane
+from directory.sandbox.journal import Entry, redact
+from directory.sandbox.login import LoginPlane
+from directory.sandbox.store import (
+    APPLICATION_ID,
+    APPLICATION_NAME,
+    Sandbox,
+    open_sandbox,
+)
+from directory.sandbox.tokens import short_hash
+
+HOST = "127.0.0.1"
+_log = logging.getLogger("directory.sandbox")
+_LARGEST_FORM = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to start. Port 0 takes a free one; ``sizes`` replace the first tenant's."""
+
+    port: int
+    pages_port: int
+    state_dir: Path
+    redirect_uris: tuple[str, ...] = ()
+    sizes: Sizes | None = None
+    keep: bool = False
+
+
+class Listener:
+    """Wraps a plane's application: journal, log line without query, faults."""
+
+    def __init__(self, sandbox: Sandbox, app: ASGIApp, plane: str) -> None:
+        self.sandbox = sandbox
+        self.app = app
+        self.plane = plane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        query = parse_qsl(scope["query_string"].decode("latin-1"), True)
+        entry = self.sandbox.journal.add(
+            at=self.sandbox.clock.zulu(),
+            plane=self.plane,
+            method=scope["method"],
+            path=scope["path"],
+            query=[name for name, _value in query],
+        )
+        entry.parameters = redact(query)
+        _read_headers(scope, entry)
+
+        # Starlette makes request.state of this.
+        async def noting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                entry.status = message["status"]
+                entry.milliseconds = round((time.perf_counter() - started) * 1000, 2)
+                _log.info("%s %s %s", entry.method, entry.path, entry.status)
+            await send(message)
+
+        # Starlette makes request.state of this.
+        scope["state"] = {"entry": entry}
+        fault = None
+        if not scope["path"].startswith("/control/"):
+            fault = self.sandbox.faults.take(scope["method"], scope["path"])
+        if fault is None:
+            await self.app(scope, _noting_form(receive, scope, entry), noting)
+        else:
+            entry.fault = True
+            entry.status = fault.status or 0
+            await faults.play(fault, self.app, scope, receive, send)
+
+
+def _read_headers(scope: Scope, entry: Entry) -> None:
+    for name, value in scope["headers"]:
+        if name == b"client-request-id":
+            entry.client_request_id = value.decode("latin-1")
+        elif name == b"authorization":
+            entry.parameters["authorization"] = short_hash(value.decode("latin-1"))
+
+
+def _noting_form(receive: Receive, scope: Scope, entry: Entry) -> Receive:
+    """Note the names of a posted form on its way, values hashed."""
+    is_form = any(
+        name == b"content-type" and value.startswith(b"application/x-www-form")
+        for name, value in scope["headers"]
+    )
+    if not is_form:
+        return receive
+    seen = bytearray()
+
+    async def noting() -> Message:
+        message = await receive()
+        if message["type"] == "http.request" and len(seen) < _LARGEST_FORM:
+            seen.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                entry.parameters |= redact(parse_qsl(seen.decode("utf-8", "replace")))
+        return message
+
+    return noting
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to us, since two share the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(port: int) -> socket.socket:
+    """Bind to loopback, and never to anything else."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    listener.set_inheritable(False)
+    return listener
+
+
+def _server(app: ASGIApp, *, certificate: Path | None = None) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            host=HOST,
+            http="httptools",
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=2,
+            ssl_certfile=certificate,
+            ssl_ciphers=tls.CIPHERS if certificate else None,
+        )
+    )
+
+
+def write_description(sandbox: Sandbox, ca_file: Path) -> Path:
+    """Write sandbox.json, whole: whoever finds it finds a listening sandbox."""
+    path = sandbox.state_dir / "sandbox.json"
+    description = {
+        "url": sandbox.url,
+        "pages_url": sandbox.pages_url,
+        "ca_file": str(ca_file),
+        "control_key": sandbox.identity.control_key,
+        "tenants": [
+            {
+                "id": company.tenant_id,
+                "domain": company.domain,
+                "display_name": company.display_name,
+                "global_admin": {
+                    "upn": company.global_administrator.upn,
+                    "password": PASSWORD,
+                },
+                "people": [
+                    {
+                        "upn": person.upn,
+                        "display_name": person.display_name,
+                        "password": PASSWORD,
+                    }
+                    for person in company.people
+                ],
+            }
+            for company in COMPANIES
+        ],
+        "application": {
+            "client_id": APPLICATION_ID,
+            "client_secret": sandbox.identity.client_secret,
+            "display_name": APPLICATION_NAME,
+        },
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    tls.write_private(path, text.encode())
+    return path
+
+
+def machine_app(sandbox: Sandbox, log: ChangeLog) -> Listener:
+    graph = GraphPlane(sandbox)
+    routes = [
+        *LoginPlane(sandbox, log).machine_routes(),
+        *ControlPlane(sandbox, log).routes(),
+        Route(
+            "/v1.0/{rest:path}",
+            graph.handle,
+            methods=["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"],
+        ),
+    ]
+    return Listener(sandbox, Starlette(routes=routes), "login")
+
+
+def pages_app(sandbox: Sandbox, log: ChangeLog) -> Listener:
+    app = Starlette(routes=LoginPlane(sandbox, log).page_routes())
+    return Listener(sandbox, app, "pages")
+
+
+def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT. Raises OSError when a port is taken."""
+    sandbox = open_sandbox(
+        options.state_dir.resolve(),
+        sizes=options.sizes,
+        redirect_uris=options.redirect_uris,
+    )
+    sizes = options.sizes
+    header = {
+        "format": 1,
+        "sizes": [sizes.users, sizes.groups, sizes.memberships, sizes.seed]
+        if sizes
+        else None,
+    }
+    log = ChangeLog(sandbox, keep=options.keep, header=header)
+    log.replay()
+    ca_file, certificate = tls.prepare(sandbox.state_dir)
+    tls_socket, pages_socket = bind(options.port), bind(options.pages_port)
+    sandbox.url = f"https://{HOST}:{tls_socket.getsockname()[1]}"
+    sandbox.pages_url = f"http://{HOST}:{pages_socket.getsockname()[1]}"
+    asyncio.run(_serve(sandbox, log, ca_file, certificate, tls_socket, pages_socket))
+
+
+async def _serve(
+    sandbox: Sandbox,
+    log: ChangeLog,
+    ca_file: Path,
+    certificate: Path,
+    tls_socket: socket.socket,
+    pages_socket: socket.socket,
+) -> None:
+    machine = _server(machine_app(sandbox, log), certificate=certificate)
+    pages = _server(pages_app(sandbox, log))
+
+    def stop() -> None:
+        machine.should_exit = True
+        pages.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.gather(
+        machine.serve(sockets=[tls_socket]), pages.serve(sockets=[pages_socket])
+    )
+    while not (machine.started and pages.started) and not serving.done():
+        await asyncio.sleep(0.01)
+    if not serving.done():
+        description = write_description(sandbox, ca_file)
+        _log.info("Tenants at %s, pages at %s", sandbox.url, sandbox.pages_url)
+        try:
+            await serving
+        finally:
+            description.unlink(missing_ok=True)
+    else:
+        await serving

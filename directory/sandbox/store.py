@@ -1,0 +1,216 @@
+"""Everything the running sandbox knows, in one object.
+
+Changes to the directory and to consents are operations (``changes``): applied here
+and, with ``keep``, appended to a file that is replayed at the next start.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from directory.sandbox import generate, tls
+from directory.sandbox.applications import Application, Secret, ServicePrincipal
+from directory.sandbox.clock import Clock
+from directory.sandbox.company import COMPANIES, Company
+from directory.sandbox.faults import Faults
+from directory.sandbox.generate import Sizes
+from directory.sandbox.journal import Journal
+from directory.sandbox.tenant import Tenant
+from directory.sandbox.tokens import KeyRing
+
+APPLICATION_ID = "0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40"
+APPLICATION_NAME = "JamfIDP Console (sandbox)"
+ALIASES = ("organizations", "common")
+
+
+@dataclass(slots=True)
+class Behavior:
+    """Switches for what Microsoft leaves open or does only now and then."""
+
+    page_size: int = 100
+    delta_page_size: int = 200
+    member_slice: int = 500
+    empty_pages: bool = False
+    repeat_in_delta: bool = False
+    hidden_membership: str = "forbidden"
+    deleted_in_full_round: bool = False
+    delta_expiry: str = "sync-state-not-found"
+    delta_lifetime: int = 7 * 24 * 3600
+    token_lifetime: int = 3599
+    session_lifetime: int = 24 * 3600
+
+    CHOICES = {
+        "hidden_membership": ("forbidden", "empty", "shown"),
+        "delta_expiry": (
+            "gone",
+            "sync-state-not-found",
+            "older-than-30-days",
+            "resync-required",
+        ),
+    }
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set switches by name. Raises ValueError and changes nothing on a bad one."""
+        known = {entry.name for entry in fields(self)}
+        for name, value in values.items():
+            if name not in known:
+                raise ValueError(f"There is no switch '{name}'.")
+            if type(value) is not type(getattr(self, name)):
+                raise ValueError(f"The switch '{name}' does not take {value!r}.")
+            if value not in self.CHOICES.get(name, (value,)):
+                raise ValueError(f"'{name}' is one of {self.CHOICES[name]}.")
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+@dataclass(slots=True)
+class Account:
+    """Somebody signed in at this browser."""
+
+    tenant_id: str
+    user_id: str
+    signed_in_at: float
+    session_id: str
+
+
+@dataclass(slots=True)
+class Grant:
+    """An authorization code or a refresh token, and what it stands for."""
+
+    tenant_id: str
+    authority: str
+    user_id: str
+    client_id: str
+    redirect_uri: str
+    scopes: tuple[str, ...]
+    nonce: str
+    challenge: str
+    session_id: str
+    issued_at: float
+    redeemed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What stays the same for a state folder, whatever else is reset."""
+
+    client_secret: str
+    control_key: str
+    page_key: str
+
+    @classmethod
+    def load(cls, state_dir: Path) -> "Identity":
+        path = state_dir / "identity.json"
+        if path.exists():
+            return cls(**json.loads(path.read_text()))
+        made = cls(
+            client_secret=f"sandbox~{secrets.token_urlsafe(30)}",
+            control_key=secrets.token_urlsafe(24),
+            page_key=secrets.token_hex(32),
+        )
+        values = {entry.name: getattr(made, entry.name) for entry in fields(made)}
+        tls.write_private(path, json.dumps(values, indent=2).encode())
+        return made
+
+
+@dataclass(slots=True)
+class Sandbox:
+    """The state behind every plane. Only the event loop's thread touches it."""
+
+    state_dir: Path
+    identity: Identity
+    keys: KeyRing
+    tenants: dict[str, Tenant]
+    redirect_uris: tuple[str, ...] = ()
+    url: str = ""
+    pages_url: str = ""
+    clock: Clock = field(default_factory=Clock)
+    behavior: Behavior = field(default_factory=Behavior)
+    journal: Journal = field(default_factory=Journal)
+    faults: Faults = field(default_factory=Faults)
+    applications: dict[str, Application] = field(default_factory=dict)
+    principals: dict[str, dict[str, ServicePrincipal]] = field(default_factory=dict)
+    browsers: dict[str, list[Account]] = field(default_factory=dict)
+    codes: dict[str, Grant] = field(default_factory=dict)
+    refresh_tokens: dict[str, Grant] = field(default_factory=dict)
+    flows: dict[str, Any] = field(default_factory=dict)
+    forged: list[dict[str, Any]] = field(default_factory=list)
+    delta_valid_from: float = 0.0
+
+    def reset(self) -> None:
+        """Go back to the seed: directory, consents, applications, sessions, faults."""
+        for tenant in self.tenants.values():
+            tenant.reset()
+        self.clock.offset = 0.0
+        self.behavior = Behavior()
+        self.journal.clear()
+        self.faults.clear()
+        self.applications = {APPLICATION_ID: self._console_application()}
+        self.principals = {key: {} for key in self.tenants}
+        self.browsers.clear()
+        self.codes.clear()
+        self.refresh_tokens.clear()
+        self.flows.clear()
+        self.forged.clear()
+        self.delta_valid_from = 0.0
+
+    def _console_application(self) -> Application:
+        return Application(
+            client_id=APPLICATION_ID,
+            display_name=APPLICATION_NAME,
+            publisher="JamfIDP",
+            delegated=("User.Read",),
+            application=("User.Read.All", "GroupMember.Read.All"),
+            redirect_uris=list(self.redirect_uris),
+            secrets=[
+                Secret("sandbox", self.identity.client_secret, "sandbox", None),
+            ],
+        )
+
+    def tenant_named(self, name: str) -> Tenant | None:
+        """Find a tenant by GUID or verified domain."""
+        lowered = name.lower()
+        tenant = self.tenants.get(lowered)
+        if tenant is not None:
+            return tenant
+        return next(
+            (each for each in self.tenants.values() if lowered in each.domains), None
+        )
+
+    def tenant_of_upn(self, upn: str) -> Tenant | None:
+        domain = upn.rpartition("@")[2]
+        return self.tenant_named(domain) if "." in domain else None
+
+    def principal(self, tenant_id: str, client_id: str) -> ServicePrincipal | None:
+        return self.principals[tenant_id].get(client_id)
+
+
+def seeds(sizes: Sizes | None) -> dict[str, Tenant]:
+    """Build the tenants; ``sizes`` replaces those of the first company."""
+    tenants = {}
+    for position, company in enumerate(COMPANIES):
+        chosen = sizes if sizes and position == 0 else generate.sizes_of(company)
+        tenants[company.tenant_id] = Tenant(generate.seed(company, chosen))
+    return tenants
+
+
+def company_of(tenant_id: str) -> Company:
+    return next(each for each in COMPANIES if each.tenant_id == tenant_id)
+
+
+def open_sandbox(
+    state_dir: Path, *, sizes: Sizes | None, redirect_uris: tuple[str, ...]
+) -> Sandbox:
+    state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sandbox = Sandbox(
+        state_dir=state_dir,
+        identity=Identity.load(state_dir),
+        keys=KeyRing(state_dir),
+        tenants=seeds(sizes),
+        redirect_uris=redirect_uris,
+    )
+    sandbox.reset()
+    return sandbox
