@@ -1,4 +1,14 @@
-from django.urls import URLPattern, URLResolver
+from django.urls import path
+
+from directory.connector import views
 
 app_name = "connector"
-urlpatterns: list[URLPattern | URLResolver] = []
+urlpatterns = [
+    path("start/", views.start, name="start"),
+    path("consent/", views.consent, name="consent"),
+    path("code/", views.code, name="code"),
+    path("continue/<slug:flow_id>/", views.continue_page, name="continue"),
+    path("continue/<slug:flow_id>/go/", views.go, name="go"),
+    path("end/", views.end, name="end"),
+    path("refused/<slug:reason>/", views.refused, name="refused"),
+]

@@ -1,0 +1,803 @@
+"""Connecting a tenant: ask, take the answer, verify, save.
+
+Nothing is saved before a person saves it. An attempt is a `ConsentRequest`: it
+belongs to one browser and one person, its state works once, and what is verified
+is proven by Microsoft's signature and by reading the tenant itself, never by the
+parameters of an answer.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.urls import reverse
+
+from directory import clouds, credentials
+from directory.connector import configuration, messages
+from directory.connector.keys import signing_key, verifying_keys
+from directory.connector.messages import Answer, EndRequest, StartRequest
+from directory.dependents import registered
+from directory.entra import (
+    EntraSession,
+    GraphClient,
+    PermissionProbe,
+    SigningKeys,
+    SignInSecrets,
+    TokenSource,
+    discover,
+    errors,
+    new_sign_in_secrets,
+    redeem_code,
+    validate_id_token,
+)
+from directory.models import (
+    ApplicationRegistration,
+    AttributeMappings,
+    CloudIdentityProvider,
+    ConsentRequest,
+    SyncRun,
+)
+from directory.sync import request_sync
+from jamfidp import crypto
+from jamfidp.history.record import record
+
+# From the start to Microsoft's answer, and from the verification to Save.
+ANSWER_WITHIN = timedelta(minutes=10)
+SAVE_WITHIN = timedelta(hours=1)
+KEEP_ATTEMPTS = timedelta(days=1)
+# A verification that another request is busy with; after that it was cut off.
+STEP_SECONDS = 60
+SESSION_SECONDS = 30.0
+
+# Consent takes effect at Microsoft within seconds, not at once.
+PROBE_TRIES = 4
+RETRY_SECONDS = 2.0
+
+DELEGATED_PERMISSION = "User.Read"
+Step = ConsentRequest.Step
+
+
+class Refusal(StrEnum):
+    """Why an answer that came to the console was not taken."""
+
+    NO_ANSWER = "no-answer"
+    FORGED = "forged"
+    TOO_OLD = "too-old"
+    UNKNOWN = "unknown"
+    OTHER_BROWSER = "other-browser"
+    OTHER_PERSON = "other-person"
+    EXPIRED = "expired"
+    REPLAYED = "replayed"
+    CODE_SWAPPED = "code-swapped"
+
+
+class AnswerRefused(Exception):
+    """An answer was not taken; nothing was changed by it."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.value)
+        self.refusal = refusal
+
+
+class AttemptOver(Exception):
+    """The attempt ended, or is too old for what was asked of it."""
+
+
+class AlreadyConnected(errors.EntraError):
+    """The tenant has a connection already; `cloud_idp` is it."""
+
+    def __init__(self, cloud_idp: CloudIdentityProvider) -> None:
+        super().__init__(
+            f"The tenant is already connected as '{cloud_idp.display_name}'.",
+            advice="Nothing was saved. A tenant is connected once. To renew its "
+            "consent, open that connection and choose 'Grant consent again'.",
+        )
+        self.cloud_idp = cloud_idp
+
+
+class OtherTenant(errors.EntraError):
+    """What was proven is another tenant than the one expected."""
+
+
+# --- The protocol with the connector -----------------------------------------------
+
+
+def console_id() -> str:
+    return str(settings.CONSOLE_URL)
+
+
+def return_url() -> str:
+    """The one address at which the connector's answers arrive."""
+    return f"{settings.CONSOLE_URL}{reverse('directory:consent-callback')}"
+
+
+def served_consoles() -> Sequence[configuration.Console]:
+    """This console, for the connector that is mounted in it."""
+    client_ids = ApplicationRegistration.objects.values_list("client_id", flat=True)
+    return [
+        configuration.Console(
+            id=console_id(),
+            return_url=return_url(),
+            public_keys=verifying_keys("console"),
+            client_ids=frozenset(client_ids),
+        )
+    ]
+
+
+def browser_hash(browser: str) -> str:
+    return hashlib.sha256(browser.encode()).hexdigest()
+
+
+def _state_hash(state: str) -> str:
+    return hashlib.sha256(state.encode()).hexdigest()
+
+
+# --- Begin -------------------------------------------------------------------------
+
+
+@transaction.atomic
+def begin(
+    *,
+    cloud_key: str,
+    cloud_idp: CloudIdentityProvider | None,
+    browser: str,
+    actor: Any,
+    now: datetime,
+) -> ConsentRequest:
+    """Begin to connect a tenant, or to renew the consent of a connection.
+
+    `browser` is a secret that only this browser's session holds.
+
+    Raises:
+        credentials.NoRegistration, credentials.CredentialsUnreadable,
+        clouds.CloudUnavailable, crypto.KeyUnavailable
+    """
+    clouds.cloud(cloud_key)
+    credentials.credential(credentials.registration(cloud_key))
+    ConsentRequest.objects.filter(expires_at__lt=now - KEEP_ATTEMPTS).delete()
+    secrets = new_sign_in_secrets()
+    attempt = ConsentRequest(
+        state_hash=_state_hash(secrets.state),
+        browser_hash=browser_hash(browser),
+        started_by=actor,
+        cloud=cloud_key,
+        cloud_idp=cloud_idp,
+        created_at=now,
+        expires_at=now + ANSWER_WITHIN,
+    )
+    _seal(
+        attempt,
+        {
+            "state": secrets.state,
+            "nonce": secrets.nonce,
+            "code_verifier": secrets.code_verifier,
+        },
+    )
+    attempt.save()
+    record(
+        obj=cloud_idp or attempt,
+        actor=actor,
+        action="consent",
+        note="Began to renew consent" if cloud_idp else "Began to connect a tenant",
+        now=now,
+    )
+    return attempt
+
+
+def start_url(attempt: ConsentRequest, *, now: datetime) -> str:
+    """Return the connector's address with the signed request.
+
+    Raises:
+        AttemptOver: an answer came already, or the ten minutes are over.
+        credentials.CredentialsUnreadable, credentials.NoRegistration
+    """
+    if attempt.step != Step.STARTED or now >= attempt.expires_at:
+        raise AttemptOver
+    flow = _unseal(attempt)
+    secrets = SignInSecrets(
+        state=flow["state"], nonce=flow["nonce"], code_verifier=flow["code_verifier"]
+    )
+    signed = messages.sign_start(
+        StartRequest(
+            console_id=console_id(),
+            return_url=return_url(),
+            cloud=attempt.cloud,
+            client_id=credentials.registration(attempt.cloud).client_id,
+            tenant=attempt.cloud_idp.tenant_id if attempt.cloud_idp else "",
+            state=secrets.state,
+            nonce_hash=secrets.nonce_hash,
+            code_challenge=secrets.code_challenge,
+        ),
+        audience=configuration.connector_id(),
+        key=signing_key("console"),
+        now=now,
+    )
+    return f"{settings.CONNECTOR_URL}/start/?{urlencode({'request': signed})}"
+
+
+def _seal(attempt: ConsentRequest, flow: Mapping[str, str]) -> None:
+    attempt.flow_sealed = crypto.encrypt(
+        json.dumps(dict(flow)),
+        model=attempt._meta.label_lower,
+        pk=attempt.state_hash,
+        field="flow",
+    )
+
+
+def _unseal(attempt: ConsentRequest) -> dict[str, str]:
+    try:
+        flow: dict[str, str] = json.loads(
+            crypto.decrypt(
+                attempt.flow_sealed,
+                model=attempt._meta.label_lower,
+                pk=attempt.state_hash,
+                field="flow",
+            )
+        )
+    except (crypto.KeyUnavailable, crypto.DecryptionFailed):
+        raise credentials.CredentialsUnreadable(
+            "What the console kept of this attempt cannot be read.",
+            advice="The encryption key changed meanwhile. Start again.",
+        ) from None
+    return flow
+
+
+# --- The answer --------------------------------------------------------------------
+
+
+def read_answer(token: str, *, now: datetime) -> Answer:
+    """Return the connector's answer, its signature and audience checked.
+
+    Raises:
+        AnswerRefused
+    """
+    if not token:
+        raise AnswerRefused(Refusal.NO_ANSWER)
+    try:
+        return messages.read_answer(
+            token,
+            connector_id=configuration.connector_id(),
+            console_id=console_id(),
+            keys=verifying_keys("connector"),
+            now=now,
+        )
+    except messages.MessageRefused as refused:
+        too_old = refused.refusal is messages.Refusal.EXPIRED
+        raise AnswerRefused(Refusal.TOO_OLD if too_old else Refusal.FORGED) from None
+
+
+def take_answer(
+    answer: Answer, *, code: str, browser: str, actor: Any, now: datetime
+) -> ConsentRequest:
+    """Attach an answer to the attempt it belongs to, once.
+
+    An answer that arrives in another browser or for another person leaves the
+    attempt as it is: whoever began it can still finish.
+
+    Raises:
+        AnswerRefused
+    """
+    attempt = ConsentRequest.objects.filter(
+        state_hash=_state_hash(answer.state)
+    ).first()
+    if attempt is None:
+        raise AnswerRefused(Refusal.UNKNOWN)
+    if attempt.browser_hash != browser_hash(browser):
+        raise AnswerRefused(Refusal.OTHER_BROWSER)
+    if attempt.started_by_id != actor.pk:
+        raise AnswerRefused(Refusal.OTHER_PERSON)
+    if attempt.step != Step.STARTED:
+        raise AnswerRefused(Refusal.REPLAYED)
+    if now >= attempt.expires_at:
+        raise AnswerRefused(Refusal.EXPIRED)
+    try:
+        with transaction.atomic():
+            taken = ConsentRequest.objects.filter(
+                pk=attempt.pk, step=Step.STARTED
+            ).update(step=Step.ANSWERED, answered_at=now, answer_id=answer.id)
+    except IntegrityError:
+        taken = 0
+    if not taken:
+        raise AnswerRefused(Refusal.REPLAYED)
+    attempt.refresh_from_db()
+    if answer.problem is not None:
+        fail(
+            attempt,
+            Failure(
+                kind=answer.problem.kind,
+                message=answer.problem.message,
+                advice=answer.problem.advice,
+                code=answer.problem.code,
+                request_id=answer.problem.request_id,
+            ),
+            now=now,
+        )
+    elif not code or not answer.carries(code):
+        fail(
+            attempt,
+            Failure(
+                kind="CodeSwapped",
+                message="The authorization code is not the one that the Cloud "
+                "Connector passed on.",
+                advice="Nothing was saved. Somebody may have changed the answer on its "
+                "way. Start again.",
+            ),
+            now=now,
+        )
+        raise AnswerRefused(Refusal.CODE_SWAPPED)
+    else:
+        try:
+            flow = _unseal(attempt)
+            _seal(attempt, {**flow, "code": code, "tenant": answer.tenant})
+            attempt.save(update_fields=["flow_sealed"])
+        except (credentials.CredentialsUnreadable, crypto.KeyUnavailable):
+            fail(
+                attempt,
+                Failure(
+                    kind="CredentialsUnreadable",
+                    message="What the console kept of this attempt cannot be read.",
+                    advice="The encryption key changed meanwhile. Start again.",
+                ),
+                now=now,
+            )
+    return attempt
+
+
+# --- Verify ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an attempt ended, as a person reads it."""
+
+    kind: str
+    message: str
+    advice: str = ""
+    code: str = ""
+    request_id: str = ""
+    connection: int | None = None
+
+    @classmethod
+    def of(cls, error: errors.EntraError) -> "Failure":
+        return cls(
+            kind=type(error).__name__,
+            message=error.message,
+            advice=error.advice,
+            code=error.code,
+            request_id=error.request_id,
+            connection=error.cloud_idp.pk
+            if isinstance(error, AlreadyConnected)
+            else None,
+        )
+
+
+SIGN_IN, TENANT, PERMISSIONS = "sign_in", "tenant", "permissions"
+VERIFICATION = (SIGN_IN, TENANT, PERMISSIONS)
+
+
+def verify(attempt: ConsentRequest, *, now: datetime) -> None:
+    """Do every check that is left, waiting where Microsoft needs a moment."""
+    while attempt.step == Step.ANSWERED:
+        before = (next_check(attempt), attempt.verified.get("tries"))
+        verify_next(attempt, now=now)
+        after = (next_check(attempt), attempt.verified.get("tries"))
+        if attempt.step == Step.ANSWERED and after[0] == before[0]:
+            time.sleep(RETRY_SECONDS)
+
+
+def next_check(attempt: ConsentRequest) -> str | None:
+    done = attempt.verified.get("done", [])
+    return next((check for check in VERIFICATION if check not in done), None)
+
+
+def verify_next(attempt: ConsentRequest, *, now: datetime) -> None:
+    """Do the next check of an answered attempt; the last one makes it verified.
+
+    A failure ends the attempt, saves nothing else, and says why.
+    """
+    attempt.refresh_from_db()
+    if attempt.step != Step.ANSWERED:
+        return
+    checks = {
+        SIGN_IN: _verify_sign_in,
+        TENANT: _verify_tenant,
+        PERMISSIONS: _verify_permissions,
+    }
+    check = next_check(attempt)
+    try:
+        if check is not None and not checks[check](attempt, now):
+            return
+    except errors.EntraError as error:
+        fail(attempt, Failure.of(error), now=now)
+        return
+    done = [*attempt.verified.get("done", []), *([check] if check else [])]
+    attempt.verified = {**attempt.verified, "done": done, "tries": 0}
+    if next_check(attempt) is None:
+        attempt.step = Step.VERIFIED
+        attempt.expires_at = now + SAVE_WITHIN
+        with transaction.atomic():
+            attempt.save()
+            record(
+                obj=attempt.cloud_idp or attempt,
+                actor=attempt.started_by,
+                action="consent",
+                note=f"Verified the tenant {attempt.verified['tenant_id']}",
+                now=now,
+            )
+    else:
+        attempt.save(update_fields=["verified"])
+
+
+def _verify_sign_in(attempt: ConsentRequest, now: datetime) -> bool:
+    """Redeem the code and validate the ID token. False while another request does."""
+    sealed = attempt.flow_sealed
+    # The code works once: whoever empties the column redeems it.
+    claimed = sealed and ConsentRequest.objects.filter(
+        pk=attempt.pk, flow_sealed=sealed
+    ).update(flow_sealed="")
+    if not claimed:
+        if attempt.answered_at and now - attempt.answered_at < timedelta(
+            seconds=STEP_SECONDS
+        ):
+            return False
+        raise errors.CodeRefused("The verification was interrupted.")
+    flow = _unseal(attempt)
+    attempt.flow_sealed = ""
+    registration = credentials.registration(attempt.cloud)
+    cloud = clouds.cloud(attempt.cloud)
+    with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
+        discovery = discover(cloud, flow["tenant"], session)
+        raw = redeem_code(
+            discovery,
+            client_id=registration.client_id,
+            credential=credentials.credential(registration),
+            code=flow["code"],
+            redirect_uri=f"{settings.CONNECTOR_URL}/code/",
+            code_verifier=flow["code_verifier"],
+            nonce=flow["nonce"],
+            session=session,
+        )
+        claims = validate_id_token(
+            raw,
+            cloud=cloud,
+            client_id=registration.client_id,
+            nonce=flow["nonce"],
+            jwks=SigningKeys(discovery, session),
+            now=now,
+            expected_tenant=flow["tenant"],
+        )
+    _check_expected(attempt, claims.tenant_id)
+    attempt.verified = {
+        "tenant_id": claims.tenant_id,
+        "person": {
+            "name": claims.name,
+            "user_name": claims.preferred_username,
+            "object_id": claims.object_id,
+        },
+        "login_hint": claims.login_hint,
+    }
+    return True
+
+
+def _check_expected(attempt: ConsentRequest, tenant: str) -> None:
+    """Renewed consent is for the connection's tenant; a new one for a new tenant."""
+    if attempt.cloud_idp is not None:
+        if tenant != attempt.cloud_idp.tenant_id:
+            raise OtherTenant(
+                f"Consent was given for another tenant ({tenant}) than the one of "
+                "this connection.",
+                advice="Nothing was changed. Sign in as an administrator of the "
+                "connection's tenant, or make a new connection.",
+            )
+        return
+    other = CloudIdentityProvider.objects.filter(tenant_id=tenant).first()
+    if other is not None:
+        raise AlreadyConnected(other)
+
+
+def _verify_tenant(attempt: ConsentRequest, now: datetime) -> bool:
+    """Get a fresh app-only token and read the tenant's own id with it."""
+    cloud = clouds.cloud(attempt.cloud)
+    with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
+        try:
+            organization = _graph(attempt, session).organization()
+        except (errors.ConsentMissing, errors.PermissionMissing) as error:
+            return _try_again(attempt, error)
+    if organization.id != attempt.verified["tenant_id"]:
+        raise OtherTenant(
+            "Microsoft Graph answered for another tenant than the one that consented.",
+            advice="Nothing was saved. Start again.",
+        )
+    attempt.verified = {
+        **attempt.verified,
+        "tenant_name": organization.display_name or "",
+        "domains": _domains(
+            [(d.name, d.is_default) for d in organization.verified_domains]
+        ),
+    }
+    return True
+
+
+def _domains(domains: Sequence[tuple[str, bool]]) -> list[str]:
+    """The default domain first: it is the one people know the tenant by."""
+    return [name for name, _ in sorted(domains, key=lambda each: not each[1])]
+
+
+def _verify_permissions(attempt: ConsentRequest, now: datetime) -> bool:
+    cloud = clouds.cloud(attempt.cloud)
+    with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
+        probes = _graph(attempt, session).probe_permissions()
+    missing = next((probe.error for probe in probes if probe.error), None)
+    if missing is not None:
+        return _try_again(attempt, missing)
+    attempt.verified = {
+        **attempt.verified,
+        "permissions": evidence(probes, signed_in_at=now, now=now),
+    }
+    return True
+
+
+def _try_again(attempt: ConsentRequest, error: errors.EntraError) -> bool:
+    """Return False to be asked again, or raise the error when it was the last try."""
+    tries = attempt.verified.get("tries", 0) + 1
+    if tries >= PROBE_TRIES:
+        raise error
+    attempt.verified = {**attempt.verified, "tries": tries}
+    attempt.save(update_fields=["verified"])
+    return False
+
+
+def evidence(
+    probes: Sequence[PermissionProbe], *, signed_in_at: datetime | None, now: datetime
+) -> list[dict[str, Any]]:
+    """Return what is known of each permission, as it is stored and shown."""
+    found: dict[str, dict[str, Any]] = {}
+    if signed_in_at is not None:
+        found[DELEGATED_PERMISSION] = {
+            "permission": DELEGATED_PERMISSION,
+            "granted": True,
+            "what": "The administrator signed in",
+            "at": signed_in_at.isoformat(),
+        }
+    for probe in probes:
+        entry = found.setdefault(
+            probe.permission,
+            {
+                "permission": probe.permission,
+                "granted": True,
+                "what": probe.what,
+                "at": now.isoformat(),
+            },
+        )
+        if entry["what"] != probe.what:
+            entry["what"] = f"{entry['what']}; {probe.what[0].lower()}{probe.what[1:]}"
+        entry["granted"] = entry["granted"] and probe.granted
+        if probe.error is not None:
+            entry["reference"] = probe.error.reference
+    return list(found.values())
+
+
+def _graph(attempt: ConsentRequest, session: EntraSession) -> GraphClient:
+    """Microsoft Graph with a cache of its own: a token from before consent lacks it."""
+    registration = credentials.registration(attempt.cloud)
+    cloud = clouds.cloud(attempt.cloud)
+    tokens = TokenSource(
+        cloud=cloud,
+        tenant=attempt.verified["tenant_id"],
+        client_id=registration.client_id,
+        credential=credentials.credential(registration),
+        session=session,
+    )
+    return GraphClient(cloud=cloud, tokens=tokens, session=session, priority="high")
+
+
+@transaction.atomic
+def fail(attempt: ConsentRequest, failure: Failure, *, now: datetime) -> None:
+    """End an attempt. Nothing of it is kept but the reason."""
+    attempt.step = Step.FAILED
+    attempt.flow_sealed = ""
+    attempt.failure = {
+        "kind": failure.kind,
+        "message": failure.message,
+        "advice": failure.advice,
+        "code": failure.code,
+        "request_id": failure.request_id,
+        "connection": failure.connection,
+    }
+    attempt.verified = {
+        name: attempt.verified[name]
+        for name in ("done", "login_hint")
+        if name in attempt.verified
+    }
+    attempt.save()
+    record(
+        obj=attempt.cloud_idp or attempt,
+        actor=attempt.started_by,
+        action="consent",
+        note=f"Not connected: {failure.message}",
+        details={"reference": ["", failure.code], "request": ["", failure.request_id]},
+        now=now,
+    )
+
+
+# --- The end of the session with Microsoft -----------------------------------------
+
+
+def end_url(attempt: ConsentRequest, *, now: datetime) -> str:
+    """Return the connector's address that ends this browser's session."""
+    signed = messages.sign_end(
+        EndRequest(
+            console_id=console_id(),
+            return_url=return_url(),
+            cloud=attempt.cloud,
+            tenant=attempt.verified.get("tenant_id", ""),
+            login_hint=attempt.verified.get("login_hint", ""),
+            reference=str(attempt.pk),
+        ),
+        audience=configuration.connector_id(),
+        key=signing_key("console"),
+        now=now,
+    )
+    return f"{settings.CONNECTOR_URL}/end/?{urlencode({'request': signed})}"
+
+
+def take_ending(
+    answer: Answer, *, browser: str, actor: Any, now: datetime
+) -> ConsentRequest:
+    """Note that the session with Microsoft was ended.
+
+    Raises:
+        AnswerRefused
+    """
+    number = int(answer.reference) if answer.reference.isdecimal() else 0
+    attempt = ConsentRequest.objects.filter(pk=number).first()
+    if attempt is None:
+        raise AnswerRefused(Refusal.UNKNOWN)
+    if attempt.browser_hash != browser_hash(browser):
+        raise AnswerRefused(Refusal.OTHER_BROWSER)
+    if attempt.started_by_id != actor.pk:
+        raise AnswerRefused(Refusal.OTHER_PERSON)
+    if answer.problem is None and attempt.session_ended_at is None:
+        attempt.session_ended_at = now
+        attempt.verified.pop("login_hint", None)
+        attempt.save(update_fields=["session_ended_at", "verified"])
+    return attempt
+
+
+# --- Save --------------------------------------------------------------------------
+
+
+@transaction.atomic
+def save(
+    attempt: ConsentRequest,
+    *,
+    cloud_idp: CloudIdentityProvider,
+    mappings: AttributeMappings,
+    actor: Any,
+    now: datetime,
+) -> SyncRun:
+    """Save a verified tenant as a connection; its first full read is requested.
+
+    `cloud_idp` and `mappings` come from the form: display name, options, mappings.
+
+    Raises:
+        AttemptOver: saved by another tab, failed, or verified over an hour ago.
+        AlreadyConnected: the tenant was connected meanwhile.
+    """
+    _claim(attempt, now=now)
+    verified = attempt.verified
+    other = CloudIdentityProvider.objects.filter(
+        tenant_id=verified["tenant_id"]
+    ).first()
+    if other is not None:
+        raise AlreadyConnected(other)
+    cloud_idp.cloud = attempt.cloud
+    cloud_idp.tenant_id = verified["tenant_id"]
+    cloud_idp.connected_by = actor
+    cloud_idp.status = CloudIdentityProvider.Status.ACTIVE
+    cloud_idp.status_since = now
+    _apply_consent(cloud_idp, attempt)
+    cloud_idp.save()
+    mappings.cloud_idp = cloud_idp
+    mappings.save()
+    record(
+        obj=cloud_idp,
+        actor=actor,
+        action="created",
+        note=f"Connected the tenant {cloud_idp.tenant_name}",
+        details={
+            "tenant_id": ["", cloud_idp.tenant_id],
+            "consented_by": ["", cloud_idp.consented_by_upn],
+        },
+        now=now,
+    )
+    attempt.cloud_idp = cloud_idp
+    attempt.save(update_fields=["cloud_idp"])
+    run = request_sync(
+        cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL,
+        trigger=SyncRun.Trigger.CONNECTED,
+        actor=actor,
+        now=now,
+    )
+    for dependents in registered():
+        dependents.after_connection_change(cloud_idp.tenant_id, now=now)
+    return run
+
+
+@transaction.atomic
+def save_renewed(
+    attempt: ConsentRequest, *, actor: Any, now: datetime
+) -> CloudIdentityProvider:
+    """Store renewed consent on the connection it was asked for.
+
+    Raises:
+        AttemptOver: see `save`.
+    """
+    _claim(attempt, now=now)
+    if attempt.cloud_idp is None:
+        raise AttemptOver
+    cloud_idp = CloudIdentityProvider.objects.select_for_update().get(
+        pk=attempt.cloud_idp.pk
+    )
+    before = cloud_idp.consented_by_upn
+    _apply_consent(cloud_idp, attempt)
+    if cloud_idp.status != CloudIdentityProvider.Status.ACTIVE:
+        cloud_idp.status = CloudIdentityProvider.Status.ACTIVE
+        cloud_idp.status_since = now
+    cloud_idp.status_detail = cloud_idp.status_code = cloud_idp.status_request_id = ""
+    cloud_idp.save(
+        update_fields=[
+            "tenant_name",
+            "verified_domains",
+            "consented_by_name",
+            "consented_by_upn",
+            "consented_by_object_id",
+            "consented_at",
+            "permissions_probed",
+            "status",
+            "status_since",
+            "status_detail",
+            "status_code",
+            "status_request_id",
+        ]
+    )
+    record(
+        obj=cloud_idp,
+        actor=actor,
+        action="consent",
+        note="Renewed consent",
+        details={"consented_by": [before, cloud_idp.consented_by_upn]},
+        now=now,
+    )
+    return cloud_idp
+
+
+def _claim(attempt: ConsentRequest, *, now: datetime) -> None:
+    if now >= attempt.expires_at:
+        raise AttemptOver
+    saved = ConsentRequest.objects.filter(pk=attempt.pk, step=Step.VERIFIED).update(
+        step=Step.SAVED
+    )
+    if not saved:
+        raise AttemptOver
+    attempt.step = Step.SAVED
+
+
+def _apply_consent(cloud_idp: CloudIdentityProvider, attempt: ConsentRequest) -> None:
+    verified = attempt.verified
+    cloud_idp.tenant_name = verified["tenant_name"] or verified["tenant_id"]
+    cloud_idp.verified_domains = verified["domains"]
+    cloud_idp.consented_by_name = verified["person"]["name"]
+    cloud_idp.consented_by_upn = verified["person"]["user_name"]
+    cloud_idp.consented_by_object_id = verified["person"]["object_id"]
+    cloud_idp.consented_at = attempt.answered_at or attempt.created_at
+    cloud_idp.permissions_probed = verified["permissions"]
