@@ -682,6 +682,21 @@ def test_refusal_names_the_privilege() -> None:
     assert "scoping.view_computer" in drawn
 
 
+def test_frame_sets_no_name_that_a_page_could_use(
+    tmp_path: Path, settings: Any
+) -> None:
+    (tmp_path / "probe.html").write_text(
+        '{% extends "base.html" %}{% block content %}'
+        "<p>{{ sections }}{{ links }}{{ search_url }}{{ url }}|</p>{% endblock %}"
+    )
+    settings.TEMPLATES = [
+        {**settings.TEMPLATES[0], "DIRS": [tmp_path, *settings.TEMPLATES[0]["DIRS"]]}
+    ]
+    request = request_for("/")
+    request.user = Person()  # type: ignore[assignment]
+    assert "<p>|</p>" in render_to_string("probe.html", {"user": Person()}, request)
+
+
 # Assets
 
 
