@@ -65,17 +65,29 @@ class GroupRow(NamedTuple):
 
 
 NEW_USER = UserRow(
-    DirectoryUser.State.MENTIONED,
-    None,
-    *([""] * (len(UserRow._fields) - 3)),
+    state=DirectoryUser.State.MENTIONED.value,
+    account_enabled=None,
+    user_type="",
+    display_name="",
+    user_principal_name="",
+    user_name="",
+    real_name="",
+    email="",
+    department="",
+    building="",
+    room="",
+    phone="",
+    position="",
+    user_name_key="",
+    search="",
     deleted_at=None,
 )
 NEW_GROUP = GroupRow(
-    state=DirectoryGroup.State.MENTIONED,
+    state=DirectoryGroup.State.MENTIONED.value,
     display_name="",
     description="",
     mail="",
-    kind=DirectoryGroup.Kind.UNKNOWN,
+    kind=DirectoryGroup.Kind.UNKNOWN.value,
     mail_enabled=None,
     security_enabled=None,
     is_dynamic=False,
@@ -136,7 +148,9 @@ def user_row(
             values[attribute] = ""
         elif _has(properties, graph_name):
             values[attribute] = _text(_value(properties, graph_name))
-    row = before._replace(**values, state=DirectoryUser.State.PRESENT, deleted_at=None)
+    row = before._replace(
+        **values, state=DirectoryUser.State.PRESENT.value, deleted_at=None
+    )
     return row._replace(
         user_name_key=name_key(row.user_name),
         search=_search(
@@ -182,7 +196,9 @@ def group_row(
         values["is_dynamic"] = "DynamicMembership" in types
         if not values["is_dynamic"]:
             values["membership_rule"] = ""
-    row = before._replace(**values, state=DirectoryGroup.State.PRESENT, deleted_at=None)
+    row = before._replace(
+        **values, state=DirectoryGroup.State.PRESENT.value, deleted_at=None
+    )
     return row._replace(
         kind=_kind(row, types), search=_search(row.display_name, row.mail)
     )
@@ -191,23 +207,23 @@ def group_row(
 def _kind(row: GroupRow, types: Any) -> str:
     """https://learn.microsoft.com/graph/api/resources/groups-overview"""
     if types is None:
-        unified = row.kind == DirectoryGroup.Kind.MICROSOFT_365
+        unified = row.kind == DirectoryGroup.Kind.MICROSOFT_365.value
     else:
         unified = "Unified" in types
     if unified:
-        return DirectoryGroup.Kind.MICROSOFT_365
+        return DirectoryGroup.Kind.MICROSOFT_365.value
     if row.mail_enabled is None or row.security_enabled is None:
-        return DirectoryGroup.Kind.UNKNOWN
+        return DirectoryGroup.Kind.UNKNOWN.value
     if row.mail_enabled:
         return (
-            DirectoryGroup.Kind.MAIL_ENABLED_SECURITY
+            DirectoryGroup.Kind.MAIL_ENABLED_SECURITY.value
             if row.security_enabled
-            else DirectoryGroup.Kind.DISTRIBUTION
+            else DirectoryGroup.Kind.DISTRIBUTION.value
         )
     return (
-        DirectoryGroup.Kind.SECURITY
+        DirectoryGroup.Kind.SECURITY.value
         if row.security_enabled
-        else DirectoryGroup.Kind.UNKNOWN
+        else DirectoryGroup.Kind.UNKNOWN.value
     )
 
 

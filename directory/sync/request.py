@@ -52,5 +52,27 @@ def request_sync(
     return run
 
 
+def cancel_sync(*, run: SyncRun, actor: Any, now: datetime) -> bool:
+    """Ask that the run stops, applying nothing; False when it has ended.
+
+    A run that waits ends at once, one that reads with its next page.
+    """
+    with transaction.atomic():
+        if not SyncRun.objects.active().filter(pk=run.pk).update(cancel_requested=True):
+            return False
+        SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.QUEUED).update(
+            state=SyncRun.State.CANCELED, phase="", finished_at=now
+        )
+        record.record(
+            obj=run.cloud_idp,
+            actor=actor,
+            note=f"{run.get_kind_display()} canceled",
+            action="sync",
+            details={"sync_run": run.pk},
+            now=now,
+        )
+    return True
+
+
 def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:
     return SyncRun.objects.active().filter(cloud_idp=cloud_idp).first()

@@ -1,0 +1,138 @@
+"""Hints to look at rows. Nothing here is lost or doubled when a message is.
+
+`people` is the queue that somebody waits for: reads of a directory. `background`
+holds ticks alone, which take milliseconds, so that a worker with two slots always
+has one for `people` soon.
+"""
+
+import logging
+import socket
+from datetime import datetime, timedelta
+
+from celery import shared_task
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from directory.models import (
+    CloudIdentityProvider,
+    ConsentRequest,
+    StagedPage,
+    SyncRun,
+    WorkerHeartbeat,
+)
+from directory.sync import request_sync
+from directory.sync.run import work
+
+logger = logging.getLogger(__name__)
+
+# A run that nobody took after this time is announced again.
+ANNOUNCED_AGAIN_AFTER = timedelta(seconds=30)
+# What an ended attempt to connect leaves is kept as long as somebody may look at it.
+CONSENT_REQUESTS_KEPT = timedelta(days=1)
+
+
+@shared_task(name="directory.tasks.run_sync")
+def run_sync(run_id: int) -> None:
+    """Work on one run, if nobody else does."""
+    heard()
+    work(run_id, heard=heard)
+
+
+@shared_task(name="directory.tasks.tick")
+def tick() -> None:
+    """Look at the rows: what is due, abandoned, waiting or left over."""
+    now = timezone.now()
+    heard()
+    give_up_silent_runs(now=now)
+    request_due(now=now)
+    announce_waiting(now=now)
+    clear_leftovers(now=now)
+
+
+def heard() -> None:
+    """Say that this worker is alive."""
+    WorkerHeartbeat.objects.update_or_create(
+        name=socket.gethostname(), defaults={"at": timezone.now()}
+    )
+
+
+def announce(run: SyncRun, *, now: datetime) -> None:
+    """Tell the workers of a run that waits, at most once in half a minute.
+
+    A broker that cannot be reached is not an error: the row stays, and the tick of a
+    worker finds it.
+    """
+    # While a run waits nobody works on it: its heartbeat is when it was announced.
+    due = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.QUEUED).filter(
+        Q(heartbeat_at=None) | Q(heartbeat_at__lt=now - ANNOUNCED_AGAIN_AFTER)
+    )
+    if not due.update(heartbeat_at=now):
+        return
+    try:
+        run_sync.apply_async(args=(run.pk,))
+    except (OperationalError, OSError):
+        logger.warning("Sync run %s could not be announced to the workers", run.pk)
+
+
+def give_up_silent_runs(*, now: datetime) -> None:
+    """Put runs whose worker fell silent back into the queue, or end canceled ones.
+
+    The new token shuts the silent worker out, should it come back.
+    """
+    silent = SyncRun.objects.filter(
+        state__in=[SyncRun.State.READING, SyncRun.State.APPLYING],
+        lease_expires_at__lt=now,
+    )
+    silent.filter(cancel_requested=True).update(
+        state=SyncRun.State.CANCELED,
+        phase="",
+        finished_at=now,
+        lease_expires_at=None,
+        fencing_token=F("fencing_token") + 1,
+    )
+    silent.filter(cancel_requested=False).update(
+        state=SyncRun.State.QUEUED,
+        phase="The worker fell silent; another one goes on where it stopped",
+        heartbeat_at=None,
+        lease_expires_at=None,
+        fencing_token=F("fencing_token") + 1,
+    )
+
+
+def request_due(*, now: datetime) -> None:
+    """Request a read of changes for each enabled connection whose time has come."""
+    due = (
+        CloudIdentityProvider.objects.filter(enabled=True)
+        .filter(Q(next_sync_at=None) | Q(next_sync_at__lte=now))
+        .exclude(sync_runs__state__in=SyncRun.ACTIVE)
+    )
+    for cloud_idp in due:
+        first = not cloud_idp.completely_read
+        with transaction.atomic():
+            # Due again later even if this request comes to nothing.
+            CloudIdentityProvider.objects.filter(pk=cloud_idp.pk).update(
+                next_sync_at=now + timedelta(minutes=settings.SYNC_DELTA_MINUTES)
+            )
+            request_sync(
+                cloud_idp=cloud_idp,
+                kind=SyncRun.Kind.FULL if first else SyncRun.Kind.DELTA,
+                trigger=SyncRun.Trigger.SCHEDULE,
+                actor=None,
+                now=now,
+            )
+
+
+def announce_waiting(*, now: datetime) -> None:
+    for run in SyncRun.objects.filter(state=SyncRun.State.QUEUED).order_by(
+        "created_at"
+    ):
+        announce(run, now=now)
+
+
+def clear_leftovers(*, now: datetime) -> None:
+    """Delete staged pages of ended runs and attempts to connect that ended."""
+    StagedPage.objects.exclude(run__state__in=SyncRun.ACTIVE).delete()
+    ConsentRequest.objects.filter(expires_at__lt=now - CONSENT_REQUESTS_KEPT).delete()
