@@ -32,9 +32,9 @@ from directory.sandbox.flow import (
     send_back,
     signed_in,
 )
+from directory.sandbox.minting import graph_resources, short_scope
 from directory.sandbox.store import Grant, Sandbox
 from directory.sandbox.tenant import DirectoryObject, Tenant
-from directory.sandbox.token_endpoint import graph_resources, short_scope
 from directory.sandbox.tokens import opaque, uuid_string
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")

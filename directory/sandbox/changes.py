@@ -20,6 +20,7 @@ from directory.sandbox.applications import (
 from directory.sandbox.generate import security_identifier
 from directory.sandbox.store import Sandbox
 from directory.sandbox.tenant import DirectoryError, Kind, NotFoundError, Tenant
+from directory.sandbox.tls import write_private
 
 Arguments = dict[str, Any]
 _OPERATIONS: dict[str, Callable[[Sandbox, Arguments], Any]] = {}
@@ -45,16 +46,20 @@ class ChangeLog:
     def __init__(self, sandbox: Sandbox, *, keep: bool, header: Arguments) -> None:
         self.sandbox = sandbox
         self._file: Path | None = sandbox.state_dir / "changes.jsonl" if keep else None
-        self._header = json.dumps(header, sort_keys=True)
+        self._header = header
 
     def replay(self) -> int:
         """Apply what the file holds; a file made for other sizes is started anew."""
         if self._file is None:
+            self._begin()
             return 0
         lines = self._file.read_text().splitlines() if self._file.exists() else []
-        if not lines or lines[0] != self._header:
-            self._start_file()
+        first = json.loads(lines[0]) if lines else {}
+        generation = str(first.pop("generation", ""))
+        if first != self._header:
+            self._begin()
             return 0
+        self._set_generation(generation)
         for line in lines[1:]:
             entry = json.loads(line)
             _OPERATIONS[entry["operation"]](self.sandbox, entry["given"])
@@ -71,13 +76,19 @@ class ChangeLog:
 
     def reset(self) -> None:
         self.sandbox.reset()
-        if self._file is not None:
-            self._start_file()
+        self._begin()
 
-    def _start_file(self) -> None:
-        assert self._file is not None  # noqa: S101 told to mypy; both callers checked
-        self._file.touch(mode=0o600)
-        self._file.write_text(self._header + "\n")
+    def _begin(self) -> None:
+        """Start an empty log, which ends every page and delta token made before."""
+        generation = uuid.uuid4().hex[:12]
+        self._set_generation(generation)
+        if self._file is not None:
+            first = json.dumps(self._header | {"generation": generation}) + "\n"
+            write_private(self._file, first.encode())
+
+    def _set_generation(self, generation: str) -> None:
+        for tenant in self.sandbox.tenants.values():
+            tenant.generation = generation
 
 
 def tenant_of(sandbox: Sandbox, given: Arguments) -> Tenant:

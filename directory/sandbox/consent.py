@@ -28,8 +28,8 @@ from directory.sandbox.flow import (
     send_back,
     signed_in,
 )
+from directory.sandbox.minting import short_scope
 from directory.sandbox.store import Sandbox
-from directory.sandbox.token_endpoint import short_scope
 from directory.sandbox.tokens import GRAPH_RESOURCE
 
 V1, V2 = "admin consent v1", "admin consent v2"

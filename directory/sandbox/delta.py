@@ -13,6 +13,7 @@ from typing import Any
 
 from directory.sandbox import query
 from directory.sandbox.errors import GraphError, bad_request, unsupported
+from directory.sandbox.page_tokens import TokenSealer
 from directory.sandbox.schema import DEFAULTS
 from directory.sandbox.store import Behavior
 from directory.sandbox.tenant import Change, DirectoryObject, Kind, Tenant, What
@@ -30,7 +31,7 @@ class DeltaRequest:
     tenant: Tenant
     kind: Kind
     behavior: Behavior
-    sealer: query.TokenSealer
+    sealer: TokenSealer
     now: float
     valid_from: float
     base: str

@@ -5,7 +5,6 @@ seed is a shallow copy. Every change gets a sequence number; delta queries read 
 log from a sequence number on.
 """
 
-import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -79,7 +78,7 @@ class Seed:
 
 
 class Tenant:
-    """The directory as it stands; `generation` changes when the log is thrown away."""
+    """The directory as it stands. Tokens of another ``generation`` are worthless."""
 
     def __init__(self, seed: Seed) -> None:
         self.seed = seed
@@ -89,7 +88,7 @@ class Tenant:
         self._seed_member_of: dict[str, tuple[str, ...]] = {}
         self._seed_upns: dict[str, str] = {}
         self._index_seed()
-        self.generation = "seed"
+        self.generation = ""
         self.reset()
 
     def _index_seed(self) -> None:
@@ -105,9 +104,7 @@ class Tenant:
                 self._seed_upns[upn] = entry.id
 
     def reset(self) -> None:
-        """Go back to the seed and forget the log, which ends every delta link."""
-        if getattr(self, "log", None):
-            self.generation = uuid.uuid4().hex[:12]
+        """Go back to the seed and forget the log."""
         self.display_name = self.seed.display_name
         self.domain = self.seed.domain
         self.initial_domain = self.seed.initial_domain

@@ -8,35 +8,34 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from directory.sandbox import discovery
-from directory.sandbox.applications import OIDC_SCOPES, Application, ServicePrincipal
+from directory.sandbox.applications import Application
+from directory.sandbox.assertions import verify_assertion
 from directory.sandbox.errors import (
     LoginError,
     application_not_found,
     missing_parameter,
 )
-from directory.sandbox.store import ALIASES, Grant, Sandbox
-from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
-from directory.sandbox.tokens import (
-    GRAPH_APP_ID,
-    GRAPH_RESOURCE,
-    b64url,
-    opaque,
-    pairwise_subject,
-    unique_token_id,
-    verify_assertion,
+from directory.sandbox.minting import (
+    Form,
+    access_claims,
+    graph_resources,
+    tokens_for_user,
 )
+from directory.sandbox.store import ALIASES, Grant, Sandbox
+from directory.sandbox.tenant import Tenant
+from directory.sandbox.tokens import b64url
 
 CODE_LIFETIME = 600
-_REFRESH_LIFETIME = 24 * 3600
-_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-Form = Mapping[str, str]
+
+_REFRESH_LIFETIME = 24 * 3600
+
+
+_ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def answer(
@@ -148,16 +147,6 @@ def _authenticate(
         )
 
 
-def graph_resources(sandbox: Sandbox) -> tuple[str, ...]:
-    port = sandbox.url.rpartition(":")[2]
-    return (
-        GRAPH_RESOURCE,
-        sandbox.url,
-        f"https://localhost:{port}",
-        GRAPH_APP_ID,
-    )
-
-
 def _client_credentials(
     sandbox: Sandbox, application: Application, tenant: Tenant | None, form: Form
 ) -> dict[str, Any]:
@@ -203,7 +192,7 @@ def _client_credentials(
             "disabled.",
         )
     lifetime = sandbox.behavior.token_lifetime
-    claims = _access_claims(sandbox, tenant, application, lifetime) | {
+    claims = access_claims(sandbox, tenant, application, lifetime) | {
         "idtyp": "app",
         "oid": principal.object_id,
         "sub": principal.object_id,
@@ -215,24 +204,6 @@ def _client_credentials(
         "expires_in": lifetime,
         "ext_expires_in": lifetime,
         "access_token": sandbox.keys.sign(claims),
-    }
-
-
-def _access_claims(
-    sandbox: Sandbox, tenant: Tenant, application: Application, lifetime: int
-) -> dict[str, Any]:
-    now = int(sandbox.clock.now())
-    return {
-        "aud": GRAPH_RESOURCE,
-        "iss": f"{sandbox.url}/{tenant.id}/",
-        "iat": now,
-        "nbf": now,
-        "exp": now + lifetime,
-        "app_displayname": application.display_name,
-        "appid": application.client_id,
-        "tid": tenant.id,
-        "uti": unique_token_id(),
-        "ver": "1.0",
     }
 
 
@@ -285,7 +256,7 @@ def _authorization_code(
         )
     _check_verifier(grant, form.get("code_verifier", ""))
     grant.redeemed = True
-    return _tokens_for_user(sandbox, application, grant, form, grant.scopes)
+    return tokens_for_user(sandbox, application, grant, form, grant.scopes)
 
 
 def _check_verifier(grant: Grant, verifier: str) -> None:
@@ -329,124 +300,4 @@ def _refresh(
         )
     asked = tuple(form.get("scope", "").split()) or grant.scopes
     scopes = tuple(scope for scope in asked if scope in grant.scopes) or grant.scopes
-    return _tokens_for_user(sandbox, application, grant, form, scopes)
-
-
-def _tokens_for_user(
-    sandbox: Sandbox,
-    application: Application,
-    grant: Grant,
-    form: Form,
-    scopes: tuple[str, ...],
-) -> dict[str, Any]:
-    tenant = sandbox.tenants[grant.tenant_id]
-    user = tenant.find(grant.user_id, Kind.USER)
-    if user is None:
-        raise LoginError(
-            50034,
-            "invalid_grant",
-            f"The user account does not exist in the {tenant.display_name} directory.",
-            suberror="bad_token",
-        )
-    if not user.properties.get("accountEnabled"):
-        raise LoginError(50057, "invalid_grant", "The user account is disabled.")
-    principal = sandbox.principal(tenant.id, application.client_id)
-    if principal is None or not principal.enabled:
-        raise LoginError(
-            65001,
-            "invalid_grant",
-            "The user or administrator has not consented to use the application with "
-            f"ID '{application.client_id}' named '{application.display_name}'. Send "
-            "an interactive authorization request for this user and resource.",
-            suberror="consent_required",
-        )
-    lifetime = sandbox.behavior.token_lifetime
-    granted = sorted(
-        {short for short in map(short_scope, scopes) if short != ".default"}
-        | (_delegated(principal, user) if _asks_default(scopes) else set())
-    )
-    access = _access_claims(sandbox, tenant, application, lifetime) | {
-        "idtyp": "user",
-        "oid": user.id,
-        "sub": pairwise_subject(GRAPH_APP_ID, user.id),
-        "scp": " ".join(granted),
-    }
-    body: dict[str, Any] = {
-        "token_type": "Bearer",
-        "scope": " ".join(
-            scope if scope in OIDC_SCOPES else f"{GRAPH_RESOURCE}/{scope}"
-            for scope in granted
-        ),
-        "expires_in": lifetime,
-        "ext_expires_in": lifetime,
-        "access_token": sandbox.keys.sign(access),
-    }
-    if "offline_access" in scopes:
-        body["refresh_token"] = opaque()
-        sandbox.refresh_tokens[body["refresh_token"]] = grant
-    if "openid" in scopes:
-        body["id_token"] = _id_token(sandbox, tenant, application, grant, user, scopes)
-    if form.get("client_info") == "1":
-        info = {"uid": user.id, "utid": tenant.id}
-        body["client_info"] = b64url(json.dumps(info).encode())
-    return body
-
-
-def short_scope(scope: str) -> str:
-    return scope.rpartition("/")[2] if "://" in scope else scope
-
-
-def _asks_default(scopes: tuple[str, ...]) -> bool:
-    return any(scope.endswith("/.default") for scope in scopes)
-
-
-def _delegated(principal: ServicePrincipal, user: DirectoryObject) -> set[str]:
-    return principal.scopes_for(user.id)
-
-
-def _id_token(
-    sandbox: Sandbox,
-    tenant: Tenant,
-    application: Application,
-    grant: Grant,
-    user: DirectoryObject,
-    scopes: tuple[str, ...],
-) -> str:
-    """Mint a v2.0 ID token, or the forged one that a test ordered.
-
-    https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
-    """
-    now = int(sandbox.clock.now())
-    claims: dict[str, Any] = {
-        "aud": application.client_id,
-        "iss": discovery.issuer(sandbox, tenant.id),
-        "iat": now,
-        "nbf": now,
-        "exp": now + 3600,
-        "rh": f"1.A{b64url(hashlib.sha256(tenant.id.encode()).digest())[:40]}.",
-        "sid": grant.session_id,
-        "sub": pairwise_subject(application.client_id, user.id),
-        "tid": tenant.id,
-        "uti": unique_token_id(),
-        "ver": "2.0",
-    }
-    if grant.nonce:
-        claims["nonce"] = grant.nonce
-    if "profile" in scopes:
-        claims["oid"] = user.id
-        claims["name"] = user.properties.get("displayName")
-        claims["preferred_username"] = user.properties["userPrincipalName"]
-    if "email" in scopes and user.properties.get("mail"):
-        claims["email"] = user.properties["mail"]
-    if sandbox.forged:
-        order = sandbox.forged.pop(0)
-        claims |= order.get("claims", {})
-        for name in order.get("remove", ()):
-            claims.pop(name, None)
-        if "shift" in order:
-            for name in ("iat", "nbf", "exp"):
-                claims[name] = claims[name] + int(order["shift"])
-        return sandbox.keys.sign_forged(
-            claims, order.get("header", {}), order.get("signed_by", "published")
-        )
-    return sandbox.keys.sign(claims)
+    return tokens_for_user(sandbox, application, grant, form, scopes)

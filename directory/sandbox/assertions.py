@@ -1,0 +1,113 @@
+"""Certificate assertions: how an application proves itself without a secret."""
+
+from typing import Any
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from directory.sandbox.errors import LoginError
+from directory.sandbox.tokens import b64url
+
+
+def verify_assertion(
+    assertion: str,
+    *,
+    client_id: str,
+    certificates: list[str],
+    audiences: set[str],
+    now: float,
+) -> None:
+    """Check a certificate assertion: PS256 with x5t#S256 or RS256 with x5t.
+
+    https://learn.microsoft.com/entra/identity-platform/certificate-credentials
+
+    Raises: LoginError 700027 when no registered certificate signed it, 700024 when
+    it is outside its times, 50027 when it is malformed, 700021/700023 when issuer or
+    audience are wrong.
+    """
+    try:
+        header = jwt.get_unverified_header(assertion)
+    except jwt.InvalidTokenError:
+        raise LoginError(
+            50027,
+            "invalid_request",
+            "JWT token is invalid or malformed.",
+        ) from None
+    thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
+    for pem in certificates:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        if thumbprint.rstrip("=") not in _thumbprints(certificate):
+            continue
+        public = certificate.public_key()
+        if not isinstance(public, rsa.RSAPublicKey):
+            continue
+        try:
+            claims = jwt.decode(
+                assertion,
+                public,
+                algorithms=["PS256", "RS256"],
+                options={
+                    "verify_aud": False,
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
+            )
+        except jwt.InvalidTokenError:
+            raise _bad_assertion(client_id) from None
+        _check_claims(claims, client_id, audiences, now)
+        return
+    raise _bad_assertion(client_id)
+
+
+def _bad_assertion(client_id: str) -> LoginError:
+    return LoginError(
+        700027,
+        "invalid_client",
+        "The certificate with identifier used to sign the client assertion is not "
+        f"registered on application. [Reason - The key was not found. Client "
+        f"application '{client_id}'.]",
+        status=401,
+    )
+
+
+def _check_claims(
+    claims: dict[str, Any], client_id: str, audiences: set[str], now: float
+) -> None:
+    if claims.get("iss") != client_id or claims.get("sub") != client_id:
+        raise LoginError(
+            700021,
+            "invalid_client",
+            "Client assertion application identifier doesn't match 'client_id' "
+            "parameter.",
+            status=401,
+        )
+    if claims.get("aud") not in audiences:
+        raise LoginError(
+            700023,
+            "invalid_client",
+            "Client assertion audience claim does not match Realm issuer.",
+            status=401,
+        )
+    # MSAL writes times with a fraction; five minutes of skew are allowed.
+    expires, starts = claims.get("exp"), claims.get("nbf", 0)
+    if (
+        not isinstance(expires, int | float)
+        or expires < now - 300
+        or float(starts) > now + 300
+    ):
+        raise LoginError(
+            700024,
+            "invalid_client",
+            "Client assertion is not within its valid time range.",
+            status=401,
+        )
+
+
+def _thumbprints(certificate: x509.Certificate) -> set[str]:
+    return {
+        b64url(certificate.fingerprint(hashes.SHA1())),  # noqa: S303 Entra's x5t
+        b64url(certificate.fingerprint(hashes.SHA256())),
+    }

@@ -1,0 +1,138 @@
+"""A Graph call that has a valid token, and the paging all lists share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from directory.sandbox import query
+from directory.sandbox.errors import GraphError, bad_request
+from directory.sandbox.page_tokens import TokenSealer
+from directory.sandbox.store import Sandbox
+from directory.sandbox.tenant import Kind, Tenant
+
+Json = dict[str, Any]
+
+
+READ_USERS = frozenset({"User.Read.All", "Directory.Read.All"})
+
+
+READ_GROUPS = frozenset({"GroupMember.Read.All", "Group.Read.All"}) | {
+    "Directory.Read.All"
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphRequest:
+    """A call that has a valid token and stands on the list of reads."""
+
+    sandbox: Sandbox
+    tenant: Tenant
+    roles: frozenset[str]
+    path: str
+    keys: tuple[str, ...]
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Any
+
+    @property
+    def eventual(self) -> bool:
+        return self.headers.get("consistencylevel", "").lower() == "eventual"
+
+    @property
+    def counts(self) -> bool:
+        return self.parameters.get("$count", "").lower() == "true"
+
+    @property
+    def advanced(self) -> bool:
+        return self.eventual and self.counts
+
+    def may_read(self, kind: Kind) -> bool:
+        if kind is Kind.USER:
+            return bool(self.roles & READ_USERS)
+        if kind in (Kind.GROUP, Kind.DIRECTORY_ROLE):
+            return bool(self.roles & READ_GROUPS)
+        return "Directory.Read.All" in self.roles
+
+    def hidden(self) -> frozenset[str]:
+        """Return the groups whose membership this application may not see."""
+        if (
+            self.sandbox.behavior.hidden_membership == "shown"
+            or "Member.Read.Hidden" in self.roles
+        ):
+            return frozenset()
+        return frozenset(
+            group.id
+            for group in self.tenant.present(Kind.GROUP)
+            if group.properties.get("visibility") == "HiddenMembership"
+        )
+
+    def context(self, fragment: str, names: tuple[str, ...] = ()) -> str:
+        chosen = f"({','.join(names)})" if names else ""
+        return f"{self.sandbox.url}/v1.0/$metadata#{fragment}{chosen}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    body: Json
+    units: int
+    is_action: bool = False
+
+
+def sealer(request: GraphRequest) -> TokenSealer:
+    return TokenSealer(request.sandbox.identity.page_key)
+
+
+def paging(request: GraphRequest) -> tuple[int, int]:
+    """Return (page size, where to start). Raises GraphError on a bad page token."""
+    default = request.sandbox.behavior.page_size
+    size = query.page_size(request.parameters.get("$top"), default)
+    text = request.parameters.get("$skiptoken")
+    if text is None:
+        return size, 0
+    token = sealer(request).open(text)
+    if token is None or token["path"] != request.path:
+        raise bad_request("The skip token is invalid.")
+    if (
+        token["tenant"] != request.tenant.id
+        or token["generation"] != request.tenant.generation
+        or (token["eventual"] and not request.eventual)
+    ):
+        raise GraphError(
+            400, "Directory_ExpiredPageToken", "The specified page token has expired."
+        )
+    return size, int(token["at"])
+
+
+def next_link(request: GraphRequest, position: int) -> str:
+    token = sealer(request).seal(
+        {
+            "path": request.path,
+            "at": position,
+            "tenant": request.tenant.id,
+            "generation": request.tenant.generation,
+            "eventual": request.eventual,
+        }
+    )
+    given = {
+        name: value
+        for name, value in request.parameters.items()
+        if name != "$skiptoken"
+    }
+    return link(request, given | {"$skiptoken": token})
+
+
+def link(request: GraphRequest, parameters: Mapping[str, str]) -> str:
+    encoded = "&".join(
+        f"{name}={quote(value, safe=',')}" for name, value in parameters.items()
+    )
+    return f"{request.sandbox.url}/v1.0{quote(request.path)}?{encoded}"
+
+
+def units(request: GraphRequest, cost: int) -> int:
+    if "$select" in request.parameters:
+        cost -= 1
+    top = request.parameters.get("$top", "")
+    if top.isdigit() and int(top) < 20:
+        cost -= 1
+    return max(1, cost)

@@ -1,0 +1,172 @@
+"""The tokens a successful request is answered with."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from directory.sandbox import discovery
+from directory.sandbox.applications import OIDC_SCOPES, Application, ServicePrincipal
+from directory.sandbox.errors import LoginError
+from directory.sandbox.store import Grant, Sandbox
+from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
+from directory.sandbox.tokens import (
+    GRAPH_APP_ID,
+    GRAPH_RESOURCE,
+    b64url,
+    opaque,
+    pairwise_subject,
+    unique_token_id,
+)
+
+Form = Mapping[str, str]
+
+
+def graph_resources(sandbox: Sandbox) -> tuple[str, ...]:
+    port = sandbox.url.rpartition(":")[2]
+    return (
+        GRAPH_RESOURCE,
+        sandbox.url,
+        f"https://localhost:{port}",
+        GRAPH_APP_ID,
+    )
+
+
+def access_claims(
+    sandbox: Sandbox, tenant: Tenant, application: Application, lifetime: int
+) -> dict[str, Any]:
+    now = int(sandbox.clock.now())
+    return {
+        "aud": GRAPH_RESOURCE,
+        "iss": f"{sandbox.url}/{tenant.id}/",
+        "iat": now,
+        "nbf": now,
+        "exp": now + lifetime,
+        "app_displayname": application.display_name,
+        "appid": application.client_id,
+        "tid": tenant.id,
+        "uti": unique_token_id(),
+        "ver": "1.0",
+        # Finer than iat, so that consent taken and given in one second differ.
+        "issued_at": sandbox.clock.now(),
+    }
+
+
+def tokens_for_user(
+    sandbox: Sandbox,
+    application: Application,
+    grant: Grant,
+    form: Form,
+    scopes: tuple[str, ...],
+) -> dict[str, Any]:
+    tenant = sandbox.tenants[grant.tenant_id]
+    user = tenant.find(grant.user_id, Kind.USER)
+    if user is None:
+        raise LoginError(
+            50034,
+            "invalid_grant",
+            f"The user account does not exist in the {tenant.display_name} directory.",
+            suberror="bad_token",
+        )
+    if not user.properties.get("accountEnabled"):
+        raise LoginError(50057, "invalid_grant", "The user account is disabled.")
+    principal = sandbox.principal(tenant.id, application.client_id)
+    if principal is None or not principal.enabled:
+        raise LoginError(
+            65001,
+            "invalid_grant",
+            "The user or administrator has not consented to use the application with "
+            f"ID '{application.client_id}' named '{application.display_name}'. Send "
+            "an interactive authorization request for this user and resource.",
+            suberror="consent_required",
+        )
+    lifetime = sandbox.behavior.token_lifetime
+    granted = sorted(
+        {short for short in map(short_scope, scopes) if short != ".default"}
+        | (_delegated(principal, user) if _asks_default(scopes) else set())
+    )
+    access = access_claims(sandbox, tenant, application, lifetime) | {
+        "idtyp": "user",
+        "oid": user.id,
+        "sub": pairwise_subject(GRAPH_APP_ID, user.id),
+        "scp": " ".join(granted),
+    }
+    body: dict[str, Any] = {
+        "token_type": "Bearer",
+        "scope": " ".join(
+            scope if scope in OIDC_SCOPES else f"{GRAPH_RESOURCE}/{scope}"
+            for scope in granted
+        ),
+        "expires_in": lifetime,
+        "ext_expires_in": lifetime,
+        "access_token": sandbox.keys.sign(access),
+    }
+    if "offline_access" in scopes:
+        body["refresh_token"] = opaque()
+        sandbox.refresh_tokens[body["refresh_token"]] = grant
+    if "openid" in scopes:
+        body["id_token"] = _id_token(sandbox, tenant, application, grant, user, scopes)
+    if form.get("client_info") == "1":
+        info = {"uid": user.id, "utid": tenant.id}
+        body["client_info"] = b64url(json.dumps(info).encode())
+    return body
+
+
+def short_scope(scope: str) -> str:
+    return scope.rpartition("/")[2] if "://" in scope else scope
+
+
+def _asks_default(scopes: tuple[str, ...]) -> bool:
+    return any(scope.endswith("/.default") for scope in scopes)
+
+
+def _delegated(principal: ServicePrincipal, user: DirectoryObject) -> set[str]:
+    return principal.scopes_for(user.id)
+
+
+def _id_token(
+    sandbox: Sandbox,
+    tenant: Tenant,
+    application: Application,
+    grant: Grant,
+    user: DirectoryObject,
+    scopes: tuple[str, ...],
+) -> str:
+    """Mint a v2.0 ID token, or the forged one that a test ordered.
+
+    https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+    """
+    now = int(sandbox.clock.now())
+    claims: dict[str, Any] = {
+        "aud": application.client_id,
+        "iss": discovery.issuer(sandbox, tenant.id),
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3600,
+        "rh": f"1.A{b64url(hashlib.sha256(tenant.id.encode()).digest())[:40]}.",
+        "sid": grant.session_id,
+        "sub": pairwise_subject(application.client_id, user.id),
+        "tid": tenant.id,
+        "uti": unique_token_id(),
+        "ver": "2.0",
+    }
+    if grant.nonce:
+        claims["nonce"] = grant.nonce
+    if "profile" in scopes:
+        claims["oid"] = user.id
+        claims["name"] = user.properties.get("displayName")
+        claims["preferred_username"] = user.properties["userPrincipalName"]
+    if "email" in scopes and user.properties.get("mail"):
+        claims["email"] = user.properties["mail"]
+    if sandbox.forged:
+        order = sandbox.forged.pop(0)
+        claims |= order.get("claims", {})
+        for name in order.get("remove", ()):
+            claims.pop(name, None)
+        if "shift" in order:
+            for name in ("iat", "nbf", "exp"):
+                claims[name] = claims[name] + int(order["shift"])
+        return sandbox.keys.sign_forged(
+            claims, order.get("header", {}), order.get("signed_by", "published")
+        )
+    return sandbox.keys.sign(claims)

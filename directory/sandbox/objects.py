@@ -1,0 +1,157 @@
+"""Reads of the organization, of users and of groups."""
+
+import re
+from typing import Any
+
+from directory.sandbox import filters, query
+from directory.sandbox.calls import Answer, GraphRequest, Json, next_link, paging, units
+from directory.sandbox.errors import GraphError, bad_request, not_found, unsupported
+from directory.sandbox.schema import DEFAULTS, ORGANIZATION, ORGANIZATION_COLLECTIONS
+from directory.sandbox.tenant import DirectoryObject, Kind
+
+GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def organization(request: GraphRequest) -> Answer:
+    tenant = request.tenant
+    chosen = _organization_names(request.parameters.get("$select"))
+    values: Json = {
+        "displayName": tenant.display_name,
+        "createdDateTime": tenant.seed.created_at,
+        "tenantType": "AAD",
+        "countryLetterCode": "GB",
+        "verifiedDomains": [
+            {
+                "capabilities": "Email, OfficeCommunicationsOnline",
+                "isDefault": domain == tenant.domain,
+                "isInitial": domain == tenant.initial_domain,
+                "name": domain,
+                "type": "Managed",
+            }
+            for domain in tenant.domains
+        ],
+    }
+    row: Json = {"id": tenant.id}
+    for name in chosen or ORGANIZATION:
+        if name != "id":
+            empty: Any = [] if name in ORGANIZATION_COLLECTIONS else None
+            row[name] = values.get(name, empty)
+    return Answer(
+        {"@odata.context": request.context("organization", chosen), "value": [row]}, 1
+    )
+
+
+def _organization_names(text: str | None) -> tuple[str, ...]:
+    if not text:
+        return ()
+    known = {name.lower(): name for name in ("id", *ORGANIZATION)}
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name.lower() not in known:
+            raise GraphError(
+                400,
+                "BadRequest",
+                "Parsing OData Select and Expand failed: Could not find a property "
+                f"named '{name}' on type 'microsoft.graph.organization'.",
+            )
+    return tuple(known[name.lower()] for name in names)
+
+
+def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
+    names = query.selected(request.parameters.get("$select"), kind)
+    keys = request.tenant.by_kind[kind]
+    tests = _tests(request, kind)
+    found: list[DirectoryObject] | None = None
+    if order := request.parameters.get("$orderby"):
+        if "$filter" in request.parameters and not request.advanced:
+            raise unsupported("Sorting not supported for current query.")
+        found = _matching(request.tenant.present(kind), tests)
+        query.ordered(order, found, kind)
+    size, start = paging(request)
+    value: list[Json] = []
+    position = start
+    total = len(keys) if found is None else len(found)
+    while position < total and len(value) < size:
+        entry = request.tenant.objects.get(keys[position]) if found is None else None
+        entry = found[position] if found is not None else entry
+        position += 1
+        if entry is None or entry.deleted_at:
+            continue
+        if found is None and not all(test(entry.properties) for test in tests):
+            continue
+        value.append(query.view(entry, names or DEFAULTS[kind], typed=False))
+    body: Json = {"@odata.context": request.context(entity_set, names)}
+    if request.advanced and start == 0:
+        matching = _matching(request.tenant.present(kind), tests)
+        body["@odata.count"] = len(matching)
+    if position < total:
+        body["@odata.nextLink"] = next_link(request, position)
+    body["value"] = value
+    return Answer(body, units(request, 2 if kind is Kind.USER else 1))
+
+
+def _tests(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
+    tests = []
+    if text := request.parameters.get("$filter"):
+        tests.append(filters.filtered(text, kind, advanced=request.advanced))
+    if text := request.parameters.get("$search"):
+        if not request.eventual:
+            raise unsupported(
+                "Request with $search query parameter only works through MSGraph with "
+                "a special request header: 'ConsistencyLevel: eventual'"
+            )
+        tests.append(filters.searched(text, kind))
+    for name in ("$skip", "$expand"):
+        if name in request.parameters:
+            raise bad_request(f"'{name}' is not supported by this sandbox.")
+    return tests
+
+
+def _matching(
+    entries: list[DirectoryObject], tests: list[filters.Predicate]
+) -> list[DirectoryObject]:
+    return [entry for entry in entries if all(test(entry.properties) for test in tests)]
+
+
+def users(request: GraphRequest) -> Answer:
+    return _list(request, Kind.USER, "users")
+
+
+def groups(request: GraphRequest) -> Answer:
+    return _list(request, Kind.GROUP, "groups")
+
+
+def user_of(request: GraphRequest) -> DirectoryObject:
+    user = request.tenant.find(request.keys[0], Kind.USER)
+    if user is None:
+        raise not_found(request.keys[0])
+    return user
+
+
+def group_of(request: GraphRequest) -> DirectoryObject:
+    key = request.keys[0]
+    if not GUID.fullmatch(key):
+        raise bad_request(f"Invalid object identifier '{key}'.")
+    group = request.tenant.find(key, Kind.GROUP)
+    if group is None:
+        raise not_found(key)
+    return group
+
+
+def _one(request: GraphRequest, entry: DirectoryObject, entity_set: str) -> Answer:
+    names = query.selected(request.parameters.get("$select"), entry.kind)
+    # Graph writes users(displayName)/$entity
+    chosen = f"({','.join(names)})" if names else ""
+    body: Json = {
+        "@odata.context": request.context(f"{entity_set}{chosen}/$entity"),
+        **query.view(entry, names or DEFAULTS[entry.kind], typed=False),
+    }
+    return Answer(body, 1)
+
+
+def one_user(request: GraphRequest) -> Answer:
+    return _one(request, user_of(request), "users")
+
+
+def one_group(request: GraphRequest) -> Answer:
+    return _one(request, group_of(request), "groups")
