@@ -97,6 +97,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
         50126: Meaning(
             error=errors.PersonRefused,
             sentence="The user name or the password is wrong.",
+            advice="Sign in again.",
         ),
         50128: Meaning(
             error=errors.TenantNotFound,
@@ -251,6 +252,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
         700003: Meaning(
             error=errors.ConditionalAccessBlocked,
             sentence="The device is no longer known to the tenant.",
+            advice="Sign in from a device that is registered with the tenant.",
         ),
         700005: Meaning(
             error=errors.CodeRefused,

@@ -115,9 +115,8 @@ def sandbox_cloud(url: str, ca_file: str) -> Cloud:
         InvalidCloudAddress: the URL is not https, not loopback, or more than an
             origin.
     """
-    parts = urlsplit(url)
     try:
-        address = origin(url)
+        parts, address = urlsplit(url), origin(url)
     except ValueError:
         raise InvalidCloudAddress(
             "The sandbox address cannot be read as a web address."

@@ -181,17 +181,17 @@ def _check_page(cloud: Cloud, fields: Mapping[str, str], name: str, path: str) -
 
     A loopback cloud may serve it on another port and over plain http.
     """
-    parts = urlsplit(fields[name])
     try:
+        parts = urlsplit(fields[name])
         same_origin = origin(fields[name]) == origin(cloud.login_root)
         on_loopback = (
             cloud.loopback
             and parts.scheme in ("http", "https")
             and is_loopback_host(parts.hostname)
         )
+        plain = parts.path == path and not parts.query and not parts.fragment
     except ValueError:
-        same_origin = on_loopback = False
-    plain = parts.path == path and not parts.query and not parts.fragment
+        same_origin = on_loopback = plain = False
     if not plain or not (same_origin or on_loopback):
         raise errors.DiscoveryRefused(
             f"Microsoft's OpenID configuration names an unexpected {name}."

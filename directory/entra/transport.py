@@ -158,18 +158,16 @@ def _match(planes: set[str], method: str, path: str) -> Read | None:
 def _check_batch(body: bytes | str | None) -> None:
     try:
         items = orjson.loads(body or b"")["requests"]
-        inner = [(item["method"], item["url"]) for item in items]
-        complete = all(isinstance(m, str) and isinstance(u, str) for m, u in inner)
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        inner = [(item["method"], urlsplit(item["url"])) for item in items]
+        paths = [f"/v1.0/{url.path.removeprefix('/')}" for _method, url in inner]
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise errors.NotAllowed("A batch that cannot be read was stopped.") from None
-    if not complete or not 1 <= len(inner) <= BATCH_LIMIT:
-        raise errors.NotAllowed("A batch that cannot be read was stopped.")
-    for method, url in inner:
-        relative = urlsplit(url)
-        path = "/v1.0/" + relative.path.removeprefix("/")
+    if not 1 <= len(inner) <= BATCH_LIMIT:
+        raise errors.NotAllowed("A batch of the wrong size was stopped.")
+    for (method, url), path in zip(inner, paths, strict=True):
         if (
-            relative.scheme
-            or relative.netloc
+            url.scheme
+            or url.netloc
             or path == _BATCH
             or _match({"graph"}, method, path) is None
         ):

@@ -52,6 +52,7 @@ def test_a_sandbox_cloud_is_built_for_https_on_loopback(url: str) -> None:
         pytest.param("https://127.0.0.1:8443?x=1", id="a query"),
         pytest.param("https://0.0.0.0:8443", id="all interfaces"),
         pytest.param("https://127.0.0.1:notaport", id="a bad port"),
+        pytest.param("https://[::1", id="half an address"),
         pytest.param("https://", id="no host"),
         pytest.param("", id="nothing"),
     ],

@@ -146,6 +146,10 @@ def test_a_batch_of_reads_is_admitted() -> None:
             id="a host without scheme",
         ),
         pytest.param(
+            batch({"id": "1", "method": "GET", "url": "//[::1/users"}),
+            id="half an address",
+        ),
+        pytest.param(
             batch(
                 *({"id": str(n), "method": "GET", "url": "/users"} for n in range(21))
             ),
