@@ -175,7 +175,11 @@ def redirect_uris() -> list[RedirectUri]:
         ),
         RedirectUri(
             f"{settings.CONNECTOR_URL}/code/",
-            "the authorization code, and the end of the session with Microsoft",
+            "the authorization code",
+        ),
+        RedirectUri(
+            f"{settings.CONNECTOR_URL}/signed-out/",
+            "the end of the session with Microsoft",
         ),
         RedirectUri(
             f"{settings.CONSOLE_URL}/login/entra/callback/",

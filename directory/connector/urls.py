@@ -10,5 +10,6 @@ urlpatterns = [
     path("continue/<slug:flow_id>/", views.continue_page, name="continue"),
     path("continue/<slug:flow_id>/go/", views.go, name="go"),
     path("end/", views.end, name="end"),
+    path("signed-out/", views.signed_out, name="signed-out"),
     path("refused/<slug:reason>/", views.refused, name="refused"),
 ]

@@ -185,10 +185,8 @@ def consent(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_GET
 def code(request: HttpRequest) -> HttpResponse:
-    """Take the authorization code; Microsoft comes here after signing out as well."""
+    """Take the authorization code; keep it out of the address and the history."""
     now = timezone.now()
-    if not request.GET and END_COOKIE in request.COOKIES:
-        return _ended(request, now=now)
     kept = _recall(request, "code", now=now)
     if isinstance(kept, HttpResponse):
         return kept
@@ -303,7 +301,7 @@ def end(request: HttpRequest) -> HttpResponse:
     response = _see_other(
         logout_url(
             discovery,
-            post_logout_redirect_uri=f"{settings.CONNECTOR_URL}/code/",
+            post_logout_redirect_uri=f"{settings.CONNECTOR_URL}/signed-out/",
             logout_hint=asked.login_hint,
         )
     )
@@ -320,7 +318,12 @@ def end(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _ended(request: HttpRequest, *, now: datetime) -> HttpResponse:
+@public(_PUBLIC)
+@never_cache
+@require_GET
+def signed_out(request: HttpRequest) -> HttpResponse:
+    """Microsoft comes here after the end of the session; go back to the console."""
+    now = timezone.now()
     kept = cookies.read(request, END_COOKIE, now=now)
     if kept is None:
         return _refuse("other-browser")

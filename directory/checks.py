@@ -1,0 +1,77 @@
+"""System checks: what must not start, or not be deployed, this way."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+
+from directory.connector import keys
+from directory.entra import sandbox_cloud
+from directory.entra.errors import InvalidCloudAddress
+from jamfidp import crypto
+
+
+@register()
+def sandbox_is_local(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """The sandbox stands in for Microsoft: it has to be on this machine, as we are."""
+    if not settings.ENTRA_SANDBOX_URL:
+        return []
+    found: list[CheckMessage] = []
+    try:
+        sandbox_cloud(settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE)
+    except InvalidCloudAddress as error:
+        found.append(
+            Error(
+                f"ENTRA_SANDBOX_URL: {error.message}",
+                hint=error.advice,
+                id="directory.E001",
+            )
+        )
+    if not settings.CONSOLE_IS_LOCAL:
+        found.append(
+            Error(
+                "ENTRA_SANDBOX_URL is set, and this console is not on localhost. "
+                "Anybody could sign in at a sandbox.",
+                hint="Remove ENTRA_SANDBOX_URL from this deployment.",
+                id="directory.E002",
+            )
+        )
+    return found
+
+
+@register()
+def signing_keys_are_readable(
+    app_configs: Any, **kwargs: Any
+) -> Sequence[CheckMessage]:
+    found: list[CheckMessage] = []
+    for role in ("console", "connector"):
+        try:
+            keys.verifying_keys("console" if role == "console" else "connector")
+            keys.signing_key("console" if role == "console" else "connector")
+        except ImproperlyConfigured as error:
+            found.append(
+                Error(
+                    str(error),
+                    hint="openssl ecparam -name prime256v1 -genkey -noout makes one.",
+                    id="directory.E003",
+                )
+            )
+    return found
+
+
+@register(deploy=True)
+def secrets_can_be_kept(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """Without a key the console starts, but no tenant can be connected."""
+    if crypto.keys_available():
+        return []
+    return [
+        CheckWarning(
+            "ENCRYPTION_KEYS holds no usable key: no secret can be kept and no tenant "
+            "connected.",
+            hint='Set it to "id:" and the output of `openssl rand -base64 32`.',
+            id="directory.W001",
+        )
+    ]

@@ -1,0 +1,215 @@
+"""Changing a connection: options, mappings, on and off, delete, check."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from directory import clouds, connect, credentials, status
+from directory.dependents import Use, registered
+from directory.entra import EntraSession, errors
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    ConsentRequest,
+    SyncRun,
+)
+from directory.sync import request_sync
+from jamfidp.access import ConsoleUser
+from jamfidp.history.record import record
+
+OPTIONS = (
+    "display_name",
+    "search_timeout",
+    "transitive_membership_enabled",
+    "transitive_directory_membership_enabled",
+    "match_domains",
+    "match_names_without_domain",
+)
+
+
+class NameNotTyped(Exception):
+    """The typed name is not the connection's display name."""
+
+
+def uses(cloud_idp: CloudIdentityProvider, *, viewer: ConsoleUser) -> list[Use]:
+    """Return everything of the console that depends on a connection."""
+    return [
+        use
+        for dependents in registered()
+        for use in dependents.uses_of_connection(cloud_idp.tenant_id, viewer=viewer)
+    ]
+
+
+@transaction.atomic
+def save_options(
+    changed: CloudIdentityProvider, *, actor: Any, now: datetime
+) -> Mapping[str, Any]:
+    """Store display name, search timeout, transitive switches, matching.
+
+    Returns what changed, as (before, after); nothing is written when nothing did.
+    """
+    before = CloudIdentityProvider.objects.select_for_update().get(pk=changed.pk)
+    changes = _changes(before, changed, OPTIONS)
+    if not changes:
+        return {}
+    changed.save(update_fields=list(OPTIONS))
+    record(obj=changed, actor=actor, note="Changed options", details=changes, now=now)
+    _tell(changed, now=now)
+    return changes
+
+
+@transaction.atomic
+def save_mappings(
+    changed: AttributeMappings, *, actor: Any, now: datetime
+) -> SyncRun | None:
+    """Store the attribute mappings; other mappings need everything read again.
+
+    Returns the full read that was requested, or None when nothing changed or the
+    connection is disabled.
+    """
+    before = AttributeMappings.objects.select_for_update().get(pk=changed.pk)
+    names = [
+        field.name for field in AttributeMappings._meta.fields if not field.is_relation
+    ]
+    changes = _changes(before, changed, [name for name in names if name != "id"])
+    if not changes:
+        return None
+    changed.save()
+    cloud_idp = changed.cloud_idp
+    record(
+        obj=cloud_idp,
+        actor=actor,
+        note="Changed attribute mappings",
+        details=changes,
+        now=now,
+    )
+    _tell(cloud_idp, now=now)
+    if not cloud_idp.enabled:
+        return None
+    return request_sync(
+        cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL,
+        trigger=SyncRun.Trigger.PERSON,
+        actor=actor,
+        now=now,
+    )
+
+
+@transaction.atomic
+def set_enabled(
+    cloud_idp: CloudIdentityProvider, *, enabled: bool, actor: Any, now: datetime
+) -> SyncRun | None:
+    """Switch a connection on or off.
+
+    Off, nothing is read and what depends on it becomes unknown, which neither gives
+    nor takes anything; privileges held through it are suspended. Returns the read
+    that was requested on switching on.
+    """
+    current = CloudIdentityProvider.objects.select_for_update().get(pk=cloud_idp.pk)
+    if current.enabled == enabled:
+        return None
+    current.enabled = cloud_idp.enabled = enabled
+    current.save(update_fields=["enabled"])
+    record(
+        obj=current,
+        actor=actor,
+        action="enabled" if enabled else "disabled",
+        note="Enabled" if enabled else "Disabled",
+        now=now,
+    )
+    _tell(current, now=now)
+    if not enabled:
+        return None
+    return request_sync(
+        cloud_idp=current,
+        kind=SyncRun.Kind.DELTA,
+        trigger=SyncRun.Trigger.PERSON,
+        actor=actor,
+        now=now,
+    )
+
+
+@transaction.atomic
+def delete(
+    cloud_idp: CloudIdentityProvider, *, typed_name: str, actor: Any, now: datetime
+) -> None:
+    """Erase a connection and what was read through it.
+
+    References to its people and groups stay where they are and are marked broken.
+    Consent in Entra is not touched: the console never writes there.
+
+    Raises:
+        NameNotTyped
+    """
+    if typed_name.strip() != cloud_idp.display_name:
+        raise NameNotTyped
+    people, groups = cloud_idp.users.count(), cloud_idp.groups.count()
+    record(
+        obj=cloud_idp,
+        actor=actor,
+        action="deleted",
+        note=f"Deleted the connection to {cloud_idp.tenant_name}; {people} people and "
+        f"{groups} groups were erased",
+        details={"tenant_id": [cloud_idp.tenant_id, ""]},
+        now=now,
+    )
+    tenant_id = cloud_idp.tenant_id
+    ConsentRequest.objects.filter(cloud_idp=cloud_idp).delete()
+    cloud_idp.delete()
+    for dependents in registered():
+        dependents.after_connection_change(tenant_id, now=now)
+
+
+def check(cloud_idp: CloudIdentityProvider, *, actor: Any, now: datetime) -> bool:
+    """Try the connection: fresh token, the tenant's id, each permission.
+
+    Returns whether everything works; the status and its evidence are stored.
+    """
+    try:
+        cloud = clouds.cloud(cloud_idp.cloud)
+        with EntraSession(cloud, total_seconds=cloud_idp.search_timeout) as session:
+            tokens = credentials.token_source(cloud_idp, session=session)
+            tokens.token(fresh=True)
+            graph = credentials.graph_client(
+                cloud_idp, session=session, priority="high"
+            )
+            organization = graph.organization()
+            if organization.id != cloud_idp.tenant_id:
+                raise connect.OtherTenant(
+                    "Microsoft Graph answered for another tenant.",
+                    advice="Nothing was changed. Report this as a defect.",
+                )
+            probes = graph.probe_permissions()
+    except errors.EntraError as error:
+        status.record_failure(cloud_idp, error, now=now)
+        return False
+    signed_in = [
+        entry
+        for entry in cloud_idp.permissions_probed
+        if entry["permission"] == connect.DELEGATED_PERMISSION
+    ]
+    cloud_idp.permissions_probed = signed_in + connect.evidence(
+        probes, signed_in_at=None, now=now
+    )
+    cloud_idp.save(update_fields=["permissions_probed"])
+    missing = next((probe.error for probe in probes if probe.error), None)
+    if missing is not None:
+        status.record_failure(cloud_idp, missing, now=now)
+        return False
+    status.record_success(cloud_idp, now=now)
+    return True
+
+
+def _changes(before: Any, after: Any, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        name: [getattr(before, name), getattr(after, name)]
+        for name in names
+        if getattr(before, name) != getattr(after, name)
+    }
+
+
+def _tell(cloud_idp: CloudIdentityProvider, *, now: datetime) -> None:
+    for dependents in registered():
+        dependents.after_connection_change(cloud_idp.tenant_id, now=now)

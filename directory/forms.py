@@ -1,0 +1,250 @@
+"""Forms of the connection, its mappings, the look-ups and the registration."""
+
+import re
+from datetime import UTC, datetime, time
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from directory import attributes
+from directory.models import AttributeMappings, CloudIdentityProvider
+
+_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
+)
+
+
+class SecretInput(forms.PasswordInput):
+    """Write-only: what was typed is never sent back to the browser."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            attrs={"autocomplete": "off", "spellcheck": "false"}, render_value=False
+        )
+
+
+class SecretTextarea(forms.Textarea):
+    """Write-only, for several lines: a private key."""
+
+    def format_value(self, value: Any) -> str:
+        return ""
+
+
+class ClientForm(forms.Form):
+    client_id = forms.CharField(
+        label="Application (client) ID",
+        max_length=36,
+        help_text="From the Overview page of the registration.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    client_secret = forms.CharField(
+        label="Client secret",
+        required=False,
+        max_length=1000,
+        strip=True,
+        widget=SecretInput,
+        help_text="The secret's value. It is encrypted, and never shown again.",
+    )
+    expires_on = forms.DateField(
+        label="Secret expires on",
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}),
+        help_text="As Microsoft shows it. The console warns before.",
+    )
+    connections_confirmed = forms.BooleanField(
+        label="Change the client ID although connections rely on it",
+        required=False,
+        help_text="Each of them needs consent again before it can be read.",
+    )
+
+    def expires_at(self) -> datetime | None:
+        """The end of the day entered, in UTC, as Microsoft counts."""
+        day = self.cleaned_data.get("expires_on")
+        return datetime.combine(day, time(23, 59, 59), tzinfo=UTC) if day else None
+
+
+class CertificateForm(forms.Form):
+    certificate_pem = forms.CharField(
+        label="Certificate",
+        widget=forms.Textarea(
+            attrs={
+                "rows": 6,
+                "spellcheck": "false",
+                "placeholder": "-----BEGIN CERTIFICATE-----",
+            }
+        ),
+        help_text="In PEM form. Upload the same certificate to the registration first.",
+    )
+    private_key_pem = forms.CharField(
+        label="Private key",
+        widget=SecretTextarea(
+            attrs={
+                "rows": 6,
+                "spellcheck": "false",
+                "autocomplete": "off",
+                "placeholder": "-----BEGIN PRIVATE KEY-----",
+            }
+        ),
+        help_text="RSA, in PEM form. It is encrypted, and never shown again.",
+    )
+    passphrase = forms.CharField(
+        label="Passphrase of the private key",
+        required=False,
+        strip=False,
+        widget=SecretInput,
+        help_text="Only if the key is encrypted. The passphrase is not kept.",
+    )
+
+
+class DomainsField(forms.CharField):
+    """Domains, one a line or separated by commas; stored in lower case."""
+
+    widget = forms.Textarea(attrs={"rows": 3, "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> Any:
+        names = [
+            name.strip().lower().lstrip("@")
+            for name in re.split(r"[\s,;]+", super().to_python(value) or "")
+        ]
+        return list(dict.fromkeys(name for name in names if name))
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        wrong = [name for name in value if not _DOMAIN.fullmatch(name)]
+        if wrong:
+            raise ValidationError(f"Not a domain name: {', '.join(wrong)}.")
+
+    def run_validators(self, value: Any) -> None:
+        """The rules of a single text do not apply to a list."""
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool((initial or []) != self.to_python(data))
+
+
+class ConnectionForm(forms.ModelForm[CloudIdentityProvider]):
+    """What a person chooses when a verified tenant is saved."""
+
+    class Meta:
+        model = CloudIdentityProvider
+        fields: tuple[str, ...] = (
+            "display_name",
+            "search_timeout",
+            "transitive_membership_enabled",
+            "transitive_directory_membership_enabled",
+        )
+        help_texts = {
+            "display_name": "Unique in this console. People see it beside users and "
+            "groups.",
+            "transitive_membership_enabled": "People who sign in hold what the groups "
+            "above their own groups give.",
+            "transitive_directory_membership_enabled": "Scopes and look-ups count "
+            "members of groups inside a group.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        timeout = self.fields["search_timeout"]
+        timeout.label = "Search timeout"
+        timeout.widget.attrs |= {"min": 5, "max": 600, "inputmode": "numeric"}
+
+    def clean_display_name(self) -> str:
+        name = " ".join(self.cleaned_data["display_name"].split())
+        others = CloudIdentityProvider.objects.exclude(pk=self.instance.pk)
+        if others.filter(display_name__iexact=name).exists():
+            raise ValidationError(
+                "Another cloud identity provider has this display name. Choose "
+                "another one."
+            )
+        return name
+
+
+class OptionsForm(ConnectionForm):
+    """What a person changes later: the same, and which user names it may match."""
+
+    match_domains = DomainsField(
+        label="Domains to match",
+        required=False,
+        help_text="One a line. A device's user name with another domain is never "
+        "matched to this connection. Empty: every domain.",
+    )
+
+    class Meta(ConnectionForm.Meta):
+        fields = (
+            *ConnectionForm.Meta.fields,
+            "match_domains",
+            "match_names_without_domain",
+        )
+        labels = {
+            "match_names_without_domain": "Match user names without a domain",
+        }
+        help_texts = {
+            **ConnectionForm.Meta.help_texts,
+            "match_names_without_domain": "Such names match in the connections chosen "
+            "for them alone.",
+        }
+
+
+class MappingsForm(forms.ModelForm[AttributeMappings]):
+    """Which Graph property fills which attribute. Ids are fixed and not offered."""
+
+    class Meta:
+        model = AttributeMappings
+        fields = (
+            *(name for name in attributes.USER_FIELDS if name != "user_id"),
+            *(name for name in attributes.GROUP_FIELDS if name != "group_id"),
+        )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        default = attributes.defaults()
+        for name in list(self.fields):
+            offered = list(attributes.properties_for(name))
+            present = getattr(self.instance, name)
+            if present and present not in offered:
+                offered.append(present)
+            required = name in ("user_name", "group_name")
+            self.fields[name] = forms.ChoiceField(
+                label=attributes.LABELS[name],
+                required=required,
+                choices=[
+                    *([] if required else [("", "(not mapped)")]),
+                    *((each, _shown(each)) for each in offered),
+                ],
+                help_text=f"Jamf Pro's default: {default[name] or 'not mapped'}.",
+            )
+
+    def user_fields(self) -> list[forms.BoundField]:
+        return [self[name] for name in self.fields if name != "group_name"]
+
+    def group_fields(self) -> list[forms.BoundField]:
+        return [self["group_name"]]
+
+
+def _shown(graph_property: str) -> str:
+    return graph_property.removeprefix("onPremisesExtensionAttributes.")
+
+
+class UserLookupForm(forms.Form):
+    user = forms.CharField(
+        label="Username",
+        max_length=256,
+        help_text="A complete user name, user principal name or object ID.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class GroupLookupForm(forms.Form):
+    group = forms.CharField(
+        label="Group name",
+        max_length=256,
+        help_text="A complete group name or object ID.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class MembershipLookupForm(UserLookupForm, GroupLookupForm):
+    field_order = ("user", "group")

@@ -1,0 +1,212 @@
+"""What has to be true before a tenant can be connected, each with its evidence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+from django.conf import settings
+from django.urls import reverse
+
+from directory import credentials, freshness
+from directory.entra import Cloud, EntraSession, errors
+from jamfidp import crypto
+from jamfidp.components import Check
+
+CLOCK_TOLERANCE = timedelta(minutes=2)
+REACH_SECONDS = 10.0
+
+HOSTING_TIERS = {
+    "STANDARD_CLOUD": "Standard Cloud",
+    "PREMIUM_CLOUD": "Premium Cloud",
+    "ON_PREMISES": "On premises",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preconditions:
+    """The checks, and whether one of them stands in the way."""
+
+    checks: Sequence[Check]
+
+    @property
+    def met(self) -> bool:
+        return all(check.state != "bad" for check in self.checks)
+
+
+def local(cloud: Cloud, *, browser_address: str) -> list[Check]:
+    """Check what the console knows by itself, without asking Microsoft."""
+    return [
+        _hosting(),
+        _address(cloud, browser_address),
+        _encryption(),
+        _application(cloud),
+    ]
+
+
+def check(cloud: Cloud, *, browser_address: str, now: datetime) -> Preconditions:
+    """Check everything; Microsoft's hosts are asked, for ten seconds at most."""
+    login, graph, clock = _reached(cloud, now)
+    return Preconditions(
+        checks=[
+            *local(cloud, browser_address=browser_address),
+            login,
+            graph,
+            _worker(now),
+            clock,
+        ]
+    )
+
+
+def _hosting() -> Check:
+    tier = HOSTING_TIERS.get(settings.HOSTING_TIER, settings.HOSTING_TIER)
+    if settings.HOSTING_TIER in ("STANDARD_CLOUD", "PREMIUM_CLOUD"):
+        return Check("Hosting tier", "good", f"{tier}.")
+    return Check(
+        "Hosting tier",
+        "bad",
+        f"{tier}. Entra ID needs an environment hosted in Standard Cloud or Premium "
+        "Cloud. Set HOSTING_TIER when this console is hosted so.",
+    )
+
+
+def _address(cloud: Cloud, browser_address: str) -> Check:
+    label, fixed = "Address of the console", settings.CONSOLE_URL
+    if browser_address != fixed:
+        return Check(
+            label,
+            "bad",
+            f"Your browser shows {browser_address}, and Microsoft's answer comes to "
+            f"{fixed}. Open the console there, or correct CONSOLE_URL.",
+        )
+    if fixed.startswith("https://"):
+        return Check(label, "good", f"{fixed}, the same in your browser.")
+    if cloud.loopback:
+        return Check(
+            label,
+            "good",
+            f"{fixed}, the same in your browser. Plain http on this machine is "
+            "accepted because the cloud is the sandbox.",
+        )
+    return Check(
+        label,
+        "attention",
+        f"{fixed}, the same in your browser. Plain http works on this machine alone; "
+        "give the console an https address before others use it.",
+    )
+
+
+def _encryption() -> Check:
+    if crypto.keys_available():
+        return Check("Encryption key", "good", "Secrets are encrypted at rest.")
+    return Check(
+        "Encryption key",
+        "bad",
+        "No encryption key is configured, so no secret can be kept. Set "
+        "ENCRYPTION_KEYS and restart the console.",
+    )
+
+
+def _application(cloud: Cloud) -> Check:
+    label = "Entra ID application"
+    url = reverse("directory:application-registration-cloud", args=[cloud.key])
+    found = credentials.find_registration(cloud.key)
+    if found is None:
+        return Check(
+            label,
+            "bad",
+            "No application registration is entered for this cloud. Enter it.",
+            url,
+        )
+    try:
+        credentials.credential(found)
+    except errors.InvalidCredential as error:
+        return Check(label, "bad", f"{error.message} {error.advice}", url)
+    kind, until = "A secret", found.client_secret_expires_at
+    if found.has_certificate:
+        kind, until = "A certificate", found.certificate_expires_at
+    return Check(
+        label,
+        "good",
+        f"{kind} is entered for client ID {found.client_id}"
+        + (f"; it expires on {until:%-d %B %Y}." if until else "."),
+        url,
+    )
+
+
+def _reached(cloud: Cloud, now: datetime) -> tuple[Check, Check, Check]:
+    """Ask both hosts of the cloud; the clock is compared with the first answer."""
+    clock = Check(
+        "Clock", "unknown", "Not compared: Microsoft's sign-in host did not answer."
+    )
+    with EntraSession(cloud, total_seconds=REACH_SECONDS, attempts=1) as session:
+        try:
+            answer = session.get(
+                f"{cloud.login_root}/organizations/v2.0/.well-known/"
+                "openid-configuration"
+            )
+            login = _host("Microsoft's sign-in host", cloud.login_root, None)
+            clock = _clock(answer.headers.get("Date", ""), now)
+        except errors.EntraError as error:
+            login = _host("Microsoft's sign-in host", cloud.login_root, error)
+        try:
+            # Without a token Graph answers 401, which is an answer.
+            session.get(f"{cloud.graph_root}/v1.0/organization")
+            graph = _host("Microsoft Graph", cloud.graph_root, None)
+        except errors.EntraError as error:
+            graph = _host("Microsoft Graph", cloud.graph_root, error)
+    return login, graph, clock
+
+
+def _host(label: str, root: str, error: errors.EntraError | None) -> Check:
+    if error is None:
+        return Check(label, "good", f"{root} answers the console over TLS.")
+    return Check(label, "bad", f"{root}: {error.message} {error.advice}")
+
+
+def _clock(date: str, now: datetime) -> Check:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return Check("Clock", "unknown", "Microsoft's answer carries no time.")
+    apart = abs(now - moment)
+    seconds = int(apart.total_seconds())
+    if apart <= CLOCK_TOLERANCE:
+        return Check(
+            "Clock",
+            "good",
+            "The console's clock agrees with Microsoft's."
+            if seconds <= 1
+            else f"The console's clock is {seconds} seconds off Microsoft's; 120 are "
+            "tolerated.",
+        )
+    return Check(
+        "Clock",
+        "bad",
+        f"The console's clock is {seconds} seconds off Microsoft's. Tokens are checked "
+        "by the clock; have the server set its clock by NTP.",
+    )
+
+
+def _worker(now: datetime) -> Check:
+    workers = freshness.workers(now)
+    if workers.running:
+        return Check(
+            "Worker",
+            "good",
+            "A worker is running; it reads the directory and reaches Microsoft by the "
+            "same settings as the console.",
+            as_of=workers.last_heard_at,
+        )
+    heard = (
+        "The last one went silent."
+        if workers.last_heard_at
+        else "None was ever heard of."
+    )
+    return Check(
+        "Worker",
+        "attention",
+        f"No worker is running. {heard} You can connect, and the first read waits "
+        "until one starts.",
+        as_of=workers.last_heard_at,
+    )
