@@ -33,17 +33,17 @@ node_modules/.installed: package-lock.json $(VENV)/.installed
 	@touch $@
 
 demo: install ## Start the sandbox tenant, a worker and the console; prints the address and how to sign in
-	@$(BIN)/python manage.py demo
+	@$(CHECKS_ENV) $(BIN)/python manage.py demo
 
 demo-check: install ## Do the whole job over HTTP in a temporary folder; one line a step
-	@$(BIN)/python manage.py demo_check
+	@$(CHECKS_ENV) $(BIN)/python manage.py demo_check
 
 demo-reset: ## Forget what the demo stored
 	@echo "==> Removing var/demo"
 	@rm -rf var/demo
 
 test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-postgres: install ## Run the suite on PostgreSQL, without browser tests
 	@TEST_DATABASE=postgres $(BIN)/python -m pytest -n 2 -m "not browser and not processes" $(ARGS)

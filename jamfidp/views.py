@@ -9,10 +9,10 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from directory import freshness
-from jamfidp import crypto, overview
+from jamfidp import crypto, everything, overview
 from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
-from jamfidp.htmx import ConsoleRequest
+from jamfidp.htmx import ConsoleRequest, page_or_fragment
 
 
 @signed_in("every account has a first page; its parts ask for their own privileges")
@@ -31,7 +31,13 @@ def dashboard(request: ConsoleRequest) -> HttpResponse:
 
 @signed_in("results are filtered by the privileges of the person")
 def search(request: ConsoleRequest) -> HttpResponse:
-    return render(request, "search.html", {})
+    text = request.GET.get("q", "")
+    return page_or_fragment(
+        request,
+        page="search.html",
+        fragments={"search-results": "_search_results.html"},
+        context={"q": text.strip(), "sections": everything.find(text, request.user)},
+    )
 
 
 @signed_in("each entry is shown by its own privilege")

@@ -82,6 +82,7 @@ def start_sandbox(state_dir: Path, *options: str) -> Sandbox:
                 f"--state-dir={state_dir}",
                 "--redirect-uri=http://localhost:8000/connector/consent/",
                 "--redirect-uri=http://localhost:8000/connector/code/",
+                "--redirect-uri=http://localhost:8000/connector/signed-out/",
                 "--redirect-uri=http://localhost:8000/login/entra/callback/",
                 *options,
             ],
@@ -158,3 +159,27 @@ def console(administrator: User) -> Client:
     client = Client(SERVER_NAME="localhost")
     client.force_login(administrator)
     return client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # One process for everything that drives the browser: it starts a whole console.
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say in the last lines which tests did not run, and how to have them run."""
+    skipped = [
+        report.nodeid
+        for report in terminalreporter.stats.get("skipped", [])
+        if "Chromium is not installed" in str(report.longrepr)
+    ]
+    if skipped:
+        terminalreporter.section("browser tests did not run")
+        for nodeid in sorted(set(skipped)):
+            terminalreporter.line(f"  {nodeid}")
+        terminalreporter.line(
+            "Install Chromium to run them (Debian: apt-get install chromium), or name "
+            "one: CHROMIUM=/path/to/chromium make test"
+        )
