@@ -154,7 +154,8 @@ class _Planner:
     def _plan_users(self) -> None:
         snapshot, plan = self.snapshot, self.plan
         mentioned = self._mentioned(lambda change: change.users)
-        wanted = snapshot.users.keys() | mentioned
+        left = self._left(lambda change: change.users)
+        wanted = snapshot.users.keys() | mentioned | left
         before = _user_rows(self.cloud_idp, None if snapshot.full else wanted)
         mapped = attributes.mapped_properties(self.cloud_idp.mappings)
 
@@ -235,6 +236,10 @@ class _Planner:
             if not self._gone(object_id)
         }
 
+    def _left(self, members: Callable[[GroupChange], MemberChanges]) -> set[str]:
+        left = union(members(change).left for change in self.snapshot.groups.values())
+        return set(self.snapshot.numbers.names(left))
+
     def _gone(self, object_id: str) -> bool:
         change = self.snapshot.users.get(object_id) or self.snapshot.groups.get(
             object_id
@@ -253,7 +258,8 @@ class _Planner:
     def _plan_groups(self) -> None:
         snapshot = self.snapshot
         mentioned = self._mentioned(lambda change: change.groups)
-        wanted = snapshot.groups.keys() | mentioned
+        left = self._left(lambda change: change.groups)
+        wanted = snapshot.groups.keys() | mentioned | left
         before = _group_rows(self.cloud_idp, None if snapshot.full else wanted)
         name_property = self.cloud_idp.mappings.group_name
 

@@ -1,0 +1,225 @@
+"""A connection to the sandbox tenant, and what that tenant truly holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from directory.models import (
+    ApplicationRegistration,
+    AttributeMappings,
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+    GroupBitmap,
+    GroupNesting,
+    SyncRun,
+)
+from directory.sync import request_sync
+from directory.sync.bitmaps import unpack
+from directory.sync.run import work
+from tests.conftest import Sandbox
+
+
+@dataclass
+class Story:
+    """One connected tenant of the sandbox: change it there, read it here."""
+
+    sandbox: Sandbox
+    tenant: str
+    cloud_idp: CloudIdentityProvider
+
+    def control(self, method: str, path: str, body: Any = None) -> Any:
+        return self.sandbox.control(method, f"tenants/{self.tenant}/{path}", body)
+
+    def behave(self, **switches: Any) -> None:
+        self.sandbox.control("PATCH", "behavior", switches)
+
+    def fault(self, path: str, **values: Any) -> None:
+        self.sandbox.control("POST", "faults", {"path": path, **values})
+
+    def request(
+        self, kind: SyncRun.Kind = SyncRun.Kind.DELTA, now: datetime | None = None
+    ) -> SyncRun:
+        return request_sync(
+            cloud_idp=self.cloud_idp,
+            kind=kind,
+            trigger=SyncRun.Trigger.PERSON,
+            actor=None,
+            now=now or timezone.now(),
+        )
+
+    def sync(self, kind: SyncRun.Kind = SyncRun.Kind.DELTA) -> SyncRun:
+        """Read once; the run may have failed."""
+        run = self.request(kind)
+        work(run.pk)
+        run.refresh_from_db()
+        self.cloud_idp.refresh_from_db()
+        return run
+
+    def read(self, kind: SyncRun.Kind = SyncRun.Kind.DELTA) -> SyncRun:
+        """Read once; a run that does not succeed fails the test."""
+        run = self.sync(kind)
+        assert run.state == SyncRun.State.SUCCEEDED, f"{run.error} {run.advice}"
+        return run
+
+    def user(self, upn: str) -> DirectoryUser:
+        return DirectoryUser.objects.get(
+            cloud_idp=self.cloud_idp, user_principal_name=upn
+        )
+
+    def group(self, name: str) -> DirectoryGroup:
+        return DirectoryGroup.objects.get(
+            cloud_idp=self.cloud_idp, display_name=name
+        )
+
+    def members(self, name: str) -> set[str]:
+        """The UPNs of everybody present in a group, nested groups included."""
+        return self._upns(GroupBitmap.objects.get(group=self.group(name)), nested=True)
+
+    def direct_members(self, name: str) -> set[str]:
+        return self._upns(GroupBitmap.objects.get(group=self.group(name)), nested=False)
+
+    def _upns(self, bitmap: GroupBitmap, *, nested: bool) -> set[str]:
+        stored = bitmap.direct
+        if nested and bitmap.transitive is not None:
+            stored = bitmap.transitive
+        ids = list(unpack(stored))
+        return set(
+            DirectoryUser.objects.filter(pk__in=ids).values_list(
+                "user_principal_name", flat=True
+            )
+        )
+
+
+def connected(sandbox: Sandbox, number: int = 0) -> Story:
+    """Consent in the sandbox and a connection here, not read yet."""
+    now = timezone.now()
+    tenant = sandbox.tenants[number]
+    client_id = sandbox.application["client_id"]
+    sandbox.control("PUT", f"tenants/{tenant['id']}/consents/{client_id}")
+    registration, _made = ApplicationRegistration.objects.get_or_create(
+        cloud="SANDBOX", defaults={"client_id": client_id, "changed_at": now}
+    )
+    registration.client_secret_sealed = registration.seal(
+        "client_secret", sandbox.application["client_secret"]
+    )
+    registration.save()
+    cloud_idp = CloudIdentityProvider.objects.create(
+        display_name=tenant["display_name"],
+        cloud="SANDBOX",
+        tenant_id=tenant["id"],
+        tenant_name=tenant["display_name"],
+        consented_by_name="Grace Okafor",
+        consented_by_upn=tenant["global_admin"]["upn"],
+        consented_by_object_id="",
+        consented_at=now,
+        status_since=now,
+    )
+    AttributeMappings.objects.create(cloud_idp=cloud_idp)
+    return Story(sandbox, tenant["id"], cloud_idp)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """People, groups and memberships by object id, as a tenant or the console holds
+    them. `transitive` is worked out here, in the simplest way, from the direct ones."""
+
+    people: dict[str, tuple[str, bool]]
+    groups: dict[str, str]
+    direct: frozenset[tuple[str, str]]
+    nesting: frozenset[tuple[str, str]]
+    transitive: frozenset[tuple[str, str]]
+
+
+def truth(story: Story) -> Contents:
+    """What the tenant holds, from its control plane."""
+    users = story.control("GET", "users")["value"]
+    groups = story.control("GET", "groups")["value"]
+    present = {group["id"]: group["displayName"] for group in groups}
+    hidden = {
+        group["id"] for group in groups if group.get("visibility") == "HiddenMembership"
+    }
+    direct = {
+        (group, user["id"])
+        for user in users
+        for group in user["groups"]
+        if group in present and group not in hidden
+    }
+    nesting = {
+        (parent, group["id"])
+        for group in groups
+        for parent in group["groups"]
+        if parent in present and parent not in hidden
+    }
+    return Contents(
+        people={
+            user["id"]: (user["userPrincipalName"], user["accountEnabled"])
+            for user in users
+        },
+        groups=present,
+        direct=frozenset(direct),
+        nesting=frozenset(nesting),
+        transitive=_transitive(direct, nesting),
+    )
+
+
+def held(story: Story) -> Contents:
+    """What the console holds of the tenant, in effect."""
+    users = {
+        user.pk: user
+        for user in DirectoryUser.objects.filter(
+            cloud_idp=story.cloud_idp, state=DirectoryUser.State.PRESENT
+        )
+    }
+    groups = {
+        group.pk: group
+        for group in DirectoryGroup.objects.filter(
+            cloud_idp=story.cloud_idp, state=DirectoryGroup.State.PRESENT
+        )
+    }
+    direct, transitive = set(), set()
+    for bitmap in GroupBitmap.objects.filter(group__cloud_idp=story.cloud_idp):
+        group = groups[bitmap.group_id]
+        straight = unpack(bitmap.direct)
+        everybody = (
+            straight if bitmap.transitive is None else unpack(bitmap.transitive)
+        )
+        assert group.direct_users == len(straight), group.display_name
+        assert group.transitive_users == len(everybody), group.display_name
+        direct |= {(group.object_id, users[pk].object_id) for pk in straight}
+        transitive |= {(group.object_id, users[pk].object_id) for pk in everybody}
+    nesting = {
+        (groups[edge.parent_id].object_id, groups[edge.child_id].object_id)
+        for edge in GroupNesting.objects.filter(parent__cloud_idp=story.cloud_idp)
+        if edge.parent_id in groups and edge.child_id in groups
+    }
+    return Contents(
+        people={
+            user.object_id: (user.user_principal_name, bool(user.account_enabled))
+            for user in users.values()
+        },
+        groups={group.object_id: group.display_name for group in groups.values()},
+        direct=frozenset(direct),
+        nesting=frozenset(nesting),
+        transitive=frozenset(transitive),
+    )
+
+
+def _transitive(
+    direct: set[tuple[str, str]], nesting: set[tuple[str, str]]
+) -> frozenset[tuple[str, str]]:
+    found = set(direct)
+    while True:
+        more = {
+            (parent, user)
+            for parent, child in nesting
+            for group, user in found
+            if group == child
+        } - found
+        if not more:
+            return frozenset(found)
+        found |= more
