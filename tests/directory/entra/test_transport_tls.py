@@ -133,9 +133,11 @@ def test_a_server_without_forward_secrecy_is_refused(ca_file: str) -> None:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers("AES128-GCM-SHA256")
 
-    with serve(authority, say(GOOD), configure=configure) as url:
-        with pytest.raises(errors.TlsRefused):
-            read(url, ca_file)
+    with (
+        serve(authority, say(GOOD), configure=configure) as url,
+        pytest.raises(errors.TlsRefused),
+    ):
+        read(url, ca_file)
 
 
 def test_no_suite_without_forward_secrecy_is_offered() -> None:
@@ -168,9 +170,11 @@ def test_another_authority_is_refused_at_once(
 def test_a_certificate_for_another_name_is_refused(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    with serve(authority, say(GOOD), name="fernhill.example") as url:
-        with pytest.raises(errors.TlsRefused):
-            read(url, ca_file)
+    with (
+        serve(authority, say(GOOD), name="fernhill.example") as url,
+        pytest.raises(errors.TlsRefused),
+    ):
+        read(url, ca_file)
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -204,9 +208,11 @@ def test_verification_cannot_be_switched_off(
 def test_an_authority_file_that_is_missing_is_named_so(
     authority: trustme.CA, tmp_path: Path
 ) -> None:
-    with serve(authority) as url:
-        with pytest.raises(errors.TlsRefused, match="certificate authorities"):
-            read(url, str(tmp_path / "missing.pem"))
+    with (
+        serve(authority) as url,
+        pytest.raises(errors.TlsRefused, match="certificate authorities"),
+    ):
+        read(url, str(tmp_path / "missing.pem"))
 
 
 def test_a_loopback_cloud_ignores_proxies(
@@ -242,9 +248,11 @@ def test_a_body_that_is_always_cut_off_is_unreachable(
 ) -> None:
     cut = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"val'
 
-    with serve(authority, *[say(cut)] * 5) as url:
-        with pytest.raises(errors.Unreachable, match="middle of an answer"):
-            read(url, ca_file)
+    with (
+        serve(authority, *[say(cut)] * 5) as url,
+        pytest.raises(errors.Unreachable, match="middle of an answer"),
+    ):
+        read(url, ca_file)
 
 
 def test_a_compressed_body_is_read(authority: trustme.CA, ca_file: str) -> None:
@@ -287,9 +295,11 @@ def test_an_answer_that_drips_forever_ends_at_the_limit(
             time.sleep(0.05)
 
     began = time.monotonic()
-    with serve(authority, drip) as url:
-        with pytest.raises(errors.Unreachable, match="too long"):
-            read(url, ca_file, total_seconds=0.5)
+    with (
+        serve(authority, drip) as url,
+        pytest.raises(errors.Unreachable, match="too long"),
+    ):
+        read(url, ca_file, total_seconds=0.5)
 
     assert time.monotonic() - began < 5
 
@@ -299,9 +309,11 @@ def test_an_answer_larger_than_any_expected_one_is_refused(
 ) -> None:
     monkeypatch.setattr("directory.entra.transport.MAX_BODY_BYTES", 10)
 
-    with serve(authority, say(GOOD)) as url:
-        with pytest.raises(errors.GraphResponseError, match="larger"):
-            read(url, ca_file)
+    with (
+        serve(authority, say(GOOD)) as url,
+        pytest.raises(errors.GraphResponseError, match="larger"),
+    ):
+        read(url, ca_file)
 
 
 def test_a_sandbox_that_does_not_run_is_unreachable(ca_file: str) -> None:
