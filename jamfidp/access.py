@@ -45,7 +45,13 @@ class ConsoleUser(Protocol):
 
 def refuse(request: HttpRequest, *privileges: str) -> HttpResponse:
     """The page for a person who lacks a privilege: which one, and what to do."""
-    return render(request, "403.html", {"privileges": privileges}, status=403)
+    name = getattr(request.user, "privilege_name", str)
+    return render(
+        request,
+        "403.html",
+        {"privileges": [name(one) for one in privileges]},
+        status=403,
+    )
 
 
 def privilege(*privileges: str) -> Callable[[View[P]], View[P]]:

@@ -103,6 +103,13 @@ class User(AbstractBaseUser):
 
         return standing.has_module_perms(self, app_label)
 
+    def privilege_name(self, perm: str) -> str:
+        """What administrators call a permission: Jamf Pro's privilege name."""
+        from jamfidp.accounts.privileges import BY_PERMISSION
+
+        privilege = BY_PERMISSION.get(perm)
+        return privilege.name if privilege else perm
+
     def sites_with(self, perm: str) -> SiteAccess:
         from jamfidp.accounts import standing
 

@@ -1,0 +1,407 @@
+"""Signing in with Entra: authorization code, PKCE, and a person by (tid, oid).
+
+https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow
+https://learn.microsoft.com/entra/identity-platform/claims-validation
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from hmac import compare_digest
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.urls import reverse
+
+from directory import clouds, credentials
+from directory.dependents import ObjectRef
+from directory.entra import (
+    EntraSession,
+    IdTokenClaims,
+    SigningKeys,
+    authorization_url,
+    callback_error,
+    discover,
+    new_sign_in_secrets,
+    redeem_code,
+    validate_id_token,
+)
+from directory.entra.errors import EntraError
+from directory.models import CloudIdentityProvider, DirectoryUser
+from jamfidp import crypto
+from jamfidp.accounts import standing, throttle
+from jamfidp.accounts.explanations import explain
+from jamfidp.accounts.grants import Standing
+from jamfidp.accounts.models import AccessLevel, SignInRequest, User
+from jamfidp.history.record import record
+
+LIFETIME = timedelta(minutes=10)
+# A person waits in front of the page.
+PATIENCE_SECONDS = 20.0
+
+
+class SignInRefused(Exception):
+    """Nobody was signed in: what happened, what to do, Microsoft's reference."""
+
+    def __init__(self, what: str, *advice: str, reference: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.advice: Sequence[str] = advice
+        self.reference = reference
+
+
+class NotOurs(SignInRefused):
+    """The answer belongs to no sign-in that this console has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    account: User
+    next_path: str
+
+
+def connections() -> list[CloudIdentityProvider]:
+    """The connections that people can sign in with, in the order of their names."""
+    return list(
+        CloudIdentityProvider.objects.filter(enabled=True).order_by("display_name")
+    )
+
+
+def redirect_uri() -> str:
+    """Fixed by the settings: no header of a request takes part in it."""
+    return f"{settings.CONSOLE_URL}{reverse('accounts:entra-callback')}"
+
+
+def begin(
+    cloud_idp: CloudIdentityProvider, *, browser: str, next_path: str, now: datetime
+) -> str:
+    """Return Microsoft's address for one sign-in, which is bound to the browser.
+
+    Raises:
+        SignInRefused: it cannot begin; Microsoft is not reached, or the credential
+            of the application cannot be read.
+    """
+    secrets = new_sign_in_secrets()
+    try:
+        cloud = clouds.cloud(cloud_idp.cloud)
+        registration = credentials.registration(cloud.key)
+        # Read now: a key that is lost is better told before the person signs in.
+        credentials.credential(registration)
+        with EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2) as session:
+            discovery = discover(cloud, cloud_idp.tenant_id, session)
+        state_hash = _hash(secrets.state)
+        flow = crypto.encrypt(
+            json.dumps({"nonce": secrets.nonce, "verifier": secrets.code_verifier}),
+            model=SignInRequest._meta.label_lower,
+            pk=state_hash,
+            field="flow",
+        )
+    except EntraError as error:
+        raise _refused(error) from error
+    except crypto.KeyUnavailable as error:
+        raise SignInRefused(
+            "Sign-in with Entra is not possible now: the console has no encryption key.",
+            "An administrator with a local account can sign in with a password.",
+        ) from error
+    with transaction.atomic():
+        SignInRequest.objects.filter(expires_at__lt=now - LIFETIME).delete()
+        SignInRequest.objects.create(
+            state_hash=state_hash,
+            browser_hash=_hash(browser),
+            cloud=cloud.key,
+            tenant_id=cloud_idp.tenant_id,
+            flow_sealed=flow,
+            next_path=next_path,
+            created_at=now,
+            expires_at=now + LIFETIME,
+        )
+    return authorization_url(
+        discovery,
+        client_id=registration.client_id,
+        redirect_uri=redirect_uri(),
+        state=secrets.state,
+        nonce_hash=secrets.nonce_hash,
+        code_challenge=secrets.code_challenge,
+        # Else Microsoft signs in whoever it knows, without asking.
+        prompt="select_account",
+    )
+
+
+def finish(
+    parameters: Mapping[str, str], *, browser: str, address: str | None, now: datetime
+) -> SignedIn:
+    """Return the account of the person whom Microsoft's answer proves.
+
+    Makes the account at a person's first sign-in, with Group Access, when a bound
+    directory group holds them.
+
+    Raises:
+        SignInRefused: with the words for the person; the history keeps them.
+    """
+    try:
+        request = _claim(parameters.get("state", ""), browser=browser, now=now)
+    except SignInRefused as refused:
+        _record_refusal(refused, SignInRequest(), address=address, now=now)
+        raise
+    try:
+        cloud_idp = CloudIdentityProvider.objects.filter(
+            tenant_id=request.tenant_id, enabled=True
+        ).first()
+        if cloud_idp is None:
+            raise SignInRefused(
+                "The connection to this tenant was disabled or deleted meanwhile.",
+                "An administrator with a local account can sign in with a password.",
+            )
+        claims = _proof(parameters, request, now=now)
+        account = _account(claims, cloud_idp, now=now)
+    except SignInRefused as refused:
+        _record_refusal(refused, request, address=address, now=now)
+        raise
+    record(
+        obj=account,
+        actor=account,
+        action="signed in",
+        note=f"Signed in with Entra{_from(address)}.",
+        details={"connection": cloud_idp.display_name},
+        now=now,
+    )
+    return SignedIn(account=account, next_path=request.next_path)
+
+
+def _claim(state: str, *, browser: str, now: datetime) -> SignInRequest:
+    """Take the request that the state names; only one caller ever gets it."""
+    if not state:
+        raise NotOurs(
+            "This is not the answer to a sign-in of this console: it has no state.",
+            "Begin at the sign-in page.",
+        )
+    request = SignInRequest.objects.filter(state_hash=_hash(state)).first()
+    if request is None:
+        raise NotOurs(
+            "This console has not begun this sign-in, or it was long ago.",
+            "Begin again.",
+        )
+    if not browser or not compare_digest(request.browser_hash, _hash(browser)):
+        raise SignInRefused(
+            "This sign-in was begun in another browser.",
+            "Begin again in this browser. If you did not begin any, somebody may have "
+            "sent you the link: tell your administrator.",
+        )
+    taken = SignInRequest.objects.filter(pk=request.pk, used_at=None).update(
+        used_at=now
+    )
+    if not taken:
+        raise SignInRefused(
+            "The answer to this sign-in was used already.", "Begin again."
+        )
+    if now >= request.expires_at:
+        raise SignInRefused(
+            "The sign-in took longer than ten minutes and has expired.", "Begin again."
+        )
+    return request
+
+
+def _proof(
+    parameters: Mapping[str, str], request: SignInRequest, *, now: datetime
+) -> IdTokenClaims:
+    """Redeem the code and return what the validated ID token proves."""
+    refusal = callback_error(parameters)
+    if refusal is not None:
+        raise _refused(refusal)
+    code = parameters.get("code", "")
+    if not code:
+        raise SignInRefused("Microsoft's answer holds no code.", "Begin again.")
+    try:
+        flow = json.loads(
+            crypto.decrypt(
+                request.flow_sealed,
+                model=SignInRequest._meta.label_lower,
+                pk=request.state_hash,
+                field="flow",
+            )
+        )
+        cloud = clouds.cloud(request.cloud)
+        registration = credentials.registration(cloud.key)
+        with EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2) as session:
+            discovery = discover(cloud, request.tenant_id, session)
+            token = redeem_code(
+                discovery,
+                client_id=registration.client_id,
+                credential=credentials.credential(registration),
+                code=code,
+                redirect_uri=redirect_uri(),
+                code_verifier=flow["verifier"],
+                nonce=flow["nonce"],
+                session=session,
+            )
+            return validate_id_token(
+                token,
+                cloud=cloud,
+                client_id=registration.client_id,
+                nonce=flow["nonce"],
+                # Fetched once for each code that Microsoft redeems, so that forged
+                # tokens cannot make the console ask again and again.
+                jwks=SigningKeys(discovery, session),
+                now=now,
+                expected_tenant=request.tenant_id,
+            )
+    except EntraError as error:
+        raise _refused(error) from error
+    except (crypto.KeyUnavailable, crypto.DecryptionFailed):
+        raise SignInRefused(
+            "The encryption key of the console was changed during the sign-in.",
+            "Begin again.",
+        ) from None
+
+
+def _account(
+    claims: IdTokenClaims, cloud_idp: CloudIdentityProvider, *, now: datetime
+) -> User:
+    """Return the person's account, made now when privileges follow from a group.
+
+    Found by (tid, oid) alone. A local account is never joined, whatever its name.
+    """
+    account = User.objects.filter(
+        tenant_id=claims.tenant_id, object_id=claims.object_id
+    ).first()
+    ref = ObjectRef(claims.tenant_id, claims.object_id)
+    if account is None:
+        held = standing.of_person(ref, now=now)
+        if held.holds_nothing:
+            raise _no_privileges(held, claims, cloud_idp)
+        return _create(claims, cloud_idp, held, now=now)
+    if not account.is_active:
+        raise SignInRefused(
+            "Your account is disabled in this console.",
+            "Ask an administrator of this console to enable it.",
+        )
+    _follow_names(account, claims, cloud_idp)
+    return account
+
+
+def _no_privileges(
+    held: Standing, claims: IdTokenClaims, cloud_idp: CloudIdentityProvider
+) -> SignInRefused:
+    who = claims.preferred_username or claims.name or claims.object_id
+    explained = [explain(one) for one in held.withheld]
+    only = explained[0] if len(explained) == 1 else None
+    return SignInRefused(
+        f"You signed in at Microsoft as {who}, but you hold no privileges in this "
+        f"console.",
+        *(
+            [only.what, only.advice]
+            if only
+            else [
+                f"{cloud_idp.display_name}: you are in none of the directory groups "
+                f"that give privileges here.",
+                "Ask an administrator of this console which group that is, and an "
+                "administrator of the tenant to add you. It counts after the next "
+                "sync.",
+            ]
+        ),
+    )
+
+
+@transaction.atomic
+def _create(
+    claims: IdTokenClaims,
+    cloud_idp: CloudIdentityProvider,
+    held: Standing,
+    *,
+    now: datetime,
+) -> User:
+    name, username, email = _names(claims, cloud_idp)
+    account = User(
+        username=username,
+        full_name=name,
+        email=email,
+        access_level=AccessLevel.GROUP,
+        tenant_id=claims.tenant_id,
+        object_id=claims.object_id,
+        created_at=now,
+    )
+    account.set_unusable_password()
+    try:
+        with transaction.atomic():
+            account.save()
+    except IntegrityError:
+        # The same person in two tabs: the account of the other one counts.
+        return User.objects.get(tenant_id=claims.tenant_id, object_id=claims.object_id)
+    record(
+        obj=account,
+        actor=None,
+        action="created",
+        note="Created at the first sign-in with Entra. "
+        + " ".join(grant.path.sentence for grant in held.grants),
+        details={"tenant_id": claims.tenant_id, "object_id": claims.object_id},
+        now=now,
+    )
+    return account
+
+
+def _names(
+    claims: IdTokenClaims, cloud_idp: CloudIdentityProvider
+) -> tuple[str, str, str]:
+    """Return name, user name and mail for showing: the directory's, else the token's.
+
+    A user name that another account has is told apart by the object id.
+    """
+    person = DirectoryUser.objects.filter(
+        cloud_idp=cloud_idp, object_id=claims.object_id
+    ).first()
+    upn = person.user_principal_name if person else claims.preferred_username
+    username = (upn or claims.object_id)[:200]
+    taken = User.objects.filter(username__iexact=username).exclude(
+        tenant_id=claims.tenant_id, object_id=claims.object_id
+    )
+    if taken.exists():
+        username = f"{username} ({claims.object_id})"
+    return (
+        (person.display_name if person else claims.name)[:255],
+        username,
+        (person.email if person else "")[:320],
+    )
+
+
+def _follow_names(
+    account: User, claims: IdTokenClaims, cloud_idp: CloudIdentityProvider
+) -> None:
+    name, username, email = _names(claims, cloud_idp)
+    if (account.full_name, account.username, account.email) != (name, username, email):
+        account.full_name, account.username, account.email = name, username, email
+        account.save(update_fields=["full_name", "username", "email"])
+
+
+def _refused(error: EntraError) -> SignInRefused:
+    return SignInRefused(error.message, error.advice, reference=error.reference)
+
+
+def _record_refusal(
+    refused: SignInRefused,
+    request: SignInRequest,
+    *,
+    address: str | None,
+    now: datetime,
+) -> None:
+    if not throttle.worth_recording(address=address, now=now):
+        return
+    record(
+        obj=request,
+        actor=None,
+        action="refused",
+        note=f"Refused a sign-in with Entra{_from(address)}. {refused.what}",
+        details={"reference": refused.reference} if refused.reference else None,
+        now=now,
+    )
+
+
+def _from(address: str | None) -> str:
+    return f" from {address}" if address else ""
+
+
+def _hash(value: str) -> str:
+    return sha256(value.encode()).hexdigest()

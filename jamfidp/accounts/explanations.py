@@ -1,0 +1,94 @@
+"""Why privileges are withheld, in words: what is the case, and what to do."""
+
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+
+from jamfidp.accounts.grants import Reason, Withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    what: str
+    advice: str
+
+
+_SYNC = "An administrator of this console can start a sync of the connection."
+_ENTRA = "Ask an administrator of the tenant; the next sync here sees the change."
+_GROUP = (
+    "Ask an administrator of this console which directory group gives the privileges."
+)
+
+_WORDS = {
+    Reason.ACCOUNT_DISABLED: (
+        "The account is disabled in this console.",
+        "Ask another administrator to enable it.",
+    ),
+    Reason.NO_CONNECTION: (
+        "The connection to the tenant was deleted from this console.",
+        "An administrator who signs in with a local account can connect it again.",
+    ),
+    Reason.CONNECTION_DISABLED: (
+        "The connection {subject} is disabled, and a disabled connection grants "
+        "nothing.",
+        "An administrator who signs in with a local account can enable it.",
+    ),
+    Reason.NEVER_READ: (
+        "The directory of {subject} has not been read completely yet. Until then the "
+        "console does not know who belongs to which group.",
+        "Wait for the first sync to finish, then sign in again.",
+    ),
+    Reason.STALE: (
+        "The last good read of {subject} was on {at}, longer than {hours} hours ago. "
+        "Privileges held through the directory are suspended until the next one.",
+        _SYNC,
+    ),
+    Reason.NOT_SEEN: (
+        "The last read of {subject} did not contain this person. Somebody who was "
+        "added to Entra since then becomes known with the next sync.",
+        _SYNC,
+    ),
+    Reason.PERSON_DELETED: ("The person was deleted in Entra.", _ENTRA),
+    Reason.PERSON_DISABLED: ("The person's account is disabled in Entra.", _ENTRA),
+    Reason.ENABLED_UNKNOWN: (
+        "Entra does not say whether the person's account is enabled, and unknown "
+        "counts as no.",
+        _SYNC,
+    ),
+    Reason.GUEST: (
+        "The person is a guest in {subject}. Guests get no privileges in this console, "
+        "whatever groups they are in.",
+        "Use an account that is a member of the tenant, or ask for a local account.",
+    ),
+    Reason.TYPE_UNKNOWN: (
+        "Entra does not say whether the person is a member or a guest, and unknown "
+        "counts as no.",
+        "Ask an administrator of the tenant to set the user type to Member.",
+    ),
+    Reason.GROUP_GONE: (
+        "The directory group {subject} that was bound no longer exists. A group made "
+        "again under the same name is another group.",
+        "An administrator of this console can bind the account group to another "
+        "directory group.",
+    ),
+    Reason.GROUP_HIDDEN: (
+        "The members of {subject} are hidden, and unknown counts as no.",
+        "Bind a group whose members can be read.",
+    ),
+    Reason.NOT_MEMBER: ("Not a member of the directory group {subject}.", _ENTRA),
+    Reason.NO_GROUP: ("No account group has this account as a member.", _GROUP),
+}
+
+
+def explain(withheld: Withheld) -> Explanation:
+    what, advice = _WORDS[withheld.reason]
+    at = timezone.localtime(withheld.at) if withheld.at else None
+    return Explanation(
+        what.format(
+            subject=withheld.subject,
+            at=f"{at:%-d %B, %H:%M}" if at else "",
+            hours=settings.DIRECTORY_FRESHNESS_HOURS,
+        ),
+        advice,
+    )

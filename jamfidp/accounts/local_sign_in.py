@@ -1,0 +1,84 @@
+"""Signing in with a user name and a password kept by this console."""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from jamfidp.accounts.models import FailedSignIn, User
+from jamfidp.accounts.throttle import Browser, begin_attempt
+from jamfidp.history.record import record
+
+
+class SignInRefused(Exception):
+    """One sentence for every cause: it does not tell which accounts exist."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The user name or the password is wrong, or the account is disabled."
+        )
+
+
+def sign_in(
+    *,
+    username: str,
+    password: str,
+    browser: Browser,
+    address: str | None,
+    now: datetime,
+) -> User:
+    """Return the local account, having checked the password.
+
+    Takes as long for an account that does not exist as for a wrong password.
+
+    Raises:
+        SignInRefused, TooManyFailures
+    """
+    account = User.objects.filter(username__iexact=username, object_id="").first()
+    attempt = begin_attempt(
+        username=username,
+        account_id=account.pk if account else None,
+        browser=browser,
+        address=address,
+        now=now,
+    )
+    if not _password_fits(account, password):
+        _record_refusal(account, attempt, now=now)
+        raise SignInRefused
+    assert account is not None  # noqa: S101 - a password fits no account but one
+    with transaction.atomic():
+        attempt.delete()
+        record(
+            obj=account,
+            actor=account,
+            action="signed in",
+            note=f"Signed in with a password{_from(attempt)}.",
+            now=now,
+        )
+    return account
+
+
+def _password_fits(account: User | None, password: str) -> bool:
+    if account is None or not account.is_active or not account.has_usable_password():
+        # The same work as for a real account, so that time tells nothing.
+        User().set_password(password)
+        return False
+    return account.check_password(password)
+
+
+def _record_refusal(
+    account: User | None, attempt: FailedSignIn, *, now: datetime
+) -> None:
+    # The name that was typed is not kept when no account has it: people type
+    # passwords into that field.
+    about = "" if account else " No account has the user name that was typed."
+    record(
+        obj=account or attempt,
+        actor=None,
+        action="refused",
+        note=f"Refused a sign-in with a password{_from(attempt)}.{about}",
+        now=now,
+    )
+
+
+def _from(attempt: FailedSignIn) -> str:
+    return f" from {attempt.address}" if attempt.address else ""

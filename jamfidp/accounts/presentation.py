@@ -1,0 +1,185 @@
+"""What somebody holds, arranged for a page: by site, with path and sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.urls import reverse
+
+from directory.models import CloudIdentityProvider, DirectoryGroup
+from jamfidp.access import ConsoleUser
+from jamfidp.accounts import grants
+from jamfidp.accounts.explanations import Explanation, explain
+from jamfidp.accounts.grants import Reason
+from jamfidp.accounts.models import PrivilegeSet
+from jamfidp.accounts.privileges import (
+    ACTIONS,
+    CATALOGUE,
+    OBJECTS,
+    SETTINGS,
+    ObjectPrivileges,
+    Privilege,
+)
+from jamfidp.components import Crumb
+from scoping.models import Site
+
+VERBS = ("Create", "Read", "Update", "Delete")
+
+
+@dataclass(frozen=True, slots=True)
+class GrantLine:
+    """One grant: what it gives, by which path, and the links on the way."""
+
+    summary: str
+    sentence: str
+    path: Sequence[Crumb]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    verb: str
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectLine:
+    label: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceHeld:
+    """What is held at one site, or everywhere."""
+
+    name: str
+    everywhere: bool
+    count: int
+    grants: Sequence[GrantLine]
+    objects: Sequence[ObjectLine]
+    others: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    places: Sequence[PlaceHeld]
+    reasons: Sequence[Explanation]
+    not_member_of: Sequence[str]
+
+
+def held(standing: grants.Standing, viewer: ConsoleUser) -> Held:
+    """Arrange a standing for a viewer, who gets links to what they may open."""
+    links = _links(standing, viewer)
+    site_ids = {grant.site_id for grant in standing.grants if grant.site_id is not None}
+    names = dict(Site.objects.filter(pk__in=site_ids).values_list("pk", "name"))
+    places = []
+    if any(grant.site_id is None for grant in standing.grants):
+        places.append(_place(standing, None, "Everywhere", links))
+    places.extend(
+        _place(standing, site_id, names[site_id], links)
+        for site_id in sorted(names, key=lambda pk: names[pk])
+    )
+    return Held(
+        places=places,
+        reasons=[
+            explain(one)
+            for one in standing.withheld
+            if one.reason is not Reason.NOT_MEMBER
+        ],
+        not_member_of=sorted(
+            {
+                one.subject
+                for one in standing.withheld
+                if one.reason is Reason.NOT_MEMBER
+            }
+        ),
+    )
+
+
+def summary(privilege_set: str, names: Sequence[str] | frozenset[str]) -> str:
+    """Say what a privilege set gives: 'Auditor', 'Custom, 3 privileges'."""
+    label = PrivilegeSet(privilege_set).label
+    if privilege_set != PrivilegeSet.CUSTOM:
+        return str(label)
+    count = len(names)
+    return f"{label}, {count} privilege{'' if count == 1 else 's'}"
+
+
+def _place(
+    standing: grants.Standing, site_id: int | None, name: str, links: Mapping[str, str]
+) -> PlaceHeld:
+    own = [grant for grant in standing.grants if grant.site_id == site_id]
+    # At a site count the grants everywhere as well.
+    counting = [grant for grant in standing.grants if grant.site_id in {None, site_id}]
+    names = frozenset().union(*(grant.names for grant in counting))
+    return PlaceHeld(
+        name=name,
+        everywhere=site_id is None,
+        count=len(names),
+        grants=[_line(grant, links) for grant in own],
+        objects=[
+            line
+            for line in (_object_line(one, names) for one in OBJECTS)
+            if any(cell.held for cell in line.cells)
+        ],
+        others=[one.name for one in (*SETTINGS, *ACTIONS) if one.name in names],
+    )
+
+
+def _object_line(kind: ObjectPrivileges, names: frozenset[str]) -> ObjectLine:
+    return ObjectLine(
+        kind.label, [Cell(verb, f"{verb} {kind.label}" in names) for verb in VERBS]
+    )
+
+
+def _line(grant: grants.Grant, links: Mapping[str, str]) -> GrantLine:
+    path = grant.path
+    crumbs: list[Crumb] = []
+    if path.account_group is not None:
+        if path.through:
+            crumbs.append(Crumb(path.through))
+        if path.directory_ref is not None:
+            crumbs.append(
+                Crumb(path.directory_group, links.get(path.directory_ref.object_id, ""))
+            )
+        crumbs.append(
+            Crumb(path.account_group.name, links.get(f"{path.account_group.pk}", ""))
+        )
+    return GrantLine(summary(grant.privilege_set, grant.names), path.sentence, crumbs)
+
+
+def _links(standing: grants.Standing, viewer: ConsoleUser) -> dict[str, str]:
+    """Addresses of account groups (by key) and directory groups (by object id)."""
+    links: dict[str, str] = {}
+    groups = viewer.sites_with("accounts.view_accountgroup")
+    for grant in standing.grants:
+        group = grant.path.account_group
+        if group is not None and groups.may_see(group.site_id):
+            links[f"{group.pk}"] = reverse(
+                "accounts:accountgroup-detail", args=[group.pk]
+            )
+    refs = {
+        grant.path.directory_ref
+        for grant in standing.grants
+        if grant.path.directory_ref is not None
+    }
+    if refs and viewer.has_perm("directory.view_directorygroup"):
+        tenants = CloudIdentityProvider.objects.filter(
+            tenant_id__in={ref.tenant_id for ref in refs}
+        )
+        for one in DirectoryGroup.objects.filter(
+            cloud_idp__in=tenants, object_id__in={ref.object_id for ref in refs}
+        ):
+            links[one.object_id] = one.get_absolute_url()
+    return links
+
+
+def privilege_lines() -> Sequence[tuple[str, Sequence[Privilege | None]]]:
+    """The table of object privileges that people tick: a line a kind, a verb a cell."""
+    return [
+        (
+            kind.label,
+            [CATALOGUE.get(f"{verb} {kind.label}") for verb in VERBS],
+        )
+        for kind in OBJECTS
+    ]

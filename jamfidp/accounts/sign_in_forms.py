@@ -1,0 +1,84 @@
+"""The forms of people who are not signed in yet."""
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+
+from jamfidp.accounts.models import User
+
+
+class SignInForm(forms.Form):
+    username = forms.CharField(
+        label="User name",
+        max_length=255,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "username", "autocapitalize": "none"}
+        ),
+    )
+    password = forms.CharField(
+        max_length=1024,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+class NewPasswordForm(forms.Form):
+    """A new password, typed twice and held against the rules for `account`."""
+
+    password = forms.CharField(
+        label="Password",
+        max_length=1024,
+        strip=False,
+        help_text="At least 12 characters.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    password_again = forms.CharField(
+        label="Password, once more",
+        max_length=1024,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+    def account(self) -> User:
+        """The account that the password must not resemble."""
+        return User()
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        password = cleaned.get("password", "")
+        again = cleaned.get("password_again", "")
+        if password and again and password != again:
+            self.add_error("password_again", "The two passwords are different.")
+        elif password:
+            try:
+                validate_password(password, user=self.account())
+            except ValidationError as refused:
+                self.add_error("password", refused)
+        return cleaned
+
+
+class SetUpForm(NewPasswordForm):
+    code = forms.CharField(
+        label="Set-up code",
+        max_length=100,
+        help_text="Printed on the console's server by `manage.py setup_code`.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+    username = forms.CharField(
+        label="User name",
+        max_length=255,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "username", "autocapitalize": "none"}
+        ),
+    )
+    full_name = forms.CharField(label="Full name", max_length=255, required=False)
+
+    field_order = ("code", "username", "full_name", "password", "password_again")
+
+    def account(self) -> User:
+        return User(
+            username=self.cleaned_data.get("username", ""),
+            full_name=self.cleaned_data.get("full_name", ""),
+        )

@@ -1,0 +1,257 @@
+"""Changes of console accounts by a person; each writes history.
+
+Two rules hold for all of them. Nobody gives more than they hold, nor touches an
+account that holds more. And one local administrator always remains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from jamfidp.accounts import standing
+from jamfidp.accounts.administrators import one_remains
+from jamfidp.accounts.models import AccessLevel, AccountGroup, PrivilegeSet, User
+from jamfidp.accounts.privileges import in_reach, names_of
+from jamfidp.history.record import record
+from scoping.models import Site
+
+MANY = 5
+
+
+class MoreThanYouHold(Exception):
+    """The change would give, or take charge of, privileges the actor does not hold."""
+
+    def __init__(self, lacking: Sequence[str], site: str = "") -> None:
+        self.lacking = lacking
+        shown = ", ".join(lacking[:MANY])
+        more = f" and {len(lacking) - MANY} more" if len(lacking) > MANY else ""
+        where = f" at {site}" if site else " everywhere"
+        super().__init__(
+            f"You cannot give or manage privileges that you do not hold yourself"
+            f"{where}: {shown}{more}. Nothing was changed. Ask somebody who holds them."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Privileges:
+    """Access level and privilege set, as an account or an account group has them."""
+
+    access_level: str
+    privilege_set: str = PrivilegeSet.CUSTOM
+    custom: Sequence[str] = ()
+    site: Site | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        if self.access_level == AccessLevel.GROUP:
+            return frozenset()
+        return in_reach(
+            names_of(self.privilege_set, self.custom),
+            at_site=self.access_level == AccessLevel.SITE,
+        )
+
+    @classmethod
+    def of(cls, holder: User | AccountGroup) -> Privileges:
+        return cls(
+            access_level=holder.access_level,
+            privilege_set=holder.privilege_set,
+            custom=holder.privileges,
+            site=holder.site,
+        )
+
+    def put_on(self, holder: User | AccountGroup) -> None:
+        """Set the fields; what does not apply to the level is emptied."""
+        at_site = self.access_level == AccessLevel.SITE
+        own = self.access_level != AccessLevel.GROUP
+        holder.access_level = self.access_level
+        holder.privilege_set = self.privilege_set if own else PrivilegeSet.CUSTOM
+        holder.site = self.site if at_site else None
+        holder.privileges = (
+            sorted(names_of(PrivilegeSet.CUSTOM, self.custom))
+            if own and self.privilege_set == PrivilegeSet.CUSTOM
+            else []
+        )
+
+    def words(self) -> str:
+        """'Full Access, Auditor', 'Site Access (Berlin), Custom: Read Policies'."""
+        level = str(AccessLevel(self.access_level).label)
+        if self.access_level == AccessLevel.GROUP:
+            return level
+        if self.site is not None and self.access_level == AccessLevel.SITE:
+            level = f"{level} ({self.site})"
+        label = str(PrivilegeSet(self.privilege_set).label)
+        if self.privilege_set == PrivilegeSet.CUSTOM:
+            label = f"{label}: {', '.join(sorted(self.names)) or 'none'}"
+        return f"{level}, {label}"
+
+
+def check_covers(actor: User, given: Privileges) -> None:
+    """Raises MoreThanYouHold."""
+    site = given.site if given.access_level == AccessLevel.SITE else None
+    lacking = standing.of(actor).lacks(given.names, site_id=site.pk if site else None)
+    if lacking:
+        raise MoreThanYouHold(lacking, str(site) if site else "")
+
+
+def check_may_manage(actor: User, account: User) -> None:
+    """Raises MoreThanYouHold when the account has been given more than the actor holds.
+
+    Judged by what it has been given, not by what it holds at the moment: a password
+    that is set today opens what comes back tomorrow.
+    """
+    check_covers(actor, Privileges.of(account))
+    for group in account.groups.select_related("site"):
+        check_covers(actor, Privileges.of(group))
+
+
+@transaction.atomic
+def create_account(
+    *,
+    username: str,
+    full_name: str,
+    email: str,
+    password: str,
+    privileges: Privileges,
+    groups: Collection[AccountGroup],
+    actor: User,
+    now: datetime,
+) -> User:
+    """Make a local account.
+
+    Raises:
+        ValidationError: another account has the user name.
+        MoreThanYouHold
+    """
+    check_covers(actor, privileges)
+    for group in groups:
+        check_covers(actor, Privileges.of(group))
+    account = User(username=username, full_name=full_name, email=email, created_at=now)
+    privileges.put_on(account)
+    account.set_password(password)
+    account.full_clean(exclude=["password"])
+    account.save()
+    account.groups.set(groups)
+    record(
+        obj=account,
+        actor=actor,
+        action="created",
+        note=f"Created the account {account.username}.",
+        details={"privileges": ["", privileges.words()], **_groups("", groups)},
+        now=now,
+    )
+    return account
+
+
+@transaction.atomic
+def change_account(
+    account: User,
+    *,
+    username: str,
+    full_name: str,
+    email: str,
+    enabled: bool,
+    privileges: Privileges,
+    groups: Collection[AccountGroup],
+    actor: User,
+    now: datetime,
+) -> None:
+    """Change what an account is and may. Names of an Entra account stay Entra's.
+
+    Raises:
+        ValidationError: another account has the user name.
+        MoreThanYouHold, LastAdministrator
+    """
+    check_may_manage(actor, account)
+    check_covers(actor, privileges)
+    for group in groups:
+        check_covers(actor, Privileges.of(group))
+    before = _facts(account)
+    with one_remains():
+        if account.is_local:
+            account.username, account.full_name = username, full_name
+            account.email = email
+        account.is_active = enabled
+        privileges.put_on(account)
+        account.full_clean(exclude=["password"])
+        account.save()
+        account.groups.set(groups)
+    after = _facts(account)
+    changes = {
+        name: [before[name], after[name]]
+        for name in after
+        if before[name] != after[name]
+    }
+    if changes:
+        record(
+            obj=account,
+            actor=actor,
+            action="changed",
+            note=f"Changed the account {account.username}.",
+            details=changes,
+            now=now,
+        )
+
+
+@transaction.atomic
+def set_password(account: User, *, password: str, actor: User, now: datetime) -> None:
+    """Give a local account another password; its other sessions end.
+
+    Raises:
+        ValidationError: the account signs in with Entra.
+        MoreThanYouHold
+    """
+    if not account.is_local:
+        raise ValidationError("This account signs in with Entra and has no password.")
+    check_may_manage(actor, account)
+    account.set_password(password)
+    account.save(update_fields=["password"])
+    record(
+        obj=account,
+        actor=actor,
+        action="changed",
+        note=f"Set a new password for {account.username}.",
+        now=now,
+    )
+
+
+@transaction.atomic
+def delete_account(account: User, *, actor: User, now: datetime) -> None:
+    """Delete an account; its history stays. Raises MoreThanYouHold, LastAdministrator.
+
+    A person of Entra comes back by signing in while a bound group holds them.
+    """
+    check_may_manage(actor, account)
+    with one_remains():
+        record(
+            obj=account,
+            actor=actor,
+            action="deleted",
+            note=f"Deleted the account {account.username}.",
+            details={name: [value, ""] for name, value in _facts(account).items()},
+            now=now,
+        )
+        account.delete()
+
+
+def _facts(account: User) -> dict[str, str]:
+    return {
+        "username": account.username,
+        "full name": account.full_name,
+        "email": account.email,
+        "enabled": "yes" if account.is_active else "no",
+        "privileges": Privileges.of(account).words(),
+        "account groups": _names(list(account.groups.all())),
+    }
+
+
+def _groups(before: str, groups: Collection[AccountGroup]) -> dict[str, list[str]]:
+    return {"account groups": [before, _names(groups)]} if groups else {}
+
+
+def _names(groups: Collection[AccountGroup]) -> str:
+    return ", ".join(sorted(str(group) for group in groups))
