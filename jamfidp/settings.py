@@ -96,6 +96,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jamfidp.accounts.middleware.NoPrivilegesMiddleware",
 ]
 
 ROOT_URLCONF = "jamfidp.urls"
