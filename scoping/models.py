@@ -188,6 +188,10 @@ class Device(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.fill_search()
+        super().save(*args, **kwargs)
+
     def get_absolute_url(self) -> str:
         route = "computer" if self.kind == DeviceKind.COMPUTER else "mobiledevice"
         return reverse(f"scoping:{route}-detail", args=[self.pk])
@@ -204,10 +208,6 @@ class Device(models.Model):
             self.email,
         )
         self.search = unicodedata.normalize("NFC", "\n".join(parts).casefold())
-
-    def save(self, *args: Any, **kwargs: Any) -> None:
-        self.fill_search()
-        super().save(*args, **kwargs)
 
 
 class LastLogin(models.Model):

@@ -7,7 +7,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -16,262 +15,692 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Scope',
+            name="Scope",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('principal', models.CharField(choices=[('LOGGED_IN', 'The user last logged in'), ('ASSIGNED', 'The assigned user')], default='LOGGED_IN', max_length=10)),
-                ('channel', models.CharField(choices=[('AGENT', 'Agent (policies)'), ('MDM', 'MDM (profiles)'), ('SELF_SERVICE', 'Self Service')], default='AGENT', max_length=12)),
-                ('all_devices', models.BooleanField(default=False)),
-                ('version', models.PositiveIntegerField(default=1)),
-                ('decided', models.BinaryField(default=bytes)),
-                ('unknown', models.BinaryField(default=bytes)),
-                ('decided_count', models.PositiveIntegerField(default=0)),
-                ('unknown_count', models.PositiveIntegerField(default=0)),
-                ('computed_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "principal",
+                    models.CharField(
+                        choices=[
+                            ("LOGGED_IN", "The user last logged in"),
+                            ("ASSIGNED", "The assigned user"),
+                        ],
+                        default="LOGGED_IN",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "channel",
+                    models.CharField(
+                        choices=[
+                            ("AGENT", "Agent (policies)"),
+                            ("MDM", "MDM (profiles)"),
+                            ("SELF_SERVICE", "Self Service"),
+                        ],
+                        default="AGENT",
+                        max_length=12,
+                    ),
+                ),
+                ("all_devices", models.BooleanField(default=False)),
+                ("version", models.PositiveIntegerField(default=1)),
+                ("decided", models.BinaryField(default=bytes)),
+                ("unknown", models.BinaryField(default=bytes)),
+                ("decided_count", models.PositiveIntegerField(default=0)),
+                ("unknown_count", models.PositiveIntegerField(default=0)),
+                ("computed_at", models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Building',
+            name="Building",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='building_name_unique', violation_error_message='Another building has this name.')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("name"),
+                        name="building_name_unique",
+                        violation_error_message="Another building has this name.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Department',
+            name="Department",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='department_name_unique', violation_error_message='Another department has this name.')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("name"),
+                        name="department_name_unique",
+                        violation_error_message="Another department has this name.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='InventoryUser',
+            name="InventoryUser",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('username', models.CharField(max_length=255)),
-                ('key', models.CharField(max_length=255, unique=True)),
-                ('match', models.CharField(choices=[('MATCHED', 'Matched'), ('NONE', 'Not a directory user'), ('AMBIGUOUS', 'Several directory users'), ('UNKNOWN', 'Not known yet'), ('CHANGED', 'Leads to another person now')], default='UNKNOWN', max_length=10)),
-                ('tenant_id', models.CharField(blank=True, max_length=36)),
-                ('object_id', models.CharField(blank=True, max_length=36)),
-                ('candidates', models.JSONField(default=list)),
-                ('reason', models.CharField(blank=True, max_length=255)),
-                ('matched_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("username", models.CharField(max_length=255)),
+                ("key", models.CharField(max_length=255, unique=True)),
+                (
+                    "match",
+                    models.CharField(
+                        choices=[
+                            ("MATCHED", "Matched"),
+                            ("NONE", "Not a directory user"),
+                            ("AMBIGUOUS", "Several directory users"),
+                            ("UNKNOWN", "Not known yet"),
+                            ("CHANGED", "Leads to another person now"),
+                        ],
+                        default="UNKNOWN",
+                        max_length=10,
+                    ),
+                ),
+                ("tenant_id", models.CharField(blank=True, max_length=36)),
+                ("object_id", models.CharField(blank=True, max_length=36)),
+                ("candidates", models.JSONField(default=list)),
+                ("reason", models.CharField(blank=True, max_length=255)),
+                ("matched_at", models.DateTimeField(null=True)),
             ],
             options={
-                'ordering': ['key'],
-                'indexes': [models.Index(fields=['tenant_id', 'object_id'], name='inventory_user_object')],
+                "ordering": ["key"],
+                "indexes": [
+                    models.Index(
+                        fields=["tenant_id", "object_id"], name="inventory_user_object"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='NetworkSegment',
+            name="NetworkSegment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('starting_address', models.GenericIPAddressField()),
-                ('ending_address', models.GenericIPAddressField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                ("starting_address", models.GenericIPAddressField()),
+                ("ending_address", models.GenericIPAddressField()),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='network_segment_name_unique', violation_error_message='Another network segment has this name.')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("name"),
+                        name="network_segment_name_unique",
+                        violation_error_message="Another network segment has this name.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Site',
+            name="Site",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
             ],
             options={
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='site_name_unique', violation_error_message='Another site has this name.')],
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("name"),
+                        name="site_name_unique",
+                        violation_error_message="Another site has this name.",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='InventoryImport',
+            name="InventoryImport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('uploaded_at', models.DateTimeField()),
-                ('file_name', models.CharField(max_length=255)),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('rows', models.JSONField(default=list)),
-                ('applied_at', models.DateTimeField(null=True)),
-                ('uploaded_by', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('site', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("uploaded_at", models.DateTimeField()),
+                ("file_name", models.CharField(max_length=255)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                ("rows", models.JSONField(default=list)),
+                ("applied_at", models.DateTimeField(null=True)),
+                (
+                    "uploaded_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Device',
+            name="Device",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('name', models.CharField(max_length=255)),
-                ('serial_number', models.CharField(max_length=64, unique=True)),
-                ('model', models.CharField(blank=True, max_length=255)),
-                ('os_version', models.CharField(blank=True, max_length=40)),
-                ('managed', models.BooleanField(default=True)),
-                ('last_reported_ip', models.GenericIPAddressField(blank=True, null=True)),
-                ('last_inventory_at', models.DateTimeField(blank=True, null=True)),
-                ('real_name', models.CharField(blank=True, max_length=1024)),
-                ('email', models.CharField(blank=True, max_length=1024)),
-                ('phone', models.CharField(blank=True, max_length=1024)),
-                ('position', models.CharField(blank=True, max_length=1024)),
-                ('room', models.CharField(blank=True, max_length=1024)),
-                ('sources', models.JSONField(default=dict)),
-                ('building', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='devices', to='scoping.building')),
-                ('department', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='devices', to='scoping.department')),
-                ('assigned_user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='assigned_devices', to='scoping.inventoryuser')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                ("serial_number", models.CharField(max_length=64, unique=True)),
+                ("model", models.CharField(blank=True, max_length=255)),
+                ("os_version", models.CharField(blank=True, max_length=40)),
+                ("managed", models.BooleanField(default=True)),
+                (
+                    "last_reported_ip",
+                    models.GenericIPAddressField(blank=True, null=True),
+                ),
+                ("last_inventory_at", models.DateTimeField(blank=True, null=True)),
+                ("real_name", models.CharField(blank=True, max_length=1024)),
+                ("email", models.CharField(blank=True, max_length=1024)),
+                ("phone", models.CharField(blank=True, max_length=1024)),
+                ("position", models.CharField(blank=True, max_length=1024)),
+                ("room", models.CharField(blank=True, max_length=1024)),
+                ("sources", models.JSONField(default=dict)),
+                (
+                    "building",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="devices",
+                        to="scoping.building",
+                    ),
+                ),
+                (
+                    "department",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="devices",
+                        to="scoping.department",
+                    ),
+                ),
+                (
+                    "assigned_user",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="assigned_devices",
+                        to="scoping.inventoryuser",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'pk'],
+                "ordering": ["name", "pk"],
             },
         ),
         migrations.CreateModel(
-            name='ConfigurationProfile',
+            name="ConfigurationProfile",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('name', models.CharField(max_length=255)),
-                ('category', models.CharField(blank=True, max_length=255)),
-                ('enabled', models.BooleanField(default=True)),
-                ('payload', models.TextField(blank=True, verbose_name='What it sets')),
-                ('scope', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='profile', to='scoping.scope')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                ("category", models.CharField(blank=True, max_length=255)),
+                ("enabled", models.BooleanField(default=True)),
+                ("payload", models.TextField(blank=True, verbose_name="What it sets")),
+                (
+                    "scope",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="profile",
+                        to="scoping.scope",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='SmartGroup',
+            name="SmartGroup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('name', models.CharField(max_length=255)),
-                ('members', models.BinaryField(default=bytes)),
-                ('unknown', models.BinaryField(default=bytes)),
-                ('member_count', models.PositiveIntegerField(default=0)),
-                ('unknown_count', models.PositiveIntegerField(default=0)),
-                ('computed_at', models.DateTimeField(null=True)),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                ("members", models.BinaryField(default=bytes)),
+                ("unknown", models.BinaryField(default=bytes)),
+                ("member_count", models.PositiveIntegerField(default=0)),
+                ("unknown_count", models.PositiveIntegerField(default=0)),
+                ("computed_at", models.DateTimeField(null=True)),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='SmartGroupCriterion',
+            name="SmartGroupCriterion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('priority', models.PositiveSmallIntegerField()),
-                ('and_or', models.CharField(default='and', max_length=3)),
-                ('name', models.CharField(max_length=255)),
-                ('search_type', models.CharField(max_length=40)),
-                ('value', models.CharField(blank=True, max_length=255)),
-                ('opening_paren', models.BooleanField(default=False)),
-                ('closing_paren', models.BooleanField(default=False)),
-                ('tenant_id', models.CharField(blank=True, max_length=36)),
-                ('object_id', models.CharField(blank=True, max_length=36)),
-                ('nested', models.BooleanField(default=True)),
-                ('device_group', models.CharField(blank=True, max_length=40)),
-                ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='criteria', to='scoping.smartgroup')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("priority", models.PositiveSmallIntegerField()),
+                ("and_or", models.CharField(default="and", max_length=3)),
+                ("name", models.CharField(max_length=255)),
+                ("search_type", models.CharField(max_length=40)),
+                ("value", models.CharField(blank=True, max_length=255)),
+                ("opening_paren", models.BooleanField(default=False)),
+                ("closing_paren", models.BooleanField(default=False)),
+                ("tenant_id", models.CharField(blank=True, max_length=36)),
+                ("object_id", models.CharField(blank=True, max_length=36)),
+                ("nested", models.BooleanField(default=True)),
+                ("device_group", models.CharField(blank=True, max_length=40)),
+                (
+                    "group",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="criteria",
+                        to="scoping.smartgroup",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['priority'],
+                "ordering": ["priority"],
             },
         ),
         migrations.CreateModel(
-            name='StaticGroup',
+            name="StaticGroup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('COMPUTER', 'Computer'), ('MOBILE', 'Mobile device')], max_length=8)),
-                ('name', models.CharField(max_length=255)),
-                ('devices', models.ManyToManyField(blank=True, related_name='static_groups', to='scoping.device')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("COMPUTER", "Computer"), ("MOBILE", "Mobile device")],
+                        max_length=8,
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                (
+                    "devices",
+                    models.ManyToManyField(
+                        blank=True, related_name="static_groups", to="scoping.device"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='LastLogin',
+            name="LastLogin",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('channel', models.CharField(choices=[('AGENT', 'Agent (policies)'), ('MDM', 'MDM (profiles)'), ('SELF_SERVICE', 'Self Service')], max_length=12)),
-                ('reported_at', models.DateTimeField()),
-                ('device', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='last_logins', to='scoping.device')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='last_logins', to='scoping.inventoryuser')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "channel",
+                    models.CharField(
+                        choices=[
+                            ("AGENT", "Agent (policies)"),
+                            ("MDM", "MDM (profiles)"),
+                            ("SELF_SERVICE", "Self Service"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("reported_at", models.DateTimeField()),
+                (
+                    "device",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="last_logins",
+                        to="scoping.device",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="last_logins",
+                        to="scoping.inventoryuser",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('device', 'channel'), name='last_login_one_per_channel')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("device", "channel"), name="last_login_one_per_channel"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ScopeEntry',
+            name="ScopeEntry",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('TARGET', 'Target'), ('LIMITATION', 'Limitation'), ('EXCLUSION', 'Exclusion')], max_length=10)),
-                ('kind', models.CharField(choices=[('DEVICE', 'Device'), ('SMART_GROUP', 'Smart group'), ('STATIC_GROUP', 'Static group'), ('BUILDING', 'Building'), ('DEPARTMENT', 'Department'), ('NETWORK_SEGMENT', 'Network segment'), ('DIRECTORY_USER', 'Directory Service/Local User'), ('DIRECTORY_GROUP', 'Directory Service User Group')], max_length=16)),
-                ('ref_id', models.BigIntegerField(null=True)),
-                ('tenant_id', models.CharField(blank=True, max_length=36)),
-                ('object_id', models.CharField(blank=True, max_length=36)),
-                ('nested', models.BooleanField(default=True)),
-                ('label', models.CharField(blank=True, max_length=1024)),
-                ('scope', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='entries', to='scoping.scope')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("TARGET", "Target"),
+                            ("LIMITATION", "Limitation"),
+                            ("EXCLUSION", "Exclusion"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("DEVICE", "Device"),
+                            ("SMART_GROUP", "Smart group"),
+                            ("STATIC_GROUP", "Static group"),
+                            ("BUILDING", "Building"),
+                            ("DEPARTMENT", "Department"),
+                            ("NETWORK_SEGMENT", "Network segment"),
+                            ("DIRECTORY_USER", "Directory Service/Local User"),
+                            ("DIRECTORY_GROUP", "Directory Service User Group"),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ("ref_id", models.BigIntegerField(null=True)),
+                ("tenant_id", models.CharField(blank=True, max_length=36)),
+                ("object_id", models.CharField(blank=True, max_length=36)),
+                ("nested", models.BooleanField(default=True)),
+                ("label", models.CharField(blank=True, max_length=1024)),
+                (
+                    "scope",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="entries",
+                        to="scoping.scope",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['kind', 'ref_id'], name='scope_entry_row'), models.Index(fields=['tenant_id', 'object_id'], name='scope_entry_object')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('ref_id__isnull', False)), fields=('scope', 'role', 'kind', 'ref_id'), name='scope_entry_row_unique'), models.UniqueConstraint(condition=models.Q(('object_id', ''), _negated=True), fields=('scope', 'role', 'kind', 'tenant_id', 'object_id'), name='scope_entry_object_unique')],
+                "indexes": [
+                    models.Index(fields=["kind", "ref_id"], name="scope_entry_row"),
+                    models.Index(
+                        fields=["tenant_id", "object_id"], name="scope_entry_object"
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("ref_id__isnull", False)),
+                        fields=("scope", "role", "kind", "ref_id"),
+                        name="scope_entry_row_unique",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("object_id", ""), _negated=True),
+                        fields=("scope", "role", "kind", "tenant_id", "object_id"),
+                        name="scope_entry_object_unique",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Policy',
+            name="Policy",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=255)),
-                ('category', models.CharField(blank=True, max_length=255)),
-                ('enabled', models.BooleanField(default=True)),
-                ('payload', models.TextField(blank=True, verbose_name='What it does')),
-                ('scope', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='policy', to='scoping.scope')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='scoping.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("name", models.CharField(max_length=255)),
+                ("category", models.CharField(blank=True, max_length=255)),
+                ("enabled", models.BooleanField(default=True)),
+                ("payload", models.TextField(blank=True, verbose_name="What it does")),
+                (
+                    "scope",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="policy",
+                        to="scoping.scope",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        to="scoping.site",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'policies',
-                'ordering': ['name'],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('name'), name='policy_name_unique', violation_error_message='Another policy has this name.')],
+                "verbose_name_plural": "policies",
+                "ordering": ["name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("name"),
+                        name="policy_name_unique",
+                        violation_error_message="Another policy has this name.",
+                    )
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='device',
-            index=models.Index(fields=['kind', 'name', 'id'], name='device_kind_name'),
+            model_name="device",
+            index=models.Index(fields=["kind", "name", "id"], name="device_kind_name"),
         ),
         migrations.AddConstraint(
-            model_name='configurationprofile',
-            constraint=models.UniqueConstraint(models.F('kind'), django.db.models.functions.text.Lower('name'), name='configuration_profile_name_unique', violation_error_message='Another configuration profile has this name.'),
+            model_name="configurationprofile",
+            constraint=models.UniqueConstraint(
+                models.F("kind"),
+                django.db.models.functions.text.Lower("name"),
+                name="configuration_profile_name_unique",
+                violation_error_message="Another configuration profile has this name.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='smartgroup',
-            constraint=models.UniqueConstraint(models.F('kind'), django.db.models.functions.text.Lower('name'), name='smart_group_name_unique', violation_error_message='Another smart group has this name.'),
+            model_name="smartgroup",
+            constraint=models.UniqueConstraint(
+                models.F("kind"),
+                django.db.models.functions.text.Lower("name"),
+                name="smart_group_name_unique",
+                violation_error_message="Another smart group has this name.",
+            ),
         ),
         migrations.AddIndex(
-            model_name='smartgroupcriterion',
-            index=models.Index(fields=['tenant_id', 'object_id'], name='criterion_object'),
+            model_name="smartgroupcriterion",
+            index=models.Index(
+                fields=["tenant_id", "object_id"], name="criterion_object"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='smartgroupcriterion',
-            constraint=models.UniqueConstraint(fields=('group', 'priority'), name='criterion_priority_unique'),
+            model_name="smartgroupcriterion",
+            constraint=models.UniqueConstraint(
+                fields=("group", "priority"), name="criterion_priority_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='staticgroup',
-            constraint=models.UniqueConstraint(models.F('kind'), django.db.models.functions.text.Lower('name'), name='static_group_name_unique', violation_error_message='Another static group has this name.'),
+            model_name="staticgroup",
+            constraint=models.UniqueConstraint(
+                models.F("kind"),
+                django.db.models.functions.text.Lower("name"),
+                name="static_group_name_unique",
+                violation_error_message="Another static group has this name.",
+            ),
         ),
     ]

@@ -1,0 +1,142 @@
+"""What the directory asks of scoping, and tells it (`directory.dependents`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.db.models import Q
+from django.urls import reverse
+
+from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
+from directory.models import DirectoryUser
+from jamfidp.access import ConsoleUser
+from scoping import changes, inventory, matching_rows, user_location
+from scoping.models import Device, DeviceKind, InventoryUser
+
+
+class ScopingDependents:
+    """Devices and scopes that build on people, groups and connections."""
+
+    label = "Scoping"
+
+    def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        return ()
+
+    def uses_of_user(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        return [
+            Use(
+                kind=inventory.SECTIONS[DeviceKind(device.kind)].noun.capitalize(),
+                name=device.name,
+                url=device.get_absolute_url(),
+                detail=detail,
+            )
+            for device, detail in devices_of_person(ref, viewer=viewer)
+        ]
+
+    def uses_of_connection(
+        self, tenant_id: str, *, viewer: ConsoleUser
+    ) -> Sequence[Use]:
+        names = InventoryUser.objects.filter(
+            tenant_id=tenant_id, match=InventoryUser.Match.MATCHED
+        )
+        used = Device.objects.filter(
+            Q(assigned_user__in=names.values("pk"))
+            | Q(last_logins__user__in=names.values("pk"))
+        ).distinct()
+        found = []
+        for section in inventory.SECTIONS.values():
+            if not viewer.has_perm(section.perm("view")):
+                continue
+            count = (inventory.visible_devices(section, viewer) & used).count()
+            if count:
+                found.append(
+                    Use(
+                        kind=section.title,
+                        name=f"{count:,} {section.plural}",
+                        url=reverse(f"scoping:{section.route}-list"),
+                        detail="their users are people of this connection",
+                    )
+                )
+        return found
+
+    def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
+        address = reverse("scoping:directoryuser-devices-fragment")
+        return [Fragment(title="Devices", url=f"{address}?{urlencode(ref._asdict())}")]
+
+    def group_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
+        return ()
+
+    def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
+        changed = matching_rows.rematch(matching_rows.users_touched_by(change), now=now)
+        people = DirectoryUser.objects.filter(cloud_idp=change.cloud_idp_id)
+        if not change.full and len(change.user_ids) <= matching_rows.MANY_PEOPLE:
+            people = people.filter(pk__in=list(change.user_ids))
+        known = InventoryUser.objects.filter(
+            match=InventoryUser.Match.MATCHED,
+            object_id__in=people.order_by().values("object_id"),
+        )
+        self._settled(
+            changed | frozenset(known.values_list("pk", flat=True)),
+            changed,
+            changes.Change(directory=change),
+            now,
+        )
+
+    def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
+        changed = matching_rows.rematch(now=now)
+        # The mappings may say something else of everybody of this tenant.
+        known = InventoryUser.objects.filter(
+            tenant_id=tenant_id, match=InventoryUser.Match.MATCHED
+        )
+        self._settled(
+            changed | frozenset(known.values_list("pk", flat=True)),
+            changed,
+            changes.Change(tenant_id=tenant_id),
+            now,
+        )
+
+    def _settled(
+        self,
+        followed: frozenset[int],
+        rematched: frozenset[int],
+        change: changes.Change,
+        now: datetime,
+    ) -> None:
+        """Let User and Location follow, then tell who computes scopes, once."""
+        devices = user_location.follow_users(followed, now=now)
+        devices |= matching_rows.devices_of(rematched)
+        changes.announce(
+            changes.Change(
+                devices=devices, directory=change.directory, tenant_id=change.tenant_id
+            ),
+            now=now,
+        )
+
+
+def devices_of_person(
+    ref: ObjectRef, *, viewer: ConsoleUser
+) -> Sequence[tuple[Device, str]]:
+    """The devices that name a person, of those the viewer may see, and how."""
+    names = InventoryUser.objects.filter(
+        tenant_id=ref.tenant_id,
+        object_id=ref.object_id,
+        match=InventoryUser.Match.MATCHED,
+    ).values("pk")
+    found: list[tuple[Device, str]] = []
+    for section in inventory.SECTIONS.values():
+        if not viewer.has_perm(section.perm("view")):
+            continue
+        devices = inventory.visible_devices(section, viewer)
+        ways: dict[int, list[str]] = {}
+        rows: dict[int, Device] = {}
+        for device in devices.filter(assigned_user__in=names):
+            rows[device.pk] = device
+            ways[device.pk] = ["assigned"]
+        logged_in = devices.filter(last_logins__user__in=names).distinct()
+        for device in logged_in:
+            rows[device.pk] = device
+            ways.setdefault(device.pk, []).append("last logged in")
+        found += [(rows[pk], ", ".join(ways[pk])) for pk in rows]
+    return found

@@ -1,0 +1,1 @@
+"""Forms of scoping: they check what was typed; the named modules act on it."""
