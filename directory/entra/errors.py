@@ -296,6 +296,13 @@ class DeltaExpired(GraphError):
     advice = "The next sync reads the whole directory again. Nothing is lost."
 
 
+class PageExpired(GraphError):
+    """A list was read too slowly or changed while it was read: read it again."""
+
+    retryable = True
+    advice = "Nothing was changed. Try again."
+
+
 class ResultTooLarge(GraphError):
     """Graph refuses to answer in one piece; a paged call has to be used."""
 

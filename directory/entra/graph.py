@@ -635,7 +635,7 @@ def _error(
             "The answer is too large for one piece.", **reference
         )
     if code.lower() in _PAGE_GONE:
-        return errors.DeltaExpired(
+        return errors.PageExpired(
             "Microsoft no longer knows this page of a list.", **reference
         )
     if status in (400, 501):

@@ -3,6 +3,7 @@
 MSAL has no types and validates nothing in an ID token; it is wrapped here once.
 """
 
+import logging
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, NoReturn, Protocol
@@ -25,6 +26,19 @@ from directory.entra.sign_in import (
     response_error,
 )
 from directory.entra.transport import EntraSession
+
+
+class _WithoutEvents(logging.Filter):
+    """Drop the events that MSAL's token cache writes at DEBUG.
+
+    They hold authorization codes and code verifiers.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.DEBUG
+
+
+logging.getLogger("msal.token_cache").addFilter(_WithoutEvents())
 
 # Continuous access evaluation: Graph may answer with a claims challenge.
 _CLIENT_CAPABILITIES = ["CP1"]
@@ -287,9 +301,7 @@ def _application(
 
 
 def _call_msal(call: Callable[[], Any]) -> dict[str, Any]:
-    answer = call()
-    if not isinstance(answer, dict):
-        raise errors.SignInResponseError("Microsoft gave no answer to a token request.")
+    answer: dict[str, Any] = call()
     if "error" in answer:
         raise answer_error(answer, status=None)
     return answer

@@ -783,7 +783,8 @@ def test_no_secret_code_or_token_is_in_any_log(
     session: EntraSession,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in (None, "urllib3", "msal"):
+        caplog.set_level(logging.DEBUG, logger=logger)
     consent(sandbox)
     where, secrets = discover(session.cloud, TENANT, session), new_sign_in_secrets()
     code = sign_in(sandbox, where, secrets, cast.SIOBHAN)["code"]

@@ -535,6 +535,14 @@ def test_an_unsupported_query_without_delta_token_is_not_an_expired_delta(
 
 
 @responses.activate
+def test_a_delta_link_that_meets_a_server_error_is_not_expired() -> None:
+    responses.get(USERS_DELTA, status=501, json=graph_failure("NotImplemented"))
+
+    with pytest.raises(errors.QueryRefused):
+        list(graph_client().users_delta(DELTA_LINK))
+
+
+@responses.activate
 def test_a_delta_that_is_not_found_is_never_a_deleted_object() -> None:
     responses.get(
         USERS_DELTA, status=404, json=graph_failure("Request_ResourceNotFound")
@@ -755,6 +763,39 @@ def test_the_250th_group_of_a_user_is_found() -> None:
 
     assert f"{249:08x}-0000-4000-8000-000000000000" in found
     assert len(found) == 300
+
+
+@responses.activate
+def test_a_membership_of_unknown_kind_is_refused() -> None:
+    responses.get(f"{USERS}/{ADA}/transitiveMemberOf", json=page(group(DESIGN)))
+
+    with pytest.raises(errors.GraphResponseError, match=r"@odata\.type"):
+        list(graph_client().transitive_member_of(ADA))
+
+
+@responses.activate
+@pytest.mark.parametrize(
+    "code", ["Directory_ExpiredPageToken", "DirectoryPageTokenNotFoundException"]
+)
+def test_a_page_of_a_list_that_expired_can_be_read_again(code: str) -> None:
+    responses.get(f"{GROUPS}/{DESIGN}/members", status=400, json=graph_failure(code))
+
+    with pytest.raises(errors.PageExpired) as caught:
+        list(graph_client().members(DESIGN))
+
+    assert caught.value.retryable
+
+
+@responses.activate
+def test_too_large_an_answer_elsewhere_is_named_so() -> None:
+    responses.get(
+        f"{GROUPS}/{DESIGN}/members",
+        status=400,
+        json=graph_failure("Directory_ResultSizeLimitExceeded"),
+    )
+
+    with pytest.raises(errors.ResultTooLarge):
+        list(graph_client().members(DESIGN))
 
 
 @responses.activate
@@ -1015,7 +1056,7 @@ def test_a_list_that_is_not_found_is_never_a_deleted_object(
 
 
 @responses.activate
-def test_the_microsofts_own_words_are_not_shown() -> None:
+def test_microsofts_own_words_are_not_shown() -> None:
     responses.get(
         f"{USERS}/{ADA}",
         status=400,

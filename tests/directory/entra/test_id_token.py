@@ -270,6 +270,29 @@ def test_a_guest_is_hinted_at(changes: dict[str, Any]) -> None:
 
 
 @responses.activate
+def test_a_token_of_the_sandbox_is_refused_by_microsofts_cloud() -> None:
+    raw = SIGNER.sign(claims(iss=f"https://127.0.0.1:9443/{TENANT}/v2.0"))
+
+    assert refusal(raw) is IdTokenReason.ISSUER
+
+
+@responses.activate
+def test_addresses_in_a_token_are_never_asked() -> None:
+    raw = SIGNER.sign(
+        claims(
+            _claim_names={"groups": "src1"},
+            _claim_sources={"src1": {"endpoint": "https://evil.example/groups"}},
+            groups=[OTHER_TENANT],
+        ),
+        headers={"jku": "https://evil.example/keys", "x5u": "https://evil.example/x"},
+    )
+
+    validate(raw)
+
+    assert [call.request.url for call in responses.calls] == [KEYS_URL]
+
+
+@responses.activate
 def test_claims_that_are_not_texts_are_left_out() -> None:
     proven = validate(SIGNER.sign(claims(name=7, auth_time="noon")))
 

@@ -132,6 +132,25 @@ def test_a_certificate_is_proved_by_a_signed_assertion(
     assert claims["iss"] == claims["sub"] == CLIENT_ID
 
 
+def test_an_encrypted_key_signs_the_assertion(
+    microsoft: responses.RequestsMock,
+) -> None:
+    grant(microsoft)
+    encrypted = KEY.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame")
+    ).decode()
+    credential = CertificateCredential(
+        private_key_pem=encrypted, certificate_pem=CERTIFICATE, passphrase="open sesame"
+    )
+
+    app_only_token(PUBLIC, TENANT, CLIENT_ID, credential, session=session_for())
+
+    assertion = token_requests(microsoft)[0]["client_assertion"]
+    assert jwt.decode(
+        assertion, KEY.public_key(), algorithms=["PS256"], audience=TOKEN_URL
+    )
+
+
 def test_a_token_is_used_again_while_it_lives(
     microsoft: responses.RequestsMock,
 ) -> None:
@@ -303,7 +322,8 @@ def test_an_answer_without_a_token_is_an_error(
 def test_an_answer_that_is_cut_off_is_an_error_and_in_no_log(
     microsoft: responses.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in (None, "urllib3", "msal"):
+        caplog.set_level(logging.DEBUG, logger=logger)
     microsoft.post(TOKEN_URL, body=f'{{"access_token":"{TOKEN}')
 
     with pytest.raises(errors.SignInResponseError):
@@ -338,7 +358,8 @@ def test_a_token_is_neither_printed_nor_pickled(
 def test_no_log_holds_a_secret_or_token(
     microsoft: responses.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in (None, "urllib3", "msal"):
+        caplog.set_level(logging.DEBUG, logger=logger)
     grant(microsoft)
 
     source().token()
@@ -379,7 +400,8 @@ def id_token(**changes: Any) -> str:
 def test_a_code_is_redeemed_with_its_verifier_for_an_id_token(
     microsoft: responses.RequestsMock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    for logger in (None, "urllib3", "msal"):
+        caplog.set_level(logging.DEBUG, logger=logger)
     raw = id_token()
     grant(microsoft, id_token=raw)
 

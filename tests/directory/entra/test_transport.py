@@ -456,6 +456,7 @@ def test_neither_log_nor_exception_holds_a_query_body_or_token(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="urllib3")
     responses.get(USERS, body=requests.ConnectionError(f"{USERS}?$filter=O'Brien"))
     responses.post(TOKEN_URL, body=requests.ConnectionError(SECRET))
 
@@ -480,6 +481,7 @@ def test_neither_log_nor_exception_holds_a_query_body_or_token(
         ("0", 0.0),
         ("120", 120.0),
         ("Mon, 02 Mar 2026 09:00:10 GMT", 10.0),
+        ("Mon, 02 Mar 2026 09:00:10 -0000", 10.0),
         ("Mon, 02 Mar 2026 08:59:00 GMT", 0.0),
         ("", None),
         ("soon", None),

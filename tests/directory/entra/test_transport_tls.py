@@ -6,13 +6,14 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trustme
 
-from directory.entra import Cloud, TransferStats, errors, sandbox_cloud
+from directory.entra import PUBLIC, Cloud, TransferStats, errors, sandbox_cloud
 from directory.entra.transport import EntraSession, tls_context
 
 Answer = Callable[[ssl.SSLSocket], None]
@@ -222,6 +223,82 @@ def test_a_loopback_cloud_ignores_proxies(
 
     with serve(authority, say(GOOD)) as url:
         assert read(url, ca_file) == b'{"value":[]}'
+
+
+@contextmanager
+def proxy(
+    authority: trustme.CA, *, suites: str = "", deny: bool = False
+) -> Iterator[str]:
+    """A proxy that plays the far end as well, under the name it is asked for."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        plain, _address = listener.accept()
+        with plain:
+            asked = plain.recv(65536)
+            if deny:
+                plain.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+                return
+            plain.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            name = asked.split()[1].decode().partition(":")[0]
+            authority.issue_cert(name, key_type=trustme.KeyType.RSA).configure_cert(
+                context
+            )
+            if suites:
+                context.maximum_version = ssl.TLSVersion.TLSv1_2
+                context.set_ciphers(suites)
+            with (
+                suppress(OSError),
+                context.wrap_socket(plain, server_side=True) as connection,
+            ):
+                connection.recv(65536)
+                connection.sendall(GOOD)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    listener.close()
+    thread.join(timeout=5)
+
+
+def read_through_proxy(
+    address: str, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> bytes:
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    monkeypatch.setenv("NO_PROXY", "")
+    cloud = replace(PUBLIC, ca_file=ca_file)
+    with EntraSession(cloud, sleep=lambda seconds: None, attempts=1) as session:
+        return session.get("https://graph.microsoft.com/v1.0/users").content
+
+
+def test_microsoft_is_reached_through_a_proxy(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with proxy(authority) as address:
+        body = read_through_proxy(address, ca_file, monkeypatch)
+
+    assert body == b'{"value":[]}'
+
+
+def test_forward_secrecy_is_demanded_through_a_proxy_too(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        proxy(authority, suites="AES128-GCM-SHA256") as address,
+        pytest.raises(errors.TlsRefused),
+    ):
+        read_through_proxy(address, ca_file, monkeypatch)
+
+
+def test_a_proxy_that_refuses_is_named(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        proxy(authority, deny=True) as address,
+        pytest.raises(errors.Unreachable, match="proxy"),
+    ):
+        read_through_proxy(address, ca_file, monkeypatch)
 
 
 def test_a_body_that_is_cut_off_is_read_again_on_a_new_connection(
