@@ -9,9 +9,9 @@ from typing import Any
 
 from directory.sandbox.errors import bad_request, unsupported
 from directory.sandbox.schema import declared
-from directory.sandbox.tenant import Kind, Properties
+from directory.sandbox.tenant import DirectoryObject, Kind
 
-Predicate = Callable[[Properties], bool]
+Predicate = Callable[[DirectoryObject], bool]
 
 
 _TOKEN = re.compile(
@@ -61,14 +61,14 @@ class _Filter:
         while self._peek().lower() == "or":
             self._next()
             parts.append(self._all_of())
-        return lambda properties: any(part(properties) for part in parts)
+        return lambda entry: any(part(entry) for part in parts)
 
     def _all_of(self) -> Predicate:
         parts = [self._one()]
         while self._peek().lower() == "and":
             self._next()
             parts.append(self._one())
-        return lambda properties: all(part(properties) for part in parts)
+        return lambda entry: all(part(entry) for part in parts)
 
     def _one(self) -> Predicate:
         token = self._next()
@@ -80,7 +80,7 @@ class _Filter:
         if lowered == "not":
             self._need_advanced("not")
             negated = self._one()
-            return lambda properties: not negated(properties)
+            return lambda entry: not negated(entry)
         if lowered in ("startswith", "endswith", "contains"):
             return self._call(lowered)
         if lowered.endswith("/any"):
@@ -98,8 +98,8 @@ class _Filter:
         value = str(self._literal(self._next())).casefold()
         self._expect(")")
         if function == "startswith":
-            return lambda properties: text_of(properties.get(name)).startswith(value)
-        return lambda properties: text_of(properties.get(name)).endswith(value)
+            return lambda entry: text_of(value_of(entry, name)).startswith(value)
+        return lambda entry: text_of(value_of(entry, name)).endswith(value)
 
     def _any(self, path: str) -> Predicate:
         name = self._name(path)
@@ -111,7 +111,7 @@ class _Filter:
             raise unsupported("Unsupported Query.")
         value = self._literal(self._next())
         self._expect(")")
-        return lambda properties: value in (properties.get(name) or ())
+        return lambda entry: value in (value_of(entry, name) or ())
 
     def _compare(self, name: str) -> Predicate:
         operator = self._next().lower()
@@ -122,20 +122,20 @@ class _Filter:
                 self._next()
                 values.append(self._literal(self._next()))
             self._expect(")")
-            return lambda properties: any(
-                _same(properties.get(name), value) for value in values
+            return lambda entry: any(
+                _same(value_of(entry, name), value) for value in values
             )
         value = self._literal(self._next())
         match operator:
             case "eq":
-                return lambda properties: _same(properties.get(name), value)
+                return lambda entry: _same(value_of(entry, name), value)
             case "ne":
                 self._need_advanced("ne")
-                return lambda properties: not _same(properties.get(name), value)
+                return lambda entry: not _same(value_of(entry, name), value)
             case "ge":
-                return lambda properties: text_of(properties.get(name)) >= str(value)
+                return lambda entry: text_of(value_of(entry, name)) >= str(value)
             case "le":
-                return lambda properties: text_of(properties.get(name)) <= str(value)
+                return lambda entry: text_of(value_of(entry, name)) <= str(value)
             case _:
                 raise bad_request("Invalid filter clause")
 
@@ -162,6 +162,10 @@ class _Filter:
                 "and ConsistencyLevel:eventual header. Refer to "
                 "https://aka.ms/graph-docs/advanced-queries for more information"
             )
+
+
+def value_of(entry: DirectoryObject, name: str) -> Any:
+    return entry.id if name == "id" else entry.properties.get(name)
 
 
 def text_of(value: Any) -> str:
@@ -200,8 +204,8 @@ def searched(text: str, kind: Kind) -> Predicate:
             raise unsupported(f"The property '{match['name']}' cannot be searched.")
         predicates.append(_begins_words(name, match["value"]))
     if "OR" in parts[1::2]:
-        return lambda properties: any(each(properties) for each in predicates)
-    return lambda properties: all(each(properties) for each in predicates)
+        return lambda entry: any(each(entry) for each in predicates)
+    return lambda entry: all(each(entry) for each in predicates)
 
 
 def _words(text: str) -> list[str]:
@@ -211,8 +215,8 @@ def _words(text: str) -> list[str]:
 def _begins_words(name: str, value: str) -> Predicate:
     wanted = _words(value)
 
-    def begins(properties: Properties) -> bool:
-        actual = _words(str(properties.get(name) or ""))
+    def begins(entry: DirectoryObject) -> bool:
+        actual = _words(str(value_of(entry, name) or ""))
         return all(any(word.startswith(want) for word in actual) for want in wanted)
 
     return begins

@@ -50,7 +50,7 @@ def _objects(
     names = _mixed_names(request.parameters.get("$select"))
     if text := request.parameters.get("$filter"):
         test = filters.filtered(text, kind or Kind.USER, advanced=request.advanced)
-        found = [entry for entry in found if test(entry.properties)]
+        found = [entry for entry in found if test(entry)]
     size, start = paging(request)
     value = []
     for entry in found[start : start + size]:

@@ -77,7 +77,7 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
         position += 1
         if entry is None or entry.deleted_at:
             continue
-        if found is None and not all(test(entry.properties) for test in tests):
+        if found is None and not all(test(entry) for test in tests):
             continue
         value.append(query.view(entry, names or DEFAULTS[kind], typed=False))
     body: Json = {"@odata.context": request.context(entity_set, names)}
@@ -110,7 +110,7 @@ def _tests(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
 def _matching(
     entries: list[DirectoryObject], tests: list[filters.Predicate]
 ) -> list[DirectoryObject]:
-    return [entry for entry in entries if all(test(entry.properties) for test in tests)]
+    return [entry for entry in entries if all(test(entry) for test in tests)]
 
 
 def users(request: GraphRequest) -> Answer:

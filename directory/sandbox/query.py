@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from directory.sandbox.errors import GraphError, bad_request, unsupported
-from directory.sandbox.filters import text_of
+from directory.sandbox.filters import text_of, value_of
 from directory.sandbox.schema import collections_of, declared
 from directory.sandbox.tenant import DirectoryObject, Kind
 
@@ -49,7 +49,7 @@ def ordered(text: str, found: list[DirectoryObject], kind: Kind) -> None:
     if known is None or direction.strip().lower() not in ("", "asc", "desc"):
         raise bad_request("Invalid orderby clause")
     found.sort(
-        key=lambda entry: (text_of(entry.properties.get(known)), entry.id),
+        key=lambda entry: (text_of(value_of(entry, known)), entry.id),
         reverse=direction.strip().lower() == "desc",
     )
 
