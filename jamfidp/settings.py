@@ -8,9 +8,13 @@ hand them over.
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 import environ
 from csp.constants import SELF
 from django.core.exceptions import ImproperlyConfigured
+
+# `ModelForm[Row]` and the like are types to mypy and errors to Python without this.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
