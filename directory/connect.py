@@ -274,6 +274,17 @@ def read_answer(token: str, *, now: datetime) -> Answer:
         raise AnswerRefused(Refusal.TOO_OLD if too_old else Refusal.FORGED) from None
 
 
+def record_refusal(refused: AnswerRefused, *, actor: Any, now: datetime) -> None:
+    """Keep in the history that an answer was refused, with the person it came to."""
+    record(
+        obj=actor,
+        actor=actor,
+        action="refused",
+        note=f"A consent answer was refused: {refused.refusal.value}",
+        now=now,
+    )
+
+
 def take_answer(
     answer: Answer, *, code: str, browser: str, actor: Any, now: datetime
 ) -> ConsentRequest:

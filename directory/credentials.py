@@ -359,7 +359,7 @@ def generate_certificate(
         actor=actor,
         now=now,
         note="Generated a key and a certificate",
-        details={"next_certificate": ["", _thumbprint(certificate)]},
+        details={"next_certificate": ["", thumbprint(certificate)]},
     )
 
 
@@ -506,7 +506,7 @@ def _put_certificate(
     found.private_key_sealed = private_key_sealed
     # The certificate alone: a file that was pasted may hold other things.
     found.certificate_pem = certificate.public_bytes(Encoding.PEM).decode()
-    found.certificate_fingerprint = _thumbprint(certificate)
+    found.certificate_fingerprint = thumbprint(certificate)
     found.certificate_expires_at = certificate.not_valid_after_utc
     _save(
         found,
@@ -517,7 +517,7 @@ def _put_certificate(
     )
 
 
-def _thumbprint(certificate: x509.Certificate) -> str:
+def thumbprint(certificate: x509.Certificate) -> str:
     """SHA-256, as Microsoft's portal shows it."""
     return certificate.fingerprint(hashes.SHA256()).hex().upper()
 

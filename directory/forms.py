@@ -2,13 +2,19 @@
 
 import re
 from datetime import UTC, datetime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from directory import attributes
 from directory.models import AttributeMappings, CloudIdentityProvider
+
+if TYPE_CHECKING:
+    ConnectionModelForm = forms.ModelForm[CloudIdentityProvider]
+    MappingsModelForm = forms.ModelForm[AttributeMappings]
+else:
+    ConnectionModelForm = MappingsModelForm = forms.ModelForm
 
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
@@ -125,7 +131,7 @@ class DomainsField(forms.CharField):
         return bool((initial or []) != self.to_python(data))
 
 
-class ConnectionForm(forms.ModelForm[CloudIdentityProvider]):
+class ConnectionForm(ConnectionModelForm):
     """What a person chooses when a verified tenant is saved."""
 
     class Meta:
@@ -188,7 +194,7 @@ class OptionsForm(ConnectionForm):
         }
 
 
-class MappingsForm(forms.ModelForm[AttributeMappings]):
+class MappingsForm(MappingsModelForm):
     """Which Graph property fills which attribute. Ids are fixed and not offered."""
 
     class Meta:

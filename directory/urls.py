@@ -1,4 +1,171 @@
-from django.urls import URLPattern, URLResolver
+"""Pages of cloud identity providers; one list per part, joined at the end."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from directory.urls_browsing import browsing_patterns
+from directory.views import connections, consent, registration
 
 app_name = "directory"
-urlpatterns: list[URLPattern | URLResolver] = []
+
+registration_patterns: list[URLPattern | URLResolver] = [
+    path(
+        "settings/entra-application/",
+        registration.registration_list,
+        name="application-registration",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/",
+        registration.registration_page,
+        name="application-registration-cloud",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/client/",
+        registration.save_client,
+        name="application-registration-client",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/certificate/",
+        registration.save_certificate,
+        name="application-registration-certificate",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/generate/",
+        registration.generate_certificate,
+        name="application-registration-generate",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/use-next/",
+        registration.use_next_certificate,
+        name="application-registration-use-next",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/discard-next/",
+        registration.discard_next_certificate,
+        name="application-registration-discard-next",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/remove-secret/",
+        registration.remove_secret,
+        name="application-registration-remove-secret",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/remove-certificate/",
+        registration.remove_certificate,
+        name="application-registration-remove-certificate",
+    ),
+    path(
+        "settings/entra-application/<slug:cloud_key>/download/<slug:which>/",
+        registration.download_certificate,
+        name="application-registration-download",
+    ),
+]
+
+consent_patterns: list[URLPattern | URLResolver] = [
+    path("settings/cloud-idps/new/", consent.choose_provider, name="cloud-idp-new"),
+    path(
+        "settings/cloud-idps/new/entra/",
+        consent.check_preconditions,
+        name="cloud-idp-new-entra",
+    ),
+    path(
+        "settings/cloud-idps/new/entra/permissions/",
+        consent.explain_permissions,
+        name="cloud-idp-new-permissions",
+    ),
+    path(
+        "settings/cloud-idps/new/entra/start/",
+        consent.start,
+        name="cloud-idp-new-start",
+    ),
+    path(
+        "settings/cloud-idps/consent/callback/",
+        consent.callback,
+        name="consent-callback",
+    ),
+    path(
+        "settings/cloud-idps/consent/refused/<slug:reason>/",
+        consent.refused_page,
+        name="consent-refused",
+    ),
+    path(
+        "settings/cloud-idps/consent/<int:pk>/",
+        consent.attempt_page,
+        name="consent-attempt",
+    ),
+    path(
+        "settings/cloud-idps/consent/<int:pk>/verify/",
+        consent.verify,
+        name="consent-verify",
+    ),
+    path(
+        "settings/cloud-idps/consent/<int:pk>/end-session/",
+        consent.end_session,
+        name="consent-end",
+    ),
+]
+
+connection_patterns: list[URLPattern | URLResolver] = [
+    path("settings/cloud-idps/", connections.cloud_idp_list, name="cloud-idp-list"),
+    path(
+        "settings/cloud-idps/<int:pk>/",
+        connections.cloud_idp_detail,
+        name="cloud-idp-detail",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/edit/",
+        connections.cloud_idp_edit,
+        name="cloud-idp-edit",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/mappings/",
+        connections.cloud_idp_mappings,
+        name="cloud-idp-mappings",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/test/",
+        connections.cloud_idp_test,
+        name="cloud-idp-test",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/permissions/",
+        connections.cloud_idp_permissions,
+        name="cloud-idp-permissions",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/history/",
+        connections.cloud_idp_history,
+        name="cloud-idp-history",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/check/",
+        connections.cloud_idp_check,
+        name="cloud-idp-check",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/consent-again/",
+        consent.consent_again,
+        name="cloud-idp-consent",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/enable/",
+        connections.cloud_idp_enable,
+        name="cloud-idp-enable",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/disable/",
+        connections.cloud_idp_disable,
+        name="cloud-idp-disable",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/delete/",
+        connections.cloud_idp_delete,
+        name="cloud-idp-delete",
+    ),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    *registration_patterns,
+    *consent_patterns,
+    *connection_patterns,
+    *browsing_patterns,
+]

@@ -6,6 +6,7 @@ answer 303 to addresses that hold nothing.
 
 import logging
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -143,7 +144,10 @@ def consent(request: HttpRequest) -> HttpResponse:
     # First: an error answer says admin_consent=True as well.
     error = callback_error(parameters)
     if error is not None:
-        return _finish(request, asked, problem_of(error), now=now)
+        problem = problem_of(error)
+        if parameters.get("error_subcode") == "cancel":
+            problem = _left_at_approval(problem)
+        return _finish(request, asked, problem, now=now)
     tenant = parameters.get("tenant", "")
     if parameters.get("admin_consent", "").lower() != "true" or not is_guid(tenant):
         return _finish(
@@ -418,6 +422,18 @@ def problem_of(error: errors.EntraError) -> Problem:
         advice=error.advice,
         code=error.code,
         request_id=error.request_id,
+    )
+
+
+def _left_at_approval(problem: Problem) -> Problem:
+    """How 'Need admin approval' is left: the same answer as a canceled prompt."""
+    return replace(
+        problem,
+        kind="AdministratorRequired",
+        message="Consent was not given: the request was canceled, or Microsoft showed "
+        "'Need admin approval' because the account is no Global Administrator.",
+        advice="Nothing was saved. Start again, and sign in as a Global Administrator "
+        "of the tenant.",
     )
 
 

@@ -1,0 +1,589 @@
+"""Settings > Cloud identity providers: the list, and the page of a connection."""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import Count, Q
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from directory import clouds, connections, credentials, freshness, lookup, tasks
+from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS, defaults
+from directory.entra import errors
+from directory.forms import (
+    GroupLookupForm,
+    MappingsForm,
+    MembershipLookupForm,
+    OptionsForm,
+    UserLookupForm,
+)
+from directory.models import (
+    ApplicationRegistration,
+    CloudIdentityProvider,
+    DirectoryUser,
+    SyncRun,
+)
+from directory.permissions import PERMISSIONS
+from directory.views.consent import see_other
+from jamfidp.access import privilege, refuse
+from jamfidp.components import Check, Crumb, Entry, Tab
+from jamfidp.history.record import entries_for
+from jamfidp.htmx import ConsoleRequest
+
+VIEW = "directory.view_cloudidentityprovider"
+CHANGE = "directory.change_cloudidentityprovider"
+DELETE = "directory.delete_cloudidentityprovider"
+HISTORY_SHOWN = 200
+# Reads of changes come every few minutes; this late, something is wrong.
+READ_LATE = timedelta(hours=1)
+READ_TOO_LATE = timedelta(hours=24)
+
+Status = CloudIdentityProvider.Status
+STATES = {Status.ACTIVE.value: "good", Status.UNREACHABLE.value: "attention"}
+
+
+def cloud_name(key: str) -> str:
+    try:
+        return clouds.cloud(key).name
+    except clouds.CloudUnavailable:
+        return f"{key} (not available in this console)"
+
+
+def _connection(pk: int) -> CloudIdentityProvider:
+    found = (
+        CloudIdentityProvider.objects.select_related("mappings", "connected_by")
+        .filter(pk=pk)
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found
+
+
+def state_of(cloud_idp: CloudIdentityProvider) -> str:
+    """The look of a connection's status."""
+    if not cloud_idp.enabled:
+        return "neutral"
+    return STATES.get(cloud_idp.status, "bad")
+
+
+def word_of(cloud_idp: CloudIdentityProvider) -> str:
+    return str(cloud_idp.get_status_display()) if cloud_idp.enabled else "Disabled"
+
+
+@privilege(VIEW)
+@require_GET
+def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
+    rows = CloudIdentityProvider.objects.annotate(
+        people=Count(
+            "users", filter=Q(users__state=DirectoryUser.State.PRESENT), distinct=True
+        )
+    ).order_by("display_name", "pk")
+    return render(
+        request,
+        "directory/cloud_idp_list.html",
+        {
+            "rows": [
+                (row, state_of(row), word_of(row), cloud_name(row.cloud))
+                for row in rows
+            ],
+            "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),
+            "has_application": ApplicationRegistration.objects.exists(),
+        },
+    )
+
+
+# --- The frame of the page: status sentence, checks, tabs --------------------------
+
+
+def _frame(
+    request: ConsoleRequest, cloud_idp: CloudIdentityProvider, current: str
+) -> dict[str, Any]:
+    return {
+        "cloud_idp": cloud_idp,
+        "crumbs": [
+            Crumb("Cloud identity providers", reverse("directory:cloud-idp-list"))
+        ],
+        "state": state_of(cloud_idp),
+        "word": word_of(cloud_idp),
+        "sentence": _sentence(cloud_idp),
+        "checks": _checks(cloud_idp),
+        "tabs": _tabs(cloud_idp, current),
+        "may_change": request.user.has_perm(CHANGE),
+        "may_delete": request.user.has_perm(DELETE),
+        "key_lost": cloud_idp.status == Status.KEY_UNAVAILABLE
+        or not _readable(cloud_idp),
+    }
+
+
+def _readable(cloud_idp: CloudIdentityProvider) -> bool:
+    found = credentials.find_registration(cloud_idp.cloud)
+    return found is None or credentials.readable(found)
+
+
+def _sentence(cloud_idp: CloudIdentityProvider) -> str:
+    now = timezone.now()
+    parts = [
+        f"Consent given by {cloud_idp.consented_by_name or cloud_idp.consented_by_upn} "
+        f"on {timezone.localtime(cloud_idp.consented_at):%-d %B %Y}."
+    ]
+    if not cloud_idp.enabled:
+        parts.append("Nothing is read while it is disabled.")
+    elif cloud_idp.status_detail:
+        parts.insert(0, cloud_idp.status_detail)
+    if cloud_idp.last_good_read_at is None:
+        parts.append("The directory has not been read yet.")
+    else:
+        parts.append(f"Last good read {_ago(now - cloud_idp.last_good_read_at)}.")
+    reference = [cloud_idp.status_code]
+    if cloud_idp.status_request_id:
+        reference.append(f"request {cloud_idp.status_request_id}")
+    if any(reference):
+        parts.append(f"Microsoft's reference: {', '.join(filter(None, reference))}.")
+    return " ".join(parts)
+
+
+def _ago(age: timedelta) -> str:
+    minutes = int(age.total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute ago"
+    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = minutes // size
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    raise AssertionError("unreachable: a minute is the smallest unit")
+
+
+def _checks(cloud_idp: CloudIdentityProvider) -> Sequence[Check]:
+    return [
+        _credential_check(cloud_idp),
+        _permission_check(cloud_idp),
+        _read_check(cloud_idp),
+        _worker_check(),
+    ]
+
+
+def _credential_check(cloud_idp: CloudIdentityProvider) -> Check:
+    label = "Credentials"
+    url = reverse("directory:application-registration-cloud", args=[cloud_idp.cloud])
+    found = credentials.find_registration(cloud_idp.cloud)
+    if found is None:
+        return Check(
+            label, "bad", "The application registration of this cloud was removed.", url
+        )
+    try:
+        credentials.credential(found)
+    except errors.InvalidCredential as error:
+        return Check(label, "bad", f"{error.message} {error.advice}", url)
+    kind = "Certificate" if found.has_certificate else "Secret"
+    until = (
+        found.certificate_expires_at
+        if found.has_certificate
+        else found.client_secret_expires_at
+    )
+    if cloud_idp.status == Status.CREDENTIALS:
+        return Check(label, "bad", f"{kind} refused by Microsoft.", url)
+    if until is None:
+        return Check(label, "good", f"{kind} in use; its expiry was not entered.", url)
+    left = until - timezone.now()
+    text = f"{kind} valid until {timezone.localtime(until):%-d %B %Y}."
+    if left <= timedelta(0):
+        return Check(
+            label,
+            "bad",
+            f"{kind} expired on {timezone.localtime(until):%-d %B %Y}.",
+            url,
+        )
+    if left <= credentials.EXPIRES_SOON:
+        return Check(label, "attention", f"{text} Enter another one before that.", url)
+    return Check(label, "good", text, url)
+
+
+def _permission_check(cloud_idp: CloudIdentityProvider) -> Check:
+    url = reverse("directory:cloud-idp-permissions", args=[cloud_idp.pk])
+    probed = {
+        entry["permission"]: entry["granted"] for entry in cloud_idp.permissions_probed
+    }
+    missing = [each.name for each in PERMISSIONS if not probed.get(each.name)]
+    if cloud_idp.status == Status.CONSENT_WITHDRAWN:
+        return Check("Permissions", "bad", "Consent was withdrawn in Entra.", url)
+    if missing:
+        return Check("Permissions", "bad", f"Missing: {', '.join(missing)}.", url)
+    if cloud_idp.status == Status.PERMISSIONS_MISSING:
+        return Check("Permissions", "bad", "Microsoft Graph refused a read.", url)
+    return Check("Permissions", "good", "All three granted and tried.", url)
+
+
+def _read_check(cloud_idp: CloudIdentityProvider) -> Check:
+    at = cloud_idp.last_good_read_at
+    if not cloud_idp.enabled:
+        return Check("Directory", "unknown", "Not read while disabled.", as_of=at)
+    if at is None:
+        return Check("Directory", "unknown", "Not read yet.")
+    age = timezone.now() - at
+    if age > READ_TOO_LATE:
+        return Check("Directory", "bad", "Last good read", as_of=at)
+    if age > READ_LATE:
+        return Check("Directory", "attention", "Last good read", as_of=at)
+    return Check("Directory", "good", "Last good read", as_of=at)
+
+
+def _worker_check() -> Check:
+    workers = freshness.workers(timezone.now())
+    if workers.running:
+        return Check("Worker", "good", "Running, heard", as_of=workers.last_heard_at)
+    return Check(
+        "Worker",
+        "bad",
+        "No worker is running; reads wait until one starts.",
+        as_of=workers.last_heard_at,
+    )
+
+
+def _tabs(cloud_idp: CloudIdentityProvider, current: str) -> Sequence[Tab]:
+    names = (
+        ("Overview", "directory:cloud-idp-detail"),
+        ("Mappings", "directory:cloud-idp-mappings"),
+        ("Test", "directory:cloud-idp-test"),
+        ("Sync", "directory:cloud-idp-sync"),
+        ("Permissions", "directory:cloud-idp-permissions"),
+        ("History", "directory:cloud-idp-history"),
+    )
+    tabs = []
+    for label, name in names:
+        try:
+            url = reverse(name, args=[cloud_idp.pk])
+        except NoReverseMatch:
+            continue
+        tabs.append(Tab(label, url, current=label == current))
+    return tabs
+
+
+# --- Tabs --------------------------------------------------------------------------
+
+
+@privilege(VIEW)
+@require_GET
+def cloud_idp_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    latest = SyncRun.objects.filter(cloud_idp=cloud_idp).first()
+    return render(
+        request,
+        "directory/cloud_idp_detail.html",
+        {
+            **_frame(request, cloud_idp, "Overview"),
+            "cloud_name": cloud_name(cloud_idp.cloud),
+            "latest_run": latest,
+            "people": cloud_idp.users.filter(state=DirectoryUser.State.PRESENT).count(),
+            "groups": cloud_idp.groups.filter(
+                state=DirectoryUser.State.PRESENT
+            ).count(),
+            "uses": connections.uses(cloud_idp, viewer=request.user),
+        },
+    )
+
+
+@privilege(CHANGE)
+@require_http_methods(["GET", "POST"])
+def cloud_idp_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    form = OptionsForm(request.POST or None, instance=_connection(pk))
+    if request.method == "POST" and form.is_valid():
+        changes = connections.save_options(
+            form.save(commit=False), actor=request.user, now=timezone.now()
+        )
+        messages.success(
+            request, "The options were saved." if changes else "Nothing was changed."
+        )
+        return see_other(cloud_idp.get_absolute_url())
+    return render(
+        request,
+        "directory/cloud_idp_edit.html",
+        {**_frame(request, cloud_idp, "Overview"), "form": form},
+        status=422 if form.is_bound else 200,
+    )
+
+
+@privilege(VIEW)
+@require_http_methods(["GET", "POST"])
+def cloud_idp_mappings(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    may_change = request.user.has_perm(CHANGE)
+    if request.method == "POST":
+        if not may_change:
+            return refuse(request, CHANGE)
+        return _save_mappings(request, cloud_idp)
+    return _mappings_page(
+        request,
+        cloud_idp,
+        MappingsForm(instance=cloud_idp.mappings) if may_change else None,
+    )
+
+
+def _save_mappings(
+    request: ConsoleRequest, cloud_idp: CloudIdentityProvider
+) -> HttpResponse:
+    form = MappingsForm(request.POST, instance=_connection(cloud_idp.pk).mappings)
+    if not form.is_valid():
+        return _mappings_page(request, cloud_idp, form, status=422)
+    run = connections.save_mappings(
+        form.save(commit=False), actor=request.user, now=timezone.now()
+    )
+    if run is not None:
+        transaction.on_commit(lambda: tasks.announce(run, now=timezone.now()))
+        messages.success(
+            request,
+            "The mappings were saved. The whole directory is read again; until then "
+            "the attributes are those of the last read.",
+        )
+    else:
+        messages.success(request, "The mappings were saved.")
+    return see_other(reverse("directory:cloud-idp-mappings", args=[cloud_idp.pk]))
+
+
+def _mappings_page(
+    request: ConsoleRequest,
+    cloud_idp: CloudIdentityProvider,
+    form: MappingsForm | None,
+    *,
+    status: int = 200,
+) -> HttpResponse:
+    standard = defaults()
+    return render(
+        request,
+        "directory/cloud_idp_mappings.html",
+        {
+            **_frame(request, cloud_idp, "Mappings"),
+            "form": form,
+            "rows": [
+                (LABELS[name], getattr(cloud_idp.mappings, name), standard[name])
+                for name in (*USER_FIELDS, *GROUP_FIELDS)
+            ],
+        },
+        status=status,
+    )
+
+
+LOOKUPS = ("user", "group", "membership")
+
+
+@privilege(VIEW, "directory.view_directoryuser", "directory.view_directorygroup")
+@require_http_methods(["GET", "POST"])
+def cloud_idp_test(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Look up a user, a group or a membership, live through Microsoft Graph."""
+    cloud_idp = _connection(pk)
+    kind = request.POST.get("kind") or request.GET.get("kind") or "user"
+    if kind not in LOOKUPS:
+        raise Http404
+    form = _lookup_form(kind, request.POST if request.method == "POST" else None)
+    outcome, status = None, 200
+    if form.is_bound:
+        if form.is_valid():
+            outcome = _lookup(cloud_idp, kind, form.cleaned_data)
+        else:
+            status = 422
+    return render(
+        request,
+        "directory/cloud_idp_test.html",
+        {
+            **_frame(request, cloud_idp, "Test"),
+            "kind": kind,
+            "kinds": [
+                Tab(
+                    each.capitalize(),
+                    f"{reverse('directory:cloud-idp-test', args=[pk])}?kind={each}",
+                    current=each == kind,
+                )
+                for each in LOOKUPS
+            ],
+            "form": form,
+            "outcome": outcome,
+        },
+        status=status,
+    )
+
+
+def _lookup_form(kind: str, sent: Any) -> forms.Form:
+    makers: dict[str, Callable[..., forms.Form]] = {
+        "user": UserLookupForm,
+        "group": GroupLookupForm,
+        "membership": MembershipLookupForm,
+    }
+    return makers[kind](sent)
+
+
+def _lookup(
+    cloud_idp: CloudIdentityProvider, kind: str, entered: dict[str, str]
+) -> lookup.Outcome:
+    if kind == "user":
+        return lookup.find_user(cloud_idp, text=entered["user"])
+    if kind == "group":
+        return lookup.find_group(cloud_idp, text=entered["group"])
+    return lookup.find_membership(
+        cloud_idp, user_text=entered["user"], group_text=entered["group"]
+    )
+
+
+@privilege(VIEW)
+@require_GET
+def cloud_idp_permissions(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    probed = {entry["permission"]: entry for entry in cloud_idp.permissions_probed}
+    return render(
+        request,
+        "directory/cloud_idp_permissions.html",
+        {
+            **_frame(request, cloud_idp, "Permissions"),
+            "permissions": [
+                (each, _probe(probed.get(each.name))) for each in PERMISSIONS
+            ],
+        },
+    )
+
+
+def _probe(entry: dict[str, Any] | None) -> dict[str, Any]:
+    if entry is None:
+        return {"state": "unknown", "word": "Not tried", "what": "", "at": None}
+    return {
+        "state": "good" if entry["granted"] else "bad",
+        "word": "Granted" if entry["granted"] else "Missing",
+        "what": entry["what"],
+        "reference": entry.get("reference", ""),
+        "at": _moment(entry["at"]),
+    }
+
+
+def _moment(text: str) -> Any:
+    return forms.DateTimeField().clean(text)
+
+
+@privilege(VIEW, "history.view_objecthistory")
+@require_GET
+def cloud_idp_history(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    return render(
+        request,
+        "directory/cloud_idp_history.html",
+        {
+            **_frame(request, cloud_idp, "History"),
+            "entries": history_of(cloud_idp),
+        },
+    )
+
+
+def history_of(obj: Any) -> list[Entry]:
+    """The newest entries of an object, as the component shows them."""
+    return [
+        Entry(
+            at=entry.at,
+            actor=entry.actor_name,
+            note=entry.note,
+            changes=[
+                (name.replace("_", " ").capitalize(), _shown(pair[0]), _shown(pair[1]))
+                for name, pair in entry.details.items()
+                if isinstance(pair, list) and len(pair) == 2 and pair[0] != pair[1]
+            ],
+        )
+        for entry in entries_for(obj)[:HISTORY_SHOWN]
+    ]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(str(each) for each in value)
+    return "" if value is None else str(value)
+
+
+# --- Actions -----------------------------------------------------------------------
+
+
+@privilege(CHANGE)
+@require_POST
+def cloud_idp_check(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Try the connection now; the outcome becomes its status."""
+    cloud_idp = _connection(pk)
+    if connections.check(cloud_idp, actor=request.user, now=timezone.now()):
+        messages.success(request, "The connection works: all permissions were tried.")
+    else:
+        messages.error(request, cloud_idp.status_detail or "The connection failed.")
+    return see_other(cloud_idp.get_absolute_url())
+
+
+@privilege(CHANGE)
+@require_http_methods(["GET", "POST"])
+def cloud_idp_disable(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Say what depends on it, then switch the connection off."""
+    cloud_idp = _connection(pk)
+    if request.method == "POST":
+        connections.set_enabled(
+            cloud_idp, enabled=False, actor=request.user, now=timezone.now()
+        )
+        return see_other(cloud_idp.get_absolute_url())
+    return render(
+        request,
+        "directory/cloud_idp_disable.html",
+        {
+            **_frame(request, cloud_idp, "Overview"),
+            "uses": connections.uses(cloud_idp, viewer=request.user),
+        },
+    )
+
+
+@privilege(CHANGE)
+@require_POST
+def cloud_idp_enable(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    run = connections.set_enabled(
+        cloud_idp, enabled=True, actor=request.user, now=timezone.now()
+    )
+    if run is not None:
+        transaction.on_commit(lambda: tasks.announce(run, now=timezone.now()))
+    return see_other(cloud_idp.get_absolute_url())
+
+
+@privilege(DELETE)
+@require_http_methods(["GET", "POST"])
+def cloud_idp_delete(request: ConsoleRequest, pk: int) -> HttpResponse:
+    cloud_idp = _connection(pk)
+    error = ""
+    if request.method == "POST":
+        name = cloud_idp.display_name
+        try:
+            connections.delete(
+                cloud_idp,
+                typed_name=request.POST.get("confirm", ""),
+                actor=request.user,
+                now=timezone.now(),
+            )
+        except connections.NameNotTyped:
+            error = (
+                "This is not the display name of the connection. Nothing was deleted."
+            )
+        else:
+            messages.success(
+                request,
+                f"The connection '{name}' was deleted. Consent still stands in Entra; "
+                "remove the enterprise application there to withdraw it.",
+            )
+            return see_other(reverse("directory:cloud-idp-list"))
+    return render(
+        request,
+        "directory/cloud_idp_delete.html",
+        {
+            **_frame(request, cloud_idp, "Overview"),
+            "uses": connections.uses(cloud_idp, viewer=request.user),
+            "people": cloud_idp.users.count(),
+            "groups": cloud_idp.groups.count(),
+            "error": error,
+        },
+        status=422 if error else 200,
+    )

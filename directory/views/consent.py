@@ -1,0 +1,633 @@
+"""The wizard: from New to a saved connection, and consent given again."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from django.db import transaction
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from directory import clouds, connect, credentials, preconditions, tasks
+from directory.attributes import defaults
+from directory.entra import Cloud, errors
+from directory.forms import ConnectionForm, MappingsForm
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    ConsentRequest,
+)
+from directory.permissions import PERMISSIONS
+from jamfidp import crypto
+from jamfidp.access import privilege, public, refuse, signed_in
+from jamfidp.components import Check, Step
+from jamfidp.htmx import ConsoleRequest, page_or_fragment
+
+ADD = "directory.add_cloudidentityprovider"
+CHANGE = "directory.change_cloudidentityprovider"
+VIEW = "directory.view_cloudidentityprovider"
+
+# Held by the session of this browser alone; an attempt stores its hash.
+BROWSER_KEY = "consent_browser"
+# Attempts whose session with Microsoft could not be ended, or was left by choice.
+KEPT_KEY, VISITED_KEY = "consent_session_kept", "consent_end_visited"
+
+STEPS = (
+    "Provider",
+    "Preconditions",
+    "Permissions",
+    "Microsoft",
+    "Verification",
+    "Name and mappings",
+)
+
+FAILURES = {
+    "AdministratorRequired": "A Global Administrator is needed",
+    "AlreadyConnected": "This tenant is already connected",
+    "ApplicationNotFound": "Microsoft does not know the application",
+    "ApplicationDisabled": "The application is disabled",
+    "CodeRefused": "Microsoft refused the authorization code",
+    "CodeSwapped": "The answer was changed on its way",
+    "ConditionalAccessBlocked": "Conditional Access blocked the sign-in",
+    "ConsentDeclined": "Consent was declined",
+    "ConsentIncomplete": "Consent was not given",
+    "ConsentMissing": "Consent has not taken effect",
+    "CredentialsRefused": "Microsoft refused the application's credential",
+    "CredentialsUnreadable": "Credentials cannot be read",
+    "IdTokenRefused": "The sign-in could not be proven",
+    "NoRegistration": "The application registration is missing",
+    "OtherTenant": "This is another tenant",
+    "PermissionMissing": "A permission is missing",
+    "RedirectUriRefused": "A redirect URI is missing in the registration",
+    "SignInUnavailable": "Microsoft is not available",
+    "GraphUnavailable": "Microsoft is not available",
+    "TenantNotFound": "Microsoft does not know the tenant",
+    "TlsRefused": "Microsoft could not be reached",
+    "Unreachable": "Microsoft could not be reached",
+    "WrongCloud": "The tenant belongs to another Microsoft cloud",
+}
+
+REFUSALS = {
+    connect.Refusal.NO_ANSWER: (
+        "The answer is missing",
+        "This address takes the answer of the Cloud Connector, and none came with the "
+        "request.",
+    ),
+    connect.Refusal.FORGED: (
+        "The answer was not made by the Cloud Connector",
+        "Its signature is missing or wrong, or it was made for another console.",
+    ),
+    connect.Refusal.TOO_OLD: (
+        "The answer is too old",
+        "The answer of the Cloud Connector is valid for one minute.",
+    ),
+    connect.Refusal.UNKNOWN: (
+        "The answer belongs to no attempt",
+        "No attempt to connect a tenant was begun for it in this console, or it ended "
+        "long ago.",
+    ),
+    connect.Refusal.OTHER_BROWSER: (
+        "The answer belongs to another browser",
+        "A tenant is connected in the browser in which it was begun. Somebody may have "
+        "sent you a link.",
+    ),
+    connect.Refusal.OTHER_PERSON: (
+        "The answer belongs to another person",
+        "A tenant is connected by the person who began.",
+    ),
+    connect.Refusal.EXPIRED: (
+        "The attempt has expired",
+        "Microsoft's answer has to come within ten minutes.",
+    ),
+    connect.Refusal.REPLAYED: (
+        "The answer was already used",
+        "Each answer works once, and this one has been taken.",
+    ),
+    connect.Refusal.CODE_SWAPPED: (
+        "The answer was changed on its way",
+        "The authorization code is not the one that the Cloud Connector passed on.",
+    ),
+}
+NOT_SIGNED_IN = (
+    "You are not signed in to the console",
+    "The answer came to a browser in which nobody is signed in to this console.",
+)
+
+
+def see_other(address: str) -> HttpResponse:
+    """Redirect with GET, whatever the method of the request was."""
+    return HttpResponse(status=303, headers={"Location": address})
+
+
+def _steps(current: int, *, cloud_key: str = "", failed: bool = False) -> list[Step]:
+    query = f"?{urlencode({'cloud': cloud_key})}" if cloud_key else ""
+    urls = {
+        0: reverse("directory:cloud-idp-new"),
+        1: reverse("directory:cloud-idp-new-entra") + query,
+        2: reverse("directory:cloud-idp-new-permissions") + query,
+    }
+    return [
+        Step(
+            label,
+            "done"
+            if number < current
+            else ("failed" if failed else "current")
+            if number == current
+            else "todo",
+            # After Microsoft's page there is no way back, only a new start.
+            url=urls.get(number, "") if number < current <= 3 else "",
+        )
+        for number, label in enumerate(STEPS)
+    ]
+
+
+def _browser(request: ConsoleRequest) -> str:
+    if BROWSER_KEY not in request.session:
+        request.session[BROWSER_KEY] = secrets.token_urlsafe(32)
+    return str(request.session[BROWSER_KEY])
+
+
+def _browser_address(request: ConsoleRequest) -> str:
+    return f"{request.scheme}://{request.get_host()}"
+
+
+def _chosen_cloud(request: ConsoleRequest, offered: Sequence[Cloud]) -> Cloud:
+    """The cloud of the address, else one that is ready, the sandbox before others."""
+    key = request.GET.get("cloud") or request.POST.get("cloud") or ""
+    for cloud in offered:
+        if cloud.key == key:
+            return cloud
+    ready = [
+        cloud
+        for cloud in offered
+        if credentials.find_registration(cloud.key) is not None
+    ]
+    return ready[-1] if ready else offered[0]
+
+
+# --- Before Microsoft --------------------------------------------------------------
+
+
+@privilege(ADD)
+@require_GET
+def choose_provider(request: ConsoleRequest) -> HttpResponse:
+    return render(request, "directory/wizard_provider.html", {"steps": _steps(0)})
+
+
+@privilege(ADD)
+@require_GET
+def check_preconditions(request: ConsoleRequest) -> HttpResponse:
+    offered = clouds.available()
+    cloud = _chosen_cloud(request, offered)
+    found = preconditions.check(
+        cloud, browser_address=_browser_address(request), now=timezone.now()
+    )
+    return render(
+        request,
+        "directory/wizard_preconditions.html",
+        {
+            "steps": _steps(1, cloud_key=cloud.key),
+            "clouds": offered,
+            "cloud": cloud,
+            "preconditions": found,
+        },
+    )
+
+
+@privilege(ADD)
+@require_GET
+def explain_permissions(request: ConsoleRequest) -> HttpResponse:
+    return _permissions_page(request, _chosen_cloud(request, clouds.available()))
+
+
+def _permissions_page(
+    request: ConsoleRequest,
+    cloud: Cloud,
+    *,
+    problem: str = "",
+    checks: Sequence[Check] = (),
+    status: int = 200,
+) -> HttpResponse:
+    registration = credentials.find_registration(cloud.key)
+    return render(
+        request,
+        "directory/wizard_permissions.html",
+        {
+            "steps": _steps(2, cloud_key=cloud.key),
+            "cloud": cloud,
+            "client_id": registration.client_id if registration else "",
+            "permissions": PERMISSIONS,
+            "problem": problem,
+            "checks": checks,
+        },
+        status=status,
+    )
+
+
+@privilege(ADD)
+@require_POST
+def start(request: ConsoleRequest) -> HttpResponse:
+    cloud = _chosen_cloud(request, clouds.available())
+    stopping = [
+        check
+        for check in preconditions.local(
+            cloud, browser_address=_browser_address(request)
+        )
+        if check.state == "bad"
+    ]
+    if stopping:
+        return _permissions_page(
+            request,
+            cloud,
+            problem="A precondition is not met.",
+            checks=stopping,
+            status=422,
+        )
+    try:
+        attempt = connect.begin(
+            cloud_key=cloud.key,
+            cloud_idp=None,
+            browser=_browser(request),
+            actor=request.user,
+            now=timezone.now(),
+        )
+    except errors.EntraError as error:
+        return _permissions_page(request, cloud, problem=error.sentences(), status=422)
+    return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
+
+
+@privilege(CHANGE)
+@require_POST
+def consent_again(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Begin to renew the consent of a connection, for the same tenant only."""
+    cloud_idp = CloudIdentityProvider.objects.filter(pk=pk).first()
+    if cloud_idp is None:
+        raise Http404
+    try:
+        attempt = connect.begin(
+            cloud_key=cloud_idp.cloud,
+            cloud_idp=cloud_idp,
+            browser=_browser(request),
+            actor=request.user,
+            now=timezone.now(),
+        )
+    except (errors.EntraError, crypto.KeyUnavailable) as error:
+        sentence = (
+            error.sentences() if isinstance(error, errors.EntraError) else str(error)
+        )
+        return render(
+            request,
+            "directory/consent_not_begun.html",
+            {"cloud_idp": cloud_idp, "sentence": sentence},
+            status=422,
+        )
+    return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
+
+
+# --- The answer --------------------------------------------------------------------
+
+
+@public("an answer without a person must not end in an address that holds a code")
+@never_cache
+@require_GET
+def callback(request: ConsoleRequest) -> HttpResponse:
+    """Take the connector's answer and go on at once to an address without it."""
+    if not request.user.is_authenticated:
+        return _refused("not-signed-in")
+    now = timezone.now()
+    browser = _browser(request)
+    try:
+        answer = connect.read_answer(request.GET.get("answer", ""), now=now)
+        if answer.reference:
+            attempt = connect.take_ending(
+                answer, browser=browser, actor=request.user, now=now
+            )
+            if answer.problem is not None:
+                _keep_session(request, attempt)
+        else:
+            attempt = connect.take_answer(
+                answer,
+                code=request.GET.get("code", ""),
+                browser=browser,
+                actor=request.user,
+                now=now,
+            )
+    except connect.AnswerRefused as refused:
+        connect.record_refusal(refused, actor=request.user, now=now)
+        return _refused(refused.refusal.value)
+    return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
+
+
+def _refused(reason: str) -> HttpResponse:
+    return see_other(reverse("directory:consent-refused", args=[reason]))
+
+
+@public("says why an answer was refused, and nothing else")
+@require_GET
+def refused_page(request: ConsoleRequest, reason: str) -> HttpResponse:
+    known = {refusal.value: words for refusal, words in REFUSALS.items()}
+    title, sentence = known.get(reason, NOT_SIGNED_IN)
+    return render(
+        request,
+        "directory/consent_refused.html",
+        {"title": title, "sentence": sentence},
+        status=400,
+    )
+
+
+# --- An attempt --------------------------------------------------------------------
+
+
+def _own_attempt(request: ConsoleRequest, pk: int) -> ConsentRequest:
+    """The attempt of this person and this browser; to others it does not exist."""
+    attempt = (
+        ConsentRequest.objects.select_related("cloud_idp")
+        .filter(
+            pk=pk,
+            started_by=request.user,
+            browser_hash=connect.browser_hash(_browser(request)),
+        )
+        .first()
+    )
+    if attempt is None:
+        raise Http404
+    return attempt
+
+
+def _privilege_for(attempt: ConsentRequest) -> str:
+    renews = attempt.cloud_idp is not None and attempt.step != connect.Step.SAVED
+    return CHANGE if renews else ADD
+
+
+@signed_in("only the person who began; the privilege to begin is asked for again")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def attempt_page(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Where the attempt stands: one address from 'Continue' to 'Save'."""
+    attempt = _own_attempt(request, pk)
+    if not request.user.has_perm(_privilege_for(attempt)):
+        return refuse(request, _privilege_for(attempt))
+    match attempt.step:
+        case connect.Step.STARTED:
+            return _continue_page(request, attempt)
+        case connect.Step.ANSWERED:
+            return _verification_page(request, attempt)
+        case connect.Step.SAVED if attempt.cloud_idp is not None:
+            return see_other(attempt.cloud_idp.get_absolute_url())
+    if request.method == "GET" and not _session_settled(request, attempt):
+        return see_other(reverse("directory:consent-end", args=[attempt.pk]))
+    if attempt.step == connect.Step.VERIFIED:
+        return _save_page(request, attempt)
+    return _failure_page(request, attempt)
+
+
+def _continue_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
+    context = {
+        "attempt": attempt,
+        "steps": _steps(3, cloud_key=attempt.cloud),
+        "permissions": PERMISSIONS,
+        "redirect_uris": credentials.redirect_uris(),
+        "start_url": "",
+        "problem": "",
+    }
+    try:
+        cloud = clouds.cloud(attempt.cloud)
+        context["cloud"] = cloud
+        context["start_url"] = connect.start_url(attempt, now=timezone.now())
+    except connect.AttemptOver:
+        context["problem"] = (
+            "The ten minutes of this attempt are over. Nothing was saved."
+        )
+    except errors.EntraError as error:
+        context["problem"] = error.sentences()
+    return render(request, "directory/consent_continue.html", context)
+
+
+CHECKS = (
+    (
+        connect.SIGN_IN,
+        "Authorization code redeemed, ID token proven",
+        "signature, issuer, audience, nonce, times and tenant",
+    ),
+    (
+        connect.TENANT,
+        "Tenant read with the application's own token",
+        "Microsoft Graph has to answer with the same tenant ID",
+    ),
+    (
+        connect.PERMISSIONS,
+        "Each permission tried",
+        "one small read for User.Read.All and for GroupMember.Read.All",
+    ),
+)
+
+
+def _verification_page(
+    request: ConsoleRequest, attempt: ConsentRequest
+) -> HttpResponse:
+    current = connect.next_check(attempt)
+    done = attempt.verified.get("done", [])
+    return page_or_fragment(
+        request,
+        page="directory/consent_verify.html",
+        fragments={"verification": "directory/_consent_verification.html"},
+        context={
+            "attempt": attempt,
+            "steps": _steps(4),
+            "checks": [
+                Step(
+                    label,
+                    "done"
+                    if name in done
+                    else "current"
+                    if name == current
+                    else "todo",
+                    note=note,
+                )
+                for name, label, note in CHECKS
+            ],
+            "tries": attempt.verified.get("tries", 0),
+        },
+    )
+
+
+@signed_in("only the person who began; the privilege to begin is asked for again")
+@require_POST
+def verify(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Do the next check (by htmx, which shows each), or all that are left."""
+    attempt = _own_attempt(request, pk)
+    if not request.user.has_perm(_privilege_for(attempt)):
+        return refuse(request, _privilege_for(attempt))
+    page = reverse("directory:consent-attempt", args=[attempt.pk])
+    if request.htmx and request.htmx.target == "verification":
+        connect.verify_next(attempt, now=timezone.now())
+        if attempt.step == connect.Step.ANSWERED:
+            return _verification_page(request, attempt)
+        return HttpResponse(headers={"HX-Redirect": page})
+    connect.verify(attempt, now=timezone.now())
+    return see_other(page)
+
+
+# --- The end of the session with Microsoft -----------------------------------------
+
+
+def _session_settled(request: ConsoleRequest, attempt: ConsentRequest) -> bool:
+    return attempt.session_ended_at is not None or attempt.pk in request.session.get(
+        KEPT_KEY, []
+    )
+
+
+def _keep_session(request: ConsoleRequest, attempt: ConsentRequest) -> None:
+    request.session[KEPT_KEY] = [*request.session.get(KEPT_KEY, []), attempt.pk][-20:]
+
+
+@signed_in("only the person who began")
+@never_cache
+@require_http_methods(["GET", "POST"])
+def end_session(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Go through Microsoft's sign-out page and come back; or leave it be."""
+    attempt = _own_attempt(request, pk)
+    page = reverse("directory:consent-attempt", args=[attempt.pk])
+    if request.method == "POST":
+        _keep_session(request, attempt)
+        return see_other(page)
+    if _session_settled(request, attempt) or attempt.step in (
+        connect.Step.STARTED,
+        connect.Step.ANSWERED,
+    ):
+        return see_other(page)
+    visited = request.session.get(VISITED_KEY, [])
+    request.session[VISITED_KEY] = [*visited, attempt.pk][-20:]
+    return render(
+        request,
+        "directory/consent_end.html",
+        {
+            "attempt": attempt,
+            "end_url": connect.end_url(attempt, now=timezone.now()),
+            # By itself once: whoever came back by hand decides.
+            "by_itself": attempt.pk not in visited,
+        },
+    )
+
+
+# --- Save --------------------------------------------------------------------------
+
+
+def _save_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
+    if attempt.cloud_idp is not None:
+        return _renew_page(request, attempt)
+    verified = attempt.verified
+    name = verified["tenant_name"] or verified["tenant_id"]
+    sent = request.POST if request.method == "POST" else None
+    connection = CloudIdentityProvider(display_name=name)
+    form = ConnectionForm(sent, instance=connection)
+    mappings = MappingsForm(sent, instance=AttributeMappings(**defaults()))
+    problem, existing, status = "", None, 200
+    if sent is not None:
+        valid = form.is_valid()
+        if mappings.is_valid() and valid:
+            now = timezone.now()
+            try:
+                run = connect.save(
+                    attempt,
+                    cloud_idp=form.save(commit=False),
+                    mappings=mappings.save(commit=False),
+                    actor=request.user,
+                    now=now,
+                )
+            except connect.AlreadyConnected as already:
+                problem, existing = already.sentences(), already.cloud_idp
+            except connect.AttemptOver:
+                problem = (
+                    "This attempt is over: it was saved in another tab, or verified "
+                    "more than an hour ago. Start again to connect the tenant."
+                )
+            else:
+                transaction.on_commit(lambda: tasks.announce(run, now=timezone.now()))
+                return see_other(run.cloud_idp.get_absolute_url())
+        status = 422
+    return render(
+        request,
+        "directory/consent_save.html",
+        {
+            "attempt": attempt,
+            "verified": verified,
+            "steps": _steps(5),
+            "form": form,
+            "mappings": mappings,
+            "problem": problem,
+            "existing": existing,
+            "session_kept": attempt.session_ended_at is None,
+        },
+        status=status,
+    )
+
+
+def _renew_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
+    problem = ""
+    if request.method == "POST":
+        try:
+            cloud_idp = connect.save_renewed(
+                attempt, actor=request.user, now=timezone.now()
+            )
+        except connect.AttemptOver:
+            problem = (
+                "This attempt is over: it was saved in another tab, or verified more "
+                "than an hour ago."
+            )
+        else:
+            return see_other(cloud_idp.get_absolute_url())
+    return render(
+        request,
+        "directory/consent_renew.html",
+        {
+            "attempt": attempt,
+            "cloud_idp": attempt.cloud_idp,
+            "verified": attempt.verified,
+            "problem": problem,
+            "session_kept": attempt.session_ended_at is None,
+        },
+        status=422 if problem else 200,
+    )
+
+
+def _failure_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
+    failure: dict[str, Any] = attempt.failure
+    existing = None
+    if failure.get("connection"):
+        existing = CloudIdentityProvider.objects.filter(
+            pk=failure["connection"]
+        ).first()
+    reference = [failure.get("code", "")]
+    if failure.get("request_id"):
+        reference.append(f"request {failure['request_id']}")
+    about_credentials = failure.get("kind") in (
+        "CredentialsRefused",
+        "CredentialsUnreadable",
+        "NoRegistration",
+        "ApplicationNotFound",
+        "RedirectUriRefused",
+    )
+    # An attempt that never reached the tenant failed at Microsoft's pages.
+    reached = 4 if attempt.verified.get("done") is not None else 3
+    return render(
+        request,
+        "directory/consent_failed.html",
+        {
+            "attempt": attempt,
+            "title": FAILURES.get(
+                failure.get("kind", ""), "The tenant was not connected"
+            ),
+            "failure": failure,
+            "reference": ", ".join(part for part in reference if part),
+            "existing": existing,
+            "about_credentials": about_credentials,
+            "steps": _steps(reached, failed=True),
+            "session_kept": attempt.session_ended_at is None,
+        },
+    )
