@@ -50,6 +50,11 @@ class Installation:
         return f"http://localhost:{self.ports.console}"
 
     @property
+    def administrator_password(self) -> str:
+        """Made once for this folder, readable by its owner alone."""
+        return (self.folder / "administrator-password").read_text()
+
+    @property
     def sandbox_facts(self) -> Mapping[str, Any]:
         """What the sandbox says of itself: addresses, tenants, application, key."""
         facts: Mapping[str, Any] = json.loads(
@@ -105,6 +110,10 @@ def prepare(folder: Path, ports: Ports) -> Installation:
     """Make the folder and its settings; keys are made once and kept."""
     (folder / "log").mkdir(parents=True, exist_ok=True)
     (folder / "sandbox").mkdir(exist_ok=True)
+    password = folder / "administrator-password"
+    if not password.exists():
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(12))
     env_file = folder / "env"
     values = _values(env_file)
     values.setdefault("SECRET_KEY", secrets.token_urlsafe(48))
@@ -249,6 +258,24 @@ def stop(installation: Installation, name: str) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def start_everything(
+    installation: Installation, say: Callable[[str], None] = lambda line: None
+) -> None:
+    """From an empty or an earlier folder to a usable console."""
+    say("Writing the database schema")
+    manage(installation, "migrate", "--no-input", "--verbosity=0")
+    say("Collecting the static files")
+    manage(installation, "collectstatic", "--no-input", "--verbosity=0")
+    say(f"Starting the sandbox tenant on 127.0.0.1:{installation.ports.sandbox}")
+    start_sandbox(installation, "--keep")
+    say("Writing the demo story: sites, 1,200 devices, policies, profiles")
+    manage(installation, "demo_story")
+    say("Starting the task worker")
+    start_worker(installation)
+    say(f"Starting the console on {installation.console_url}")
+    start_console(installation)
 
 
 @contextmanager
