@@ -1,14 +1,97 @@
 """How old what we know is, and whether anybody is there to renew it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+
+from django.conf import settings
 
 from directory.models import CloudIdentityProvider, SyncRun, WorkerHeartbeat
 
 # A worker writes its heartbeat with every tick (5 s) and every page it reads.
 WORKER_SILENT_AFTER = timedelta(seconds=60)
+
+
+# Reads that fail are repeated; this many missed in a row are worth a word.
+READS_MISSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Why what is shown of a directory may not be what it holds now."""
+
+    title: str
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """How old the directory data on a page is: the oldest of what it shows."""
+
+    at: datetime | None
+    full_at: datetime | None
+    connected: bool
+    cautions: Sequence[Caution] = field(default=())
+
+
+def as_of(
+    now: datetime, connections: Iterable[CloudIdentityProvider] | None = None
+) -> AsOf:
+    """Return what a page has to say about the age of its directory data.
+
+    Of all connections, unless the page shows only some.
+    """
+    if connections is None:
+        connections = CloudIdentityProvider.objects.order_by("display_name")
+    shown = list(connections)
+    read = [idp for idp in shown if idp.enabled and idp.completely_read]
+    return AsOf(
+        at=min(
+            (idp.last_good_read_at for idp in read if idp.last_good_read_at),
+            default=None,
+        ),
+        full_at=min(
+            (idp.last_full_read_at for idp in read if idp.last_full_read_at),
+            default=None,
+        ),
+        connected=bool(shown),
+        cautions=[caution for idp in shown for caution in _cautions(idp, now)],
+    )
+
+
+def stale_after() -> timedelta:
+    """Return the age from which a page says that its data is old."""
+    missed = timedelta(minutes=settings.SYNC_DELTA_MINUTES * READS_MISSED)
+    return max(missed, timedelta(minutes=15))
+
+
+def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
+    url = idp.get_absolute_url()
+    if not idp.enabled:
+        yield Caution(
+            f"{idp} is disabled",
+            "It is not read. What is shown of it is from its last read, and scopes and "
+            "privileges that rest on it are unknown.",
+            url,
+        )
+    elif not idp.completely_read:
+        yield Caution(
+            f"{idp} has not been read completely yet",
+            "Somebody who is missing here may exist. The first read is running or "
+            "about to begin.",
+            url,
+        )
+    elif idp.last_good_read_at and idp.last_good_read_at < now - stale_after():
+        hours = (now - idp.last_good_read_at) // timedelta(hours=1)
+        age = f"{hours} hours" if hours > 1 else "some time"
+        yield Caution(
+            f"{idp} was last read {age} ago",
+            idp.status_detail
+            or "Changes in Entra since then are not shown. Look at its Sync tab.",
+            url,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,291 @@
+"""Lists of people and groups: filters that stand in the address, order, chips."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
+
+from django.db.models import F, Model, QuerySet
+from django.http import QueryDict
+
+from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
+from directory.search import matching
+from jamfidp.components import Chip
+from jamfidp.keyset import Page, page
+
+M = TypeVar("M", bound=Model)
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[M]):
+    """One value of a filter: how it reads and which rows it keeps."""
+
+    value: str
+    label: str
+    keep: Callable[[QuerySet[M]], QuerySet[M]]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter(Generic[M]):
+    """A filter of a list; without a value in the address `default` is kept."""
+
+    name: str
+    label: str
+    choices: Sequence[Choice[M]]
+    any_label: str
+    default: Callable[[QuerySet[M]], QuerySet[M]] = field(default=lambda rows: rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading; `field` is what it sorts by, and empty where it does not."""
+
+    key: str
+    label: str
+    field: str = ""
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column's head as it stands now: where a click leads, and the present order."""
+
+    label: str
+    url: str
+    order: str
+    number: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """A filter's control and its present value."""
+
+    name: str
+    label: str
+    any_label: str
+    options: Sequence[tuple[str, str]]
+    value: str
+
+
+@dataclass(slots=True)
+class Listing(Generic[M]):
+    """What an address asks of a list, read leniently: an unknown value is none."""
+
+    filters: Sequence[Filter[M]]
+    columns: Sequence[Column]
+    query: QueryDict
+    text: str = ""
+    chosen: Mapping[str, Choice[M]] = field(default_factory=dict)
+    sort: Column = field(init=False)
+    descending: bool = False
+
+    def __post_init__(self) -> None:
+        self.text = self.query.get("q", "").strip()
+        self.chosen = {
+            each.name: choice
+            for each in self.filters
+            for choice in each.choices
+            if choice.value == self.query.get(each.name)
+        }
+        wanted = self.query.get("sort", "")
+        self.descending = wanted.startswith("-")
+        sortable = [column for column in self.columns if column.field]
+        self.sort = next(
+            (column for column in sortable if column.key == wanted.lstrip("-")),
+            sortable[0],
+        )
+
+    def rows(self, rows: QuerySet[M]) -> QuerySet[M]:
+        """Keep what the filters and the search ask for."""
+        for each in self.filters:
+            choice = self.chosen.get(each.name)
+            rows = choice.keep(rows) if choice else each.default(rows)
+        return matching(rows, self.text)
+
+    def ordered(self, rows: QuerySet[M]) -> QuerySet[M]:
+        sign = "-" if self.descending else ""
+        return rows.order_by(f"{sign}{self.sort.field}", f"{sign}pk")
+
+    def page(self, rows: QuerySet[M], *, size: int = PAGE_SIZE) -> Page[M]:
+        return page(
+            rows,
+            by=F(self.sort.field),
+            descending=self.descending,
+            after=self.query.get("after", ""),
+            before=self.query.get("before", ""),
+            size=size,
+        )
+
+    def url(self, **changes: str) -> str:
+        """Return this list's address with parameters changed; "" takes one out."""
+        kept = {name: choice.value for name, choice in self.chosen.items()}
+        if self.text:
+            kept["q"] = self.text
+        if self.query.get("sort"):
+            kept["sort"] = ("-" if self.descending else "") + self.sort.key
+        kept.update(changes)
+        kept = {name: value for name, value in kept.items() if value}
+        return f"?{urlencode(kept)}"
+
+    def chips(self) -> Sequence[Chip]:
+        chips = [
+            Chip(each.label, self.chosen[each.name].label, self.url(**{each.name: ""}))
+            for each in self.filters
+            if each.name in self.chosen
+        ]
+        if self.text:
+            chips.insert(0, Chip("Search", self.text, self.url(q="")))
+        return chips
+
+    def selects(self) -> Sequence[Select]:
+        return [
+            Select(
+                each.name,
+                each.label,
+                each.any_label,
+                [(choice.value, choice.label) for choice in each.choices],
+                self.chosen[each.name].value if each.name in self.chosen else "",
+            )
+            for each in self.filters
+        ]
+
+    def headings(self) -> Sequence[Heading]:
+        headings = []
+        for column in self.columns:
+            order, url = "", ""
+            if column.field:
+                current = column == self.sort
+                order = (
+                    ""
+                    if not current
+                    else "descending"
+                    if self.descending
+                    else "ascending"
+                )
+                back = current and not self.descending
+                url = self.url(sort=f"{'-' if back else ''}{column.key}")
+            headings.append(Heading(column.label, url, order, column.number))
+        return headings
+
+    def described(self) -> dict[str, str]:
+        """Name what is in force, for a history entry."""
+        named = {chip.label: chip.value for chip in self.chips()}
+        return named | {"Order": self.sort.label}
+
+
+def _state(value: str, label: str) -> Choice[Any]:
+    return Choice(value, label, lambda rows: rows.filter(state=value.upper()))
+
+
+def _connections() -> Filter[Any]:
+    def only(pk: int) -> Callable[[QuerySet[Any]], QuerySet[Any]]:
+        return lambda rows: rows.filter(cloud_idp_id=pk)
+
+    return Filter(
+        "connection",
+        "Connection",
+        [
+            Choice(str(pk), name, only(pk))
+            for pk, name in CloudIdentityProvider.objects.order_by(
+                "display_name"
+            ).values_list("pk", "display_name")
+        ],
+        "All connections",
+    )
+
+
+USER_COLUMNS = (
+    Column("name", "Name", "display_name"),
+    Column("user-name", "Username", "user_principal_name"),
+    Column("department", "Department", "department"),
+    Column("position", "Position", "position"),
+    Column("status", "Status"),
+    Column("changed", "Changed", "changed_at"),
+)
+GROUP_COLUMNS = (
+    Column("name", "Name", "display_name"),
+    Column("kind", "Kind", "kind"),
+    Column("mail", "Mail", "mail"),
+    Column("direct", "Direct", "direct_users", number=True),
+    Column("members", "Members", "transitive_users", number=True),
+    Column("changed", "Changed", "changed_at"),
+)
+
+
+def users(query: QueryDict) -> Listing[DirectoryUser]:
+    """Read what an address asks of the list of people."""
+    filters: list[Filter[DirectoryUser]] = [
+        Filter(
+            "status",
+            "Status",
+            [
+                Choice(
+                    "enabled",
+                    "Enabled",
+                    lambda rows: rows.filter(state="PRESENT", account_enabled=True),
+                ),
+                Choice(
+                    "disabled",
+                    "Disabled",
+                    lambda rows: rows.filter(state="PRESENT", account_enabled=False),
+                ),
+                _state("deleted", "Deleted"),
+                _state("mentioned", "Not read yet"),
+            ],
+            "In the directory",
+            lambda rows: rows.filter(state="PRESENT"),
+        ),
+        Filter(
+            "type",
+            "Type",
+            [
+                Choice(
+                    "member", "Member", lambda r: r.filter(user_type__iexact="member")
+                ),
+                Choice("guest", "Guest", lambda r: r.filter(user_type__iexact="guest")),
+            ],
+            "Members and guests",
+        ),
+        _connections(),
+    ]
+    return Listing(filters, USER_COLUMNS, query)
+
+
+def groups(query: QueryDict) -> Listing[DirectoryGroup]:
+    """Read what an address asks of the list of groups."""
+
+    def kind(value: str, label: str) -> Choice[DirectoryGroup]:
+        return Choice(value.lower(), label, lambda rows: rows.filter(kind=value))
+
+    filters: list[Filter[DirectoryGroup]] = [
+        Filter(
+            "kind",
+            "Kind",
+            [kind(value, label) for value, label in DirectoryGroup.Kind.choices],
+            "Every kind",
+        ),
+        Filter(
+            "membership",
+            "Membership",
+            [
+                Choice("dynamic", "Dynamic", lambda rows: rows.filter(is_dynamic=True)),
+                Choice(
+                    "assigned", "Assigned", lambda rows: rows.filter(is_dynamic=False)
+                ),
+                Choice(
+                    "hidden", "Hidden", lambda rows: rows.filter(hidden_membership=True)
+                ),
+            ],
+            "Assigned and dynamic",
+        ),
+        Filter(
+            "status",
+            "Status",
+            [_state("deleted", "Deleted"), _state("mentioned", "Not read yet")],
+            "In the directory",
+            lambda rows: rows.filter(state="PRESENT"),
+        ),
+        _connections(),
+    ]
+    return Listing(filters, GROUP_COLUMNS, query)

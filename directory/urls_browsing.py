@@ -1,0 +1,37 @@
+"""Pages of what was read: people, groups, sync runs."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from directory.views import export, groups, sync_runs, users
+
+browsing_patterns: list[URLPattern | URLResolver] = [
+    path("users/", users.user_list, name="user-list"),
+    path("users/export/", export.export_users, name="user-export"),
+    path("users/<int:pk>/", users.user_detail, name="user-detail"),
+    path("groups/", groups.group_list, name="group-list"),
+    path("groups/export/", export.export_groups, name="group-export"),
+    path("groups/<int:pk>/", groups.group_detail, name="group-detail"),
+    path("directory/picker/groups/", groups.pick_groups, name="pick-groups"),
+    path("directory/picker/users/", groups.pick_users, name="pick-users"),
+    path("activity/sync-runs/", sync_runs.sync_run_list, name="syncrun-list"),
+    path(
+        "activity/sync-runs/<int:pk>/",
+        sync_runs.sync_run_detail,
+        name="syncrun-detail",
+    ),
+    path(
+        "activity/sync-runs/<int:pk>/cancel/",
+        sync_runs.cancel_run,
+        name="syncrun-cancel",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/sync/",
+        sync_runs.cloud_idp_sync,
+        name="cloud-idp-sync",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/sync/request/",
+        sync_runs.request_run,
+        name="cloud-idp-sync-request",
+    ),
+]

@@ -1,0 +1,208 @@
+"""Sync runs: the list, one run as it goes on, and asking for a read."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.db import transaction
+from django.db.models import F
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from directory import freshness, tasks
+from directory.models import CloudIdentityProvider, SyncRun
+from directory.sync import cancel_sync, request_sync
+from jamfidp.access import privilege
+from jamfidp.components import Crumb
+from jamfidp.htmx import ConsoleRequest, page_or_fragment
+from jamfidp.keyset import page as keyset_page
+
+RUNS_SHOWN = 50
+RUNS_ON_TAB = 10
+_CHANGES = (
+    ("users_added", "Users added"),
+    ("users_changed", "Users changed"),
+    ("users_deleted", "Users deleted"),
+    ("users_restored", "Users restored"),
+    ("groups_added", "Groups added"),
+    ("groups_changed", "Groups changed"),
+    ("groups_deleted", "Groups deleted"),
+    ("groups_restored", "Groups restored"),
+    ("memberships_added", "Memberships added"),
+    ("memberships_removed", "Memberships removed"),
+    ("nesting_added", "Nested groups added"),
+    ("nesting_removed", "Nested groups removed"),
+)
+
+
+@privilege("directory.view_syncrun")
+def sync_run_list(request: ConsoleRequest) -> HttpResponse:
+    rows = SyncRun.objects.select_related("cloud_idp", "requested_by")
+    state = request.GET.get("state", "")
+    if state in SyncRun.State.values:
+        rows = rows.filter(state=state)
+    page = keyset_page(
+        rows,
+        by=F("created_at"),
+        descending=True,
+        after=request.GET.get("after", ""),
+        before=request.GET.get("before", ""),
+        size=RUNS_SHOWN,
+    )
+    return page_or_fragment(
+        request,
+        page="directory/syncrun_list.html",
+        fragments={"syncrun-list": "directory/_syncrun_list.html"},
+        context={
+            "runs": page.rows,
+            "total": rows.count(),
+            "state": state if state in SyncRun.State.values else "",
+            "states": SyncRun.State.choices,
+            "previous_position": page.previous,
+            "next_position": page.next,
+            "workers": freshness.workers(timezone.now()),
+            "as_of": freshness.as_of(timezone.now()),
+        },
+    )
+
+
+@privilege("directory.view_syncrun")
+def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """One run. While it goes on the page asks again by itself, and stops at its end."""
+    run = get_object_or_404(
+        SyncRun.objects.select_related("cloud_idp", "requested_by"), pk=pk
+    )
+    now = timezone.now()
+    return page_or_fragment(
+        request,
+        page="directory/syncrun_detail.html",
+        fragments={"syncrun-state": "directory/_syncrun_state.html"},
+        context={
+            "run": run,
+            "crumbs": [
+                Crumb("Sync runs", reverse("directory:syncrun-list")),
+                Crumb(f"Run {run.pk}"),
+            ],
+            "progress": progress(run, now),
+            "changes": changes(run),
+            "workers": freshness.workers(now),
+            "waiting_too_long": run.state == SyncRun.State.QUEUED
+            and run.created_at < now - timedelta(seconds=15),
+            "may_sync": request.user.has_perm("directory.sync_cloudidentityprovider"),
+        },
+    )
+
+
+def progress(run: SyncRun, now: datetime) -> dict[str, Any]:
+    """Return what the progress component shows of a run."""
+    end = run.finished_at or now
+    seconds = (end - run.started_at).total_seconds() if run.started_at else 0.0
+    objects = run.users_read + run.groups_read + run.memberships_read
+    reading = run.state == SyncRun.State.READING
+    return {
+        "phase": run.phase or run.get_state_display(),
+        "counts": [
+            ("Pages", run.pages),
+            ("Users", run.users_read),
+            ("Groups", run.groups_read),
+            ("Memberships", run.memberships_read),
+            ("Requests", run.requests),
+        ],
+        "rate": f"{objects / seconds:,.0f} a second"
+        if reading and seconds >= 1 and objects
+        else "",
+        "elapsed": elapsed(seconds) if run.started_at else "",
+    }
+
+
+def elapsed(seconds: float) -> str:
+    """Return a duration in words: '0.4 s', '12 s', '3 min 5 s', '1 h 2 min'."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def changes(run: SyncRun) -> list[tuple[str, int]]:
+    """Return what a run changed, in words, without the noughts."""
+    return [
+        (label, run.changes[key]) for key, label in _CHANGES if run.changes.get(key)
+    ]
+
+
+@privilege("directory.view_syncrun")
+def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """The Sync tab of a connection: state, what can be asked for, the last runs."""
+    cloud_idp = get_object_or_404(CloudIdentityProvider, pk=pk)
+    return _sync_tab(request, cloud_idp)
+
+
+def _sync_tab(
+    request: ConsoleRequest, cloud_idp: CloudIdentityProvider, *, status: int = 200
+) -> HttpResponse:
+    now = timezone.now()
+    runs = list(
+        SyncRun.objects.filter(cloud_idp=cloud_idp).select_related("requested_by")[
+            :RUNS_ON_TAB
+        ]
+    )
+    active = next((run for run in runs if run.is_active), None)
+    return render(
+        request,
+        "directory/_sync.html",
+        {
+            "cloud_idp": cloud_idp,
+            "runs": runs,
+            "active": active,
+            "progress": progress(active, now) if active else None,
+            "workers": freshness.workers(now),
+            "may_sync": request.user.has_perm("directory.sync_cloudidentityprovider"),
+            "as_of": freshness.as_of(now, [cloud_idp]),
+        },
+        status=status,
+    )
+
+
+@privilege("directory.sync_cloudidentityprovider")
+@require_POST
+def request_run(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """'Sync now' and 'Full read now': make a run, or show the one that is active."""
+    cloud_idp = get_object_or_404(CloudIdentityProvider, pk=pk)
+    if not cloud_idp.enabled:
+        messages.error(
+            request,
+            f"{cloud_idp} is disabled, so it is not read. Enable it first.",
+        )
+        return redirect(cloud_idp)
+    full = request.POST.get("kind") == "full"
+    now = timezone.now()
+    run = request_sync(
+        cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
+        trigger=SyncRun.Trigger.PERSON,
+        actor=request.user,
+        now=now,
+    )
+    transaction.on_commit(lambda: tasks.announce(run, now=now))
+    if full and run.kind != SyncRun.Kind.FULL:
+        messages.info(
+            request,
+            "A read of changes is under way. Ask for the full read when it has ended.",
+        )
+    return redirect(run)
+
+
+@privilege("directory.sync_cloudidentityprovider")
+@require_POST
+def cancel_run(request: ConsoleRequest, pk: int) -> HttpResponse:
+    run = get_object_or_404(SyncRun.objects.select_related("cloud_idp"), pk=pk)
+    if not cancel_sync(run=run, actor=request.user, now=timezone.now()):
+        messages.info(request, "The run had ended before it could be canceled.")
+    return redirect(run)
