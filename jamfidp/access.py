@@ -35,8 +35,11 @@ class SiteAccess:
 class ConsoleUser(Protocol):
     """What features may ask of the person signed in."""
 
-    pk: Any
-    is_authenticated: Any
+    @property
+    def pk(self) -> Any: ...
+
+    @property
+    def is_authenticated(self) -> Any: ...
 
     def has_perm(self, perm: str, obj: Any = None) -> bool: ...
 

@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
 from jamfidp.accounts import standing
 from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
-from jamfidp.accounts.user_accounts import Privileges, check_covers
+from jamfidp.accounts.user_accounts import Privileges, check_covers, check_place
 from jamfidp.history.record import record
 
 
@@ -50,6 +50,7 @@ def create_group(
         ValidationError: another group has the name.
         MoreThanYouHold
     """
+    check_place(actor, "accounts.add_accountgroup", privileges)
     check_covers(actor, privileges)
     group = AccountGroup(display_name=display_name)
     privileges.put_on(group)
@@ -81,6 +82,7 @@ def change_group(
     now: datetime,
 ) -> None:
     """Change name, privileges and assigned accounts. Raises as `create_group`."""
+    check_place(actor, "accounts.change_accountgroup", privileges)
     check_covers(actor, Privileges.of(group))
     check_covers(actor, privileges)
     before = _facts(group)
@@ -320,7 +322,7 @@ def people_in(
     )
 
 
-def same_name(group: AccountGroup, states: Sequence[BindingState]) -> Sequence[str]:
+def same_name(states: Sequence[BindingState]) -> Sequence[str]:
     """Directory groups that are merely called like a bound one, for an alarm.
 
     Anybody who may make groups can take the name of a bound group; it gives nothing.

@@ -5,3 +5,9 @@ class AccountsConfig(AppConfig):
     name = "jamfidp.accounts"
     label = "accounts"
     verbose_name = "User accounts and groups"
+
+    def ready(self) -> None:
+        from directory.dependents import register
+        from jamfidp.accounts.dependents import AccountsDependents
+
+        register(AccountsDependents())

@@ -37,6 +37,18 @@ class MoreThanYouHold(Exception):
         )
 
 
+class OutsideYourSites(MoreThanYouHold):
+    """The account or group would belong to a site that the actor does not manage."""
+
+    def __init__(self) -> None:
+        Exception.__init__(
+            self,
+            "With Site Access you manage accounts and account groups of your sites "
+            "alone. Nothing was changed. Choose Site Access and one of your sites.",
+        )
+        self.lacking: Sequence[str] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Privileges:
     """Access level and privilege set, as an account or an account group has them."""
@@ -98,6 +110,17 @@ def check_covers(actor: User, given: Privileges) -> None:
         raise MoreThanYouHold(lacking, str(site) if site else "")
 
 
+def check_place(actor: User, permission: str, given: Privileges) -> None:
+    """Keep what is made or changed within the sites of the actor.
+
+    Raises:
+        OutsideYourSites
+    """
+    site = given.site if given.access_level == AccessLevel.SITE else None
+    if not actor.sites_with(permission).may_see(site.pk if site else None):
+        raise OutsideYourSites
+
+
 def check_may_manage(actor: User, account: User) -> None:
     """Raises MoreThanYouHold when the account has been given more than the actor holds.
 
@@ -127,6 +150,7 @@ def create_account(
         ValidationError: another account has the user name.
         MoreThanYouHold
     """
+    check_place(actor, "accounts.add_user", privileges)
     check_covers(actor, privileges)
     for group in groups:
         check_covers(actor, Privileges.of(group))
@@ -166,6 +190,7 @@ def change_account(
         ValidationError: another account has the user name.
         MoreThanYouHold, LastAdministrator
     """
+    check_place(actor, "accounts.change_user", privileges)
     check_may_manage(actor, account)
     check_covers(actor, privileges)
     for group in groups:

@@ -1,0 +1,97 @@
+"""What console accounts tell the directory's pages: who is bound, who holds what."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.urls import reverse
+
+from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
+from jamfidp.access import ConsoleUser
+from jamfidp.accounts.models import DirectoryBinding, User
+
+PERMISSION = "accounts.view_accountgroup"
+
+
+class AccountsDependents:
+    """Privileges are decided at every request: nothing has to be done after a sync."""
+
+    label = "Accounts"
+
+    def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        access = viewer.sites_with(PERMISSION)
+        return [
+            Use(
+                kind="Account group",
+                name=str(binding.account_group),
+                url=binding.account_group.get_absolute_url(),
+                detail="nested groups count" if binding.nested else "",
+            )
+            for binding in DirectoryBinding.objects.filter(
+                tenant_id=ref.tenant_id, object_id=ref.object_id
+            ).select_related("account_group")
+            if access.may_see(binding.account_group.site_id)
+        ]
+
+    def uses_of_user(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        access = viewer.sites_with("accounts.view_user")
+        return [
+            Use(kind="Account", name=str(account), url=account.get_absolute_url())
+            for account in User.objects.filter(
+                tenant_id=ref.tenant_id, object_id=ref.object_id
+            )
+            if access.may_see(account.site_id)
+        ]
+
+    def uses_of_connection(
+        self, tenant_id: str, *, viewer: ConsoleUser
+    ) -> Sequence[Use]:
+        access = viewer.sites_with(PERMISSION)
+        uses = [
+            Use(
+                kind="Account group",
+                name=str(binding.account_group),
+                url=binding.account_group.get_absolute_url(),
+                detail=f"bound to {binding}",
+            )
+            for binding in DirectoryBinding.objects.filter(
+                tenant_id=tenant_id
+            ).select_related("account_group")
+            if access.may_see(binding.account_group.site_id)
+        ]
+        accounts = User.objects.filter(tenant_id=tenant_id).count()
+        if accounts and viewer.sites_with("accounts.view_user").everywhere:
+            uses.append(
+                Use(
+                    kind="Accounts",
+                    name=f"{accounts} account{'' if accounts == 1 else 's'} of people "
+                    f"who sign in with Entra",
+                    url=reverse("accounts:user-list"),
+                )
+            )
+        return uses
+
+    def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
+        return [
+            Fragment(
+                title="Console privileges",
+                url=reverse(
+                    "accounts:directory-user", args=[ref.tenant_id, ref.object_id]
+                ),
+            )
+        ]
+
+    def group_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
+        return [
+            Fragment(
+                title="Console privileges",
+                url=reverse(
+                    "accounts:directory-group", args=[ref.tenant_id, ref.object_id]
+                ),
+            )
+        ]
+
+    def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
+        """Nothing is stored that a sync could make wrong."""
+
+    def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
+        """Nothing is stored that a connection could make wrong."""
