@@ -50,6 +50,7 @@ from directory.entra.objects import (
 )
 from directory.entra.sign_in import (
     Discovery,
+    Prompt,
     SignInSecrets,
     admin_consent_url,
     authorization_url,
@@ -61,6 +62,7 @@ from directory.entra.sign_in import (
 from directory.entra.transport import (
     EntraSession,
     Exchange,
+    Priority,
     TransferObserver,
     TransferStats,
 )
@@ -91,6 +93,8 @@ __all__ = [
     "ObjectId",
     "Organization",
     "PermissionProbe",
+    "Priority",
+    "Prompt",
     "Removed",
     "SignInSecrets",
     "SigningKeys",

@@ -289,7 +289,6 @@ def _application(
             azure_region=False,
             http_client=_MsalHttp(session),
             client_capabilities=capabilities,
-            exclude_scopes=["offline_access"],
             token_cache=token_cache,
         )
     except (ValueError, KeyError) as error:

@@ -262,19 +262,21 @@ class _TlsAdapter(HTTPAdapter):
         return super().proxy_manager_for(*args, **kwargs)
 
 
-class _WithoutQueryStrings(logging.Filter):
-    """Cut query strings off urllib3's debug lines: they hold names of people."""
+class _WithoutNames(logging.Filter):
+    """Shorten the paths in urllib3's debug lines: they hold names of people."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                arg.partition("?")[0] if isinstance(arg, str) else arg
+                "/".join(arg.partition("?")[0].split("/")[:3])
+                if isinstance(arg, str) and arg.startswith("/")
+                else arg
                 for arg in record.args
             )
         return True
 
 
-logging.getLogger("urllib3.connectionpool").addFilter(_WithoutQueryStrings())
+logging.getLogger("urllib3.connectionpool").addFilter(_WithoutNames())
 
 
 def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -796,7 +796,7 @@ def test_no_secret_code_or_token_is_in_any_log(
     source = tokens(sandbox, session)
     graph = GraphClient(cloud=session.cloud, tokens=source, session=session)
     graph.find_users("displayName", cast.SIOBHAN.display_name)
-    graph.get_user(cast.SIOBHAN.object_id)
+    graph.get_user(cast.SIOBHAN.upn)
 
     assert "/v1.0/users" in caplog.text
     for canary in (
@@ -808,5 +808,6 @@ def test_no_secret_code_or_token_is_in_any_log(
         secrets.code_verifier,
         "displayName",
         "Neill",
+        "neill",
     ):
         assert canary not in caplog.text

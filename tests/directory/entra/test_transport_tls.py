@@ -1,6 +1,7 @@
 """The transport against real sockets: TLS, broken answers, slow answers."""
 
 import gzip
+import logging
 import socket
 import ssl
 import threading
@@ -346,20 +347,30 @@ def test_a_compressed_body_is_read(authority: trustme.CA, ca_file: str) -> None:
 def test_after_a_503_a_new_connection_is_made(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    connections: list[int] = []
+    second_requests: list[bytes] = []
 
-    def count(raw: bytes) -> Answer:
-        def answer(connection: ssl.SSLSocket) -> None:
-            connections.append(connection.fileno())
-            connection.sendall(raw)
+    def busy(connection: ssl.SSLSocket) -> None:
+        connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+        connection.settimeout(5)
+        second_requests.append(connection.recv(65536))
 
-        return answer
-
-    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
-    with serve(authority, count(busy), count(GOOD)) as url:
+    with serve(authority, busy, say(GOOD)) as url:
         assert read(url, ca_file) == b'{"value":[]}'
 
-    assert len(connections) == 2
+    assert second_requests == [b""]
+
+
+def test_urllib3_logs_neither_queries_nor_names(
+    authority: trustme.CA, ca_file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="urllib3")
+
+    with serve(authority, say(GOOD)) as url, session_for(url, ca_file) as session:
+        session.get(f"{url}/v1.0/users/ada@fernhill.example?$select=mail")
+
+    assert "GET /v1.0/users HTTP" in caplog.text
+    assert "ada" not in caplog.text
+    assert "select" not in caplog.text
 
 
 def test_an_answer_that_drips_forever_ends_at_the_limit(
