@@ -13,7 +13,7 @@ from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
 from directory.models import DirectoryUser
 from jamfidp.access import ConsoleUser
 from scoping import changes, inventory, matching_rows, user_location
-from scoping.models import Device, DeviceKind, InventoryUser
+from scoping.models import Device, DeviceKind, InventoryUser, LastLogin
 
 
 class ScopingDependents:
@@ -41,15 +41,16 @@ class ScopingDependents:
         names = InventoryUser.objects.filter(
             tenant_id=tenant_id, match=InventoryUser.Match.MATCHED
         )
-        used = Device.objects.filter(
-            Q(assigned_user__in=names.values("pk"))
-            | Q(last_logins__user__in=names.values("pk"))
-        ).distinct()
+        used = Q(assigned_user__in=names.values("pk")) | Q(
+            pk__in=LastLogin.objects.filter(user__in=names.values("pk")).values(
+                "device"
+            )
+        )
         found = []
         for section in inventory.SECTIONS.values():
             if not viewer.has_perm(section.perm("view")):
                 continue
-            count = (inventory.visible_devices(section, viewer) & used).count()
+            count = inventory.visible_devices(section, viewer).filter(used).count()
             if count:
                 found.append(
                     Use(
