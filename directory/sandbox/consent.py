@@ -71,9 +71,8 @@ def start(
         login_hint=query.get("login_hint", ""),
     )
     keep(sandbox, flow)
-    if not accounts(sandbox, flow):
-        return sign_in.begin(sandbox, flow)
-    flow.login_hint = ""
+    if accounts(sandbox, flow):
+        flow.login_hint = ""
     return sign_in.begin(sandbox, flow)
 
 

@@ -4,6 +4,7 @@ The same company, sizes and seed always give the same ids, names and memberships
 """
 
 import dataclasses
+import math
 import random
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -307,7 +308,9 @@ def _fill_by_chance(
         wanted = min(len(crowd), round(weight * scale) + over)
         over = max(0, round(weight * scale) + over - wanted)
         start = source.randrange(len(crowd))
-        stride = source.choice((1, 3, 7, 11, 13))
+        stride = source.choice(
+            [each for each in (1, 3, 7, 11, 13) if math.gcd(each, len(crowd)) == 1]
+        )
         inside = members[key]
         step = 0
         while wanted > 0 and step < len(crowd):

@@ -159,7 +159,7 @@ class LoginPlane:
             return flow.error_page(
                 self.sandbox,
                 LoginError(
-                    50196,
+                    165000,
                     "invalid_request",
                     "This sign-in has ended or belongs to another browser. Go back to "
                     "the application and start again.",

@@ -35,6 +35,7 @@ from directory.sandbox.tokens import short_hash
 HOST = "127.0.0.1"
 _log = logging.getLogger("directory.sandbox")
 _LARGEST_FORM = 64 * 1024
+_LAST_ANSWERS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +130,18 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A client that keeps its connection open never answers TLS's good-bye, and
+        # closing politely would wait for it.
+        limit = time.monotonic() + _LAST_ANSWERS
+        while self.server_state.tasks and time.monotonic() < limit:
+            await asyncio.sleep(0.02)
+        for connection in list(self.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if transport is not None:
+                transport.abort()
+        await super().shutdown(sockets)
 
 
 def bind(port: int) -> socket.socket:

@@ -16,11 +16,11 @@ from directory.sandbox.tokens import uuid_string
 
 def begin(sandbox: Sandbox, flow: Flow) -> Response:
     """Show the picker when somebody is signed in here, else ask for a user name."""
+    if flow.login_hint:
+        return _take_username(sandbox, flow, flow.login_hint)
     known = accounts(sandbox, flow)
     if known and flow.prompt != "login":
         return _picker(sandbox, flow, known)
-    if flow.login_hint:
-        return _take_username(sandbox, flow, flow.login_hint)
     return _username(flow)
 
 
