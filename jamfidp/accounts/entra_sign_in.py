@@ -35,10 +35,13 @@ from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp import crypto
 from jamfidp.accounts import standing, throttle
 from jamfidp.accounts.explanations import explain
-from jamfidp.accounts.grants import Standing
+from jamfidp.accounts.grants import Reason, Standing
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
 from jamfidp.history.record import record
 
+_ABOUT_GROUPS = frozenset(
+    {Reason.NOT_MEMBER, Reason.GROUP_GONE, Reason.GROUP_HIDDEN, Reason.NO_GROUP}
+)
 LIFETIME = timedelta(minutes=10)
 # A person waits in front of the page.
 PATIENCE_SECONDS = 20.0
@@ -287,8 +290,9 @@ def _no_privileges(
     held: Standing, claims: IdTokenClaims, cloud_idp: CloudIdentityProvider
 ) -> SignInRefused:
     who = claims.preferred_username or claims.name or claims.object_id
-    explained = [explain(one) for one in held.withheld]
-    only = explained[0] if len(explained) == 1 else None
+    # Which groups give privileges is not told to people who are in none of them.
+    personal = [one for one in held.withheld if one.reason not in _ABOUT_GROUPS]
+    only = explain(personal[0]) if personal else None
     return SignInRefused(
         f"You signed in at Microsoft as {who}, but you hold no privileges in this "
         f"console.",

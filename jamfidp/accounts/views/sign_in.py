@@ -216,7 +216,6 @@ def _enter(request: HttpRequest, account: User, path: str) -> HttpResponse:
         seconds=KNOWN_BROWSER_SECONDS,
         path=reverse("accounts:login"),
     )
-    response.delete_cookie(FLOW_BROWSER, path=FLOW_PATH, samesite="Lax")
     return response
 
 

@@ -1,0 +1,597 @@
+"""Signing in with Entra against the sandbox: real pages, codes, tokens and keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from directory import credentials
+from directory.models import CloudIdentityProvider, DirectoryUser
+from jamfidp.accounts import throttle
+from jamfidp.accounts.models import AccessLevel, SignInRequest, User
+from jamfidp.history.models import ObjectHistory
+from tests import cast, factories
+from tests.conftest import Sandbox
+from tests.directory.sandbox.browser import Answer, Browser, Page
+
+pytestmark = [pytest.mark.django_db, pytest.mark.processes]
+
+START = "/login/entra/"
+CALLBACK = "http://localhost:8000/login/entra/callback/"
+
+
+@dataclass
+class Console:
+    """A console connected to Fernhill Studio, and a person's browser."""
+
+    sandbox: Sandbox
+    cloud_idp: CloudIdentityProvider
+    client: Client
+
+    def person(self, who: cast.Person, **values: Any) -> DirectoryUser:
+        return factories.directory_user(
+            who.display_name,
+            self.cloud_idp,
+            **{
+                "object_id": who.object_id,
+                "user_principal_name": who.upn,
+                "account_enabled": who.enabled,
+                "user_type": "Guest" if who.guest else "Member",
+            }
+            | values,
+        )
+
+    def bound_group(self, *members: DirectoryUser) -> None:
+        group = factories.directory_group("Console admins", self.cloud_idp, *members)
+        factories.bind(factories.account_group("Administrators"), group)
+
+    def start(self, client: Client | None = None, **query: str) -> str:
+        response = (client or self.client).get(
+            START, {"connection": self.cloud_idp.pk, **query}
+        )
+        assert response.status_code == 303, response.content.decode()
+        return str(response["Location"])
+
+    def at_microsoft(self, address: str, who: cast.Person = cast.ANA) -> dict[str, str]:
+        """Sign in on the sandbox's pages; return what comes back to the console."""
+        answer = Browser(self.sandbox.pages_url).sign_in(
+            address, upn=who.upn, password=cast.PASSWORD
+        )
+        if isinstance(answer, Page) and "Permissions" in answer.heading:
+            answer = Browser(self.sandbox.pages_url).submit(answer, press="Accept")
+        assert isinstance(answer, Answer), f"{answer.heading}: {answer.text}"
+        assert answer.address == CALLBACK
+        return answer.values
+
+    def answer(self, values: dict[str, str], client: Client | None = None) -> Any:
+        return (client or self.client).get(urlsplit(CALLBACK).path, values)
+
+    def sign_in(self, who: cast.Person = cast.ANA, **query: str) -> Any:
+        return self.answer(self.at_microsoft(self.start(**query), who))
+
+    def refusal(self, response: Any, client: Client | None = None) -> str:
+        """Follow to the clean address and return what the person reads."""
+        assert response.status_code == 303
+        assert response["Location"] == "/login/entra/refused/"
+        page = (client or self.client).get(response["Location"])
+        assert page.status_code == 403
+        assert not self.signed_in(client)
+        return str(page.content.decode())
+
+    def signed_in(self, client: Client | None = None) -> bool:
+        return "_auth_user_id" in (client or self.client).session
+
+
+@pytest.fixture
+def console(sandbox: Sandbox) -> Console:
+    now = timezone.now()
+    application = credentials.save_client_id(
+        cloud_key="SANDBOX",
+        client_id=sandbox.application["client_id"],
+        connections_confirmed=False,
+        actor=None,
+        now=now,
+    )
+    credentials.save_secret(
+        application,
+        secret=sandbox.application["client_secret"],
+        expires_at=None,
+        actor=None,
+        now=now,
+    )
+    sandbox.control(
+        "PUT",
+        f"tenants/{cast.FERNHILL.tenant_id}/consents/{sandbox.application['client_id']}",
+        {},
+    )
+    factories.administrator()
+    return Console(
+        sandbox,
+        factories.cloud_idp(tenant_id=cast.FERNHILL.tenant_id),
+        Client(SERVER_NAME="localhost"),
+    )
+
+
+@pytest.fixture
+def ana(console: Console) -> DirectoryUser:
+    """Ana, whom the bound group holds."""
+    person = console.person(cast.ANA)
+    console.bound_group(person)
+    return person
+
+
+def test_a_member_of_a_bound_group_gets_an_account_and_lands_on_a_clean_address(
+    console: Console, ana: DirectoryUser
+) -> None:
+    response = console.sign_in(next="/users/?q=x")
+
+    assert (response.status_code, response["Location"]) == (303, "/users/?q=x")
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert account.tenant_id == cast.FERNHILL.tenant_id
+    assert account.access_level == AccessLevel.GROUP
+    assert account.has_perm("scoping.change_policy")
+    assert not account.has_usable_password()
+    assert console.signed_in()
+    notes = ObjectHistory.objects.filter(object_pk=str(account.pk))
+    assert {entry.action for entry in notes} == {"created", "signed in"}
+
+
+def test_a_second_sign_in_finds_the_same_account_and_follows_the_names(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    DirectoryUser.objects.update(
+        display_name="Ana Ruiz-Vega", user_principal_name="ana.vega@fernhill.example"
+    )
+
+    console.sign_in()
+
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert account.full_name == "Ana Ruiz-Vega"
+    assert account.username == "ana.vega@fernhill.example"
+
+
+def test_the_page_offers_every_enabled_connection_and_no_other(
+    console: Console,
+) -> None:
+    factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT, enabled=False)
+
+    page = console.client.get("/login/").content.decode()
+
+    assert f"?connection={console.cloud_idp.pk}" in page
+    assert "Quarrel" not in page
+
+
+def test_what_goes_to_microsoft_is_pkce_s256_with_state_and_hashed_nonce(
+    console: Console,
+) -> None:
+    query = {
+        name: values[0]
+        for name, values in parse_qs(urlsplit(console.start()).query).items()
+    }
+
+    assert query["code_challenge_method"] == "S256"
+    assert query["redirect_uri"] == CALLBACK
+    assert query["response_mode"] == "query"
+    assert "offline_access" not in query["scope"]
+    row = SignInRequest.objects.get()
+    stored = f"{row.state_hash}{row.flow_sealed}{row.browser_hash}"
+    assert query["state"] not in stored
+    assert query["nonce"] not in stored
+
+
+def test_a41_the_host_header_takes_no_part_in_the_redirect_uri(
+    console: Console,
+) -> None:
+    client = Client(SERVER_NAME="localhost", HTTP_X_FORWARDED_HOST="evil.example")
+
+    assert "evil.example" not in console.start(client)
+
+
+# --- Who is refused, and what they read ------------------------------------------
+
+
+def test_a_member_of_no_bound_group_is_told_so(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.person(cast.INGRID)
+
+    page = console.refusal(console.sign_in(cast.INGRID))
+
+    assert "hold no privileges" in page
+    assert "none of the directory groups that give privileges" in page
+    assert "Console admins" not in page
+    assert not User.objects.exclude(object_id="").exists()
+    entry = ObjectHistory.objects.get(action="refused")
+    assert "hold no privileges" in entry.note
+
+
+def test_a25_a_guest_is_told_so(console: Console) -> None:
+    console.bound_group(console.person(cast.PAT))
+
+    page = console.refusal(console.sign_in(cast.PAT))
+
+    assert "is a guest" in page
+    assert not User.objects.exclude(object_id="").exists()
+
+
+def test_f44_a_person_whom_no_sync_has_seen_is_told_so(console: Console) -> None:
+    assert "did not contain this person" in console.refusal(console.sign_in())
+
+
+def test_a_person_who_is_disabled_here_after_signing_in_there_is_told_so(
+    console: Console,
+) -> None:
+    console.bound_group(console.person(cast.ANA, account_enabled=False))
+
+    assert "disabled in Entra" in console.refusal(console.sign_in())
+
+
+def test_a_stale_directory_is_told(console: Console, ana: DirectoryUser) -> None:
+    CloudIdentityProvider.objects.update(
+        last_good_read_at=timezone.now() - timedelta(hours=30)
+    )
+
+    assert "longer than 24 hours ago" in console.refusal(console.sign_in())
+
+
+def test_a_disabled_account_is_not_let_in(console: Console, ana: DirectoryUser) -> None:
+    factories.entra_account(ana, is_active=False)
+
+    page = console.refusal(console.sign_in())
+
+    assert "Your account is disabled in this console" in page
+
+
+def test_an_account_that_lost_its_group_signs_in_and_reads_why_it_may_nothing(
+    console: Console,
+) -> None:
+    ana = console.person(cast.ANA)
+    console.bound_group()
+    factories.entra_account(ana)
+
+    assert console.sign_in().status_code == 303
+
+    page = console.client.get("/settings/")
+    assert page.status_code == 403
+    assert "Not a member of the directory group Console admins" in page.content.decode()
+
+
+def test_a_connection_disabled_during_the_sign_in_refuses(
+    console: Console, ana: DirectoryUser
+) -> None:
+    values = console.at_microsoft(console.start())
+    CloudIdentityProvider.objects.update(enabled=False)
+
+    assert "disabled or deleted meanwhile" in console.refusal(console.answer(values))
+
+
+def test_a_disabled_connection_cannot_be_started(console: Console) -> None:
+    CloudIdentityProvider.objects.update(enabled=False)
+
+    response = console.client.get(START, {"connection": console.cloud_idp.pk})
+
+    assert response.status_code == 404
+
+
+def test_a_person_who_cancels_is_told_in_words(console: Console) -> None:
+    state = parse_qs(urlsplit(console.start()).query)["state"][0]
+
+    response = console.answer(
+        {
+            "error": "access_denied",
+            "error_description": "AADSTS65004: <script>alert(1)</script>",
+            "state": state,
+        }
+    )
+
+    page = console.refusal(response)
+    assert "declined" in page or "canceled" in page
+    assert "<script>alert" not in page
+    assert "AADSTS65004" in page
+
+
+def test_an_assignment_that_is_missing_is_told_in_words(console: Console) -> None:
+    state = parse_qs(urlsplit(console.start()).query)["state"][0]
+
+    page = console.refusal(
+        console.answer(
+            {
+                "error": "invalid_grant",
+                "error_description": "AADSTS50105: Your administrator has configured",
+                "state": state,
+            }
+        )
+    )
+
+    assert "AADSTS50105" in page
+    assert "assign" in page
+
+
+def test_a_wrong_secret_is_told_and_nothing_is_stored(
+    console: Console, ana: DirectoryUser
+) -> None:
+    credentials.save_secret(
+        credentials.registration("SANDBOX"),
+        secret="wrong-secret",
+        expires_at=None,
+        actor=None,
+        now=timezone.now(),
+    )
+
+    page = console.refusal(console.sign_in())
+
+    assert "AADSTS7000215" in page
+    assert "wrong-secret" not in page
+
+
+def test_a_lost_encryption_key_is_told_before_anybody_goes_to_microsoft(
+    console: Console, settings: Any
+) -> None:
+    settings.ENCRYPTION_KEYS = []
+
+    response = console.client.get(START, {"connection": console.cloud_idp.pk})
+
+    assert "cannot be read" in console.refusal(response)
+
+
+def test_a_sandbox_that_is_switched_off_is_told(
+    console: Console, settings: Any
+) -> None:
+    settings.ENTRA_SANDBOX_URL = ""
+
+    response = console.client.get(START, {"connection": console.cloud_idp.pk})
+
+    assert "sandbox cloud is not switched on" in console.refusal(response)
+
+
+def test_microsoft_out_of_reach_is_told(console: Console, settings: Any) -> None:
+    settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:9"
+
+    response = console.client.get(START, {"connection": console.cloud_idp.pk})
+
+    assert "Check the network" in console.refusal(response)
+
+
+# --- Attacks ---------------------------------------------------------------------
+
+
+def test_a1_an_answer_without_state_is_refused_and_recorded(console: Console) -> None:
+    response = console.answer({"code": "attackers-code"})
+
+    assert response.status_code == 400
+    assert not console.signed_in()
+    entry = ObjectHistory.objects.get(action="refused")
+    assert "attackers-code" not in f"{entry.note}{entry.details}"
+
+
+def test_forged_answers_do_not_fill_the_history(console: Console) -> None:
+    for _ in range(throttle.FREE_PER_ADDRESS + 5):
+        assert console.answer({"code": "x", "state": "y"}).status_code == 400
+
+    assert ObjectHistory.objects.filter(action="refused").count() == (
+        throttle.FREE_PER_ADDRESS
+    )
+
+
+def test_a2_an_answer_in_another_browser_is_refused(
+    console: Console, ana: DirectoryUser
+) -> None:
+    values = console.at_microsoft(console.start())
+    victim = Client(SERVER_NAME="localhost")
+    console.start(victim)
+
+    page = console.refusal(console.answer(values, victim), victim)
+
+    assert "begun in another browser" in page
+
+
+def test_a3_an_answer_works_once(console: Console, ana: DirectoryUser) -> None:
+    values = console.at_microsoft(console.start())
+    assert console.answer(values).status_code == 303
+    console.client.post("/logout/")
+
+    page = console.refusal(console.answer(values))
+
+    assert "used already" in page
+
+
+def test_a4_an_answer_after_ten_minutes_is_refused_politely(
+    console: Console, ana: DirectoryUser
+) -> None:
+    values = console.at_microsoft(console.start())
+    SignInRequest.objects.update(expires_at=timezone.now())
+
+    assert "longer than ten minutes" in console.refusal(console.answer(values))
+
+
+def test_a6_a_code_of_another_sign_in_fails_at_microsoft(
+    console: Console, ana: DirectoryUser
+) -> None:
+    attacker = Client(SERVER_NAME="localhost")
+    stolen = console.at_microsoft(console.start(attacker))["code"]
+    own = console.at_microsoft(console.start())
+
+    page = console.refusal(console.answer(own | {"code": stolen}))
+
+    assert "AADSTS501481" in page
+
+
+def test_a_code_works_once(console: Console, ana: DirectoryUser) -> None:
+    first = console.at_microsoft(console.start())
+    console.answer(first)
+    console.client.post("/logout/")
+    second = console.at_microsoft(console.start())
+
+    page = console.refusal(console.answer(second | {"code": first["code"]}))
+
+    assert "AADSTS" in page
+
+
+PERSONAL = "9188040d-6c67-4c5b-b112-36a304b66dad"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param({"claims": {"nonce": "other"}}, id="A5 another nonce"),
+        pytest.param({"remove": ["nonce"]}, id="A5 no nonce"),
+        pytest.param({"signed_by": "none"}, id="A9 alg none"),
+        pytest.param({"signed_by": "hmac"}, id="A10 HS256 with the public key"),
+        pytest.param({"signed_by": "unknown"}, id="A13 wrong signature"),
+        pytest.param({"claims": {"aud": "other-client"}}, id="A14 another audience"),
+        pytest.param({"claims": {"azp": "other-client"}}, id="A14 another party"),
+        pytest.param(
+            {"claims": {"iss": "https://127.0.0.1/elsewhere/v2.0"}},
+            id="A15 another issuer",
+        ),
+        pytest.param(
+            {"claims": {"tid": cast.QUARREL.tenant_id}}, id="A16 another tenant"
+        ),
+        pytest.param({"remove": ["tid"]}, id="A16 no tenant"),
+        pytest.param({"claims": {"tid": PERSONAL}}, id="A17 personal account"),
+        pytest.param({"claims": {"ver": "1.0"}}, id="A19 version 1"),
+        pytest.param({"shift": -7200}, id="A20 expired"),
+        pytest.param({"shift": 7200}, id="A20 not yet valid"),
+        pytest.param({"claims": {"scp": "User.Read"}}, id="A21 access token"),
+        pytest.param({"remove": ["oid"]}, id="no object id"),
+    ],
+)
+def test_a_forged_id_token_signs_nobody_in(
+    console: Console, ana: DirectoryUser, order: dict[str, Any]
+) -> None:
+    values = console.at_microsoft(console.start())
+    console.sandbox.control("POST", "forge", order)
+
+    console.refusal(console.answer(values))
+
+    assert not User.objects.exclude(object_id="").exists()
+    assert ObjectHistory.objects.filter(action="refused").count() == 1
+
+
+def test_an_untouched_token_passes_the_forge(
+    console: Console, ana: DirectoryUser
+) -> None:
+    values = console.at_microsoft(console.start())
+    console.sandbox.control("POST", "forge", {})
+
+    assert console.answer(values)["Location"] == "/"
+    assert console.signed_in()
+
+
+def test_a23_mail_and_name_of_a_local_account_join_nothing(
+    console: Console, ana: DirectoryUser
+) -> None:
+    local = factories.administrator(cast.ANA.upn, email=cast.ANA.mail)
+
+    console.sign_in()
+
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert account.pk != local.pk
+    assert account.username == f"{cast.ANA.upn} ({cast.ANA.object_id})"
+    assert int(console.client.session["_auth_user_id"]) == account.pk
+
+
+def test_a23_names_of_another_person_in_the_token_change_nothing(
+    console: Console, ana: DirectoryUser
+) -> None:
+    milo = factories.entra_account(console.person(cast.MILO))
+    values = console.at_microsoft(console.start())
+    console.sandbox.control(
+        "POST",
+        "forge",
+        {"claims": {"preferred_username": cast.MILO.upn, "email": cast.MILO.mail}},
+    )
+
+    console.answer(values)
+
+    assert int(console.client.session["_auth_user_id"]) != milo.pk
+    assert User.objects.get(object_id=cast.ANA.object_id).username == cast.ANA.upn
+
+
+def test_a23_the_same_person_of_another_tenant_is_another_person(
+    console: Console, ana: DirectoryUser
+) -> None:
+    factories.entra_account(
+        ana, tenant_id=cast.QUARREL.tenant_id, username="ana of Quarrel"
+    )
+
+    console.sign_in()
+
+    assert User.objects.filter(object_id=cast.ANA.object_id).count() == 2
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example/x", "\\\\e"]
+)
+def test_a40_after_entra_only_a_local_path_is_gone_to(
+    console: Console, ana: DirectoryUser, target: str
+) -> None:
+    assert console.sign_in(next=target)["Location"] == "/"
+
+
+def test_a53_the_session_of_before_is_not_the_session_of_after(
+    console: Console, ana: DirectoryUser
+) -> None:
+    session = console.client.session
+    session["planted"] = True
+    session.save()
+    console.client.cookies["sessionid"] = session.session_key or ""
+
+    console.sign_in()
+
+    assert console.client.session.session_key != session.session_key
+
+
+def test_a46_codes_and_tokens_stand_in_no_log_and_no_history(
+    console: Console, ana: DirectoryUser, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    values = console.at_microsoft(console.start())
+    console.answer(values)
+    again = console.at_microsoft(console.start())
+    console.sandbox.control("POST", "forge", {"signed_by": "unknown"})
+    console.answer(again)
+
+    kept = caplog.text + str(list(ObjectHistory.objects.values()))
+    for secret in (
+        values["code"],
+        again["code"],
+        values["state"],
+        console.sandbox.application["client_secret"],
+        "eyJ",
+    ):
+        assert secret not in kept
+
+
+def test_two_sign_ins_in_two_tabs_of_one_browser_both_work(
+    console: Console, ana: DirectoryUser
+) -> None:
+    first = console.start()
+    second = console.start()
+
+    assert console.answer(console.at_microsoft(second)).status_code == 303
+    assert console.signed_in()
+    assert console.answer(console.at_microsoft(first))["Location"] == "/"
+    assert User.objects.filter(object_id=cast.ANA.object_id).count() == 1
+
+
+def test_old_requests_are_removed(console: Console) -> None:
+    console.start()
+    SignInRequest.objects.update(expires_at=timezone.now() - timedelta(hours=1))
+
+    console.start()
+
+    assert SignInRequest.objects.count() == 1
+
+
+def test_a57_the_refusal_page_without_a_refusal_leads_to_the_sign_in(
+    console: Console,
+) -> None:
+    assert console.client.get("/login/entra/refused/")["Location"] == "/login/"
