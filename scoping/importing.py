@@ -12,7 +12,7 @@ import io
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -175,6 +175,8 @@ class Plan:
     username: str = ""
     # Unsaved, with the values set; None when refused.
     device: Device | None = None
+    # What the device held before, as `inventory.values_of` says it.
+    before: Mapping[str, str] = field(default_factory=dict)
     # Fields of User and Location change, or begin to follow the directory.
     looked_up: bool = False
 
@@ -453,8 +455,12 @@ def plan(
             )
         )
         first_line.setdefault(serial, row.line)
-    if look_up:
-        _plan_look_up(plans, now)
+    _look_up(plans, user_location.FIELDS if look_up else (), now)
+    for each in plans:
+        if each.device is not None:
+            each.changes = inventory.differences(each.before, each.device)
+            if each.changes and each.state == State.UNCHANGED:
+                each.state = State.CHANGED
     return plans
 
 
@@ -509,13 +515,21 @@ def _plan_row(
     is_new = device is None
     if device is None:
         device = Device(kind=known.kind, serial_number=serial)
-    changed = _apply(device, values, users=users, actor=actor, now=now)
+    before = inventory.values_of(device)
+    inventory.apply_values(
+        device,
+        values,
+        user=users.get(fold(values.get("username", ""))),
+        source=Device.Source.IMPORT,
+        actor=actor,
+        now=now,
+    )
     return Plan(
         line=row.line,
-        state=State.NEW if is_new else State.CHANGED if changed else State.UNCHANGED,
+        state=State.NEW if is_new else State.UNCHANGED,
         serial_number=serial,
         name=device.name,
-        changes=changed,
+        before=before,
         username=device.assigned_user.username if device.assigned_user else "",
         device=device,
     )
@@ -524,11 +538,11 @@ def _plan_row(
 def _values(row: Cells, known: _Known) -> tuple[dict[str, Any], list[str]]:
     reasons = [row.problem] if row.problem else []
     values: dict[str, Any] = {}
-    for field, text in row.values.items():
-        if not text or field == "serial_number":
+    for name, text in row.values.items():
+        if not text or name == "serial_number":
             continue
         try:
-            values[field] = _cell(field, text, known)
+            values[name] = _cell(name, text, known)
         except _Refused as refused:
             reasons.append(str(refused))
     serial = row.values.get("serial_number", "")
@@ -537,39 +551,12 @@ def _values(row: Cells, known: _Known) -> tuple[dict[str, Any], list[str]]:
     return values, reasons
 
 
-def _apply(
-    device: Device,
-    values: Mapping[str, Any],
-    *,
-    users: Mapping[str, InventoryUser],
-    actor: ConsoleUser,
-    now: datetime,
-) -> list[list[str]]:
-    user = users.get(fold(values.get("username", "")))
-    return inventory.apply_values(
-        device,
-        values,
-        user=user,
-        source=Device.Source.IMPORT,
-        actor=actor,
-        now=now,
-    )
-
-
-def _plan_look_up(plans: Sequence[Plan], now: datetime) -> None:
-    by_device = {
-        id(plan.device): plan
-        for plan in plans
-        if plan.device is not None and plan.device.assigned_user is not None
-    }
-    devices = [plan.device for plan in by_device.values() if plan.device]
-    filled = user_location.fill(devices, now=now, fields=user_location.FIELDS)
-    for device, changed in filled:
-        owner = by_device[id(device)]
-        owner.looked_up = True
-        owner.changes = [*owner.changes, *changed]
-        if owner.state == State.UNCHANGED and changed:
-            owner.state = State.CHANGED
+def _look_up(plans: Sequence[Plan], fields: Iterable[str], now: datetime) -> None:
+    """Let the directory fill what follows it, and what begins to with `fields`."""
+    owners = {id(plan.device): plan for plan in plans if plan.device is not None}
+    devices = [plan.device for plan in owners.values() if plan.device]
+    for device, _ in user_location.fill(devices, now=now, fields=fields):
+        owners[id(device)].looked_up = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

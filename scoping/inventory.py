@@ -123,6 +123,28 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+LABELS: Mapping[str, str] = {
+    **FACTS,
+    "assigned_user": "Username",
+    **user_location.FIELDS,
+}
+
+
+def values_of(device: Device) -> dict[str, str]:
+    """What a device holds, as history and previews write it, by field."""
+    return {field: shown(getattr(device, field)) for field in LABELS}
+
+
+def differences(before: Mapping[str, str], device: Device) -> list[list[str]]:
+    """(label, before, after) of what is otherwise than in `values_of` before."""
+    after = values_of(device)
+    return [
+        [label, before[field], after[field]]
+        for field, label in LABELS.items()
+        if before[field] != after[field]
+    ]
+
+
 def apply_values(
     device: Device,
     values: Mapping[str, Any],
@@ -131,34 +153,31 @@ def apply_values(
     source: Device.Source,
     actor: Any,
     now: datetime,
-) -> list[list[str]]:
-    """Set what differs on the unsaved instance; return (label, before, after) of it.
+) -> None:
+    """Set what differs on the unsaved instance. No queries.
 
     `values` holds fields of FIELDS; with the key `username` the device is given
     `user`. A field of User and Location that changes gets `source`; one that stays
-    keeps the source it had. The instance needs its relations selected.
+    keeps the source it had. Follow it with `user_location.fill`, which gives the
+    fields that follow the directory the values of another user. The instance needs
+    its relations selected.
     """
-    changed: list[list[str]] = []
     for field in FACTS:
         if field in values:
-            before, after = getattr(device, field), values[field]
-            if before != after:
-                setattr(device, field, after)
-                changed.append([FACTS[field], shown(before), shown(after)])
+            setattr(device, field, values[field])
+    held = {field: getattr(device, field) for field in user_location.FIELDS}
     if "username" in values:
         earlier = device.assigned_user
         if (earlier.key if earlier else "") != (user.key if user else ""):
             user_location.reassign(device, user, now=now)
-            changed.append(["Username", shown(earlier), shown(user)])
             _mark(device, "assigned_user", source, actor, now)
-    for field, label in user_location.FIELDS.items():
-        if field in values:
-            before, after = getattr(device, field), values[field]
-            if before != after:
-                setattr(device, field, after)
-                changed.append([label, shown(before), shown(after)])
-                _mark(device, field, source, actor, now)
-    return changed
+            if source == Device.Source.IMPORT:
+                # A file says what it says; a form also holds what was there before.
+                held = {field: getattr(device, field) for field in held}
+    for field in user_location.FIELDS:
+        if field in values and values[field] != held[field]:
+            setattr(device, field, values[field])
+            _mark(device, field, source, actor, now)
 
 
 def _mark(
@@ -170,9 +189,19 @@ def _mark(
     }
 
 
-def _user(values: Mapping[str, Any], now: datetime) -> InventoryUser | None:
+def _type(
+    device: Device, values: Mapping[str, Any], *, actor: Any, now: datetime
+) -> None:
     name = values.get("username", "")
-    return matching_rows.ensure_users([name], now=now).get(fold(name))
+    apply_values(
+        device,
+        values,
+        user=matching_rows.ensure_users([name], now=now).get(fold(name)),
+        source=Device.Source.PERSON,
+        actor=actor,
+        now=now,
+    )
+    user_location.fill([device], now=now)
 
 
 def add_device(
@@ -181,21 +210,15 @@ def add_device(
     """Add a device by its typed facts; `values` as for `apply_values`."""
     with transaction.atomic():
         device = Device(kind=kind)
-        changed = apply_values(
-            device,
-            values,
-            user=_user(values, now),
-            source=Device.Source.PERSON,
-            actor=actor,
-            now=now,
-        )
+        before = values_of(device)
+        _type(device, values, actor=actor, now=now)
         device.save()
         record(
             obj=device,
             actor=actor,
             note=f"Added the {SECTIONS[kind].noun}",
             action="added",
-            details={"changes": changed},
+            details={"changes": differences(before, device)},
             now=now,
         )
         changes.announce(changes.Change(devices=frozenset({device.pk})), now=now)
@@ -215,14 +238,9 @@ def change_device(
             .select_related("site", "assigned_user", "department", "building")
             .get(pk=device.pk)
         )
-        changed = apply_values(
-            row,
-            values,
-            user=_user(values, now),
-            source=Device.Source.PERSON,
-            actor=actor,
-            now=now,
-        )
+        before = values_of(row)
+        _type(row, values, actor=actor, now=now)
+        changed = differences(before, row)
         if changed:
             row.save()
             record(

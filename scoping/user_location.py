@@ -205,14 +205,14 @@ def proposals(device: Device) -> tuple[DirectoryUser, Sequence[Proposal]]:
 def _take(
     device: Device,
     fields: Iterable[str],
-    person: DirectoryUser | None,
+    person: DirectoryUser,
     names: _Names,
     now: datetime,
 ) -> list[list[str]]:
-    """Set fields from the person; None empties them. Returns what changed."""
+    """Set fields from the person. Returns what changed."""
     changed = []
     for field in fields:
-        entra = getattr(person, field) if person else ""
+        entra = getattr(person, field)
         before, after = state(device, field), names.value(field, entra)
         unmatched = entra if field in TABLES and entra and after is None else ""
         if (
@@ -369,16 +369,16 @@ def follow_users(user_ids: Iterable[int], *, now: datetime) -> frozenset[int]:
 
 
 def reassign(device: Device, user: InventoryUser | None, *, now: datetime) -> None:
-    """Give the unsaved device another user; what follows the directory follows along.
+    """Give the unsaved device another user and empty what follows the directory.
 
-    Values of the earlier person do not stay under the name of the new one.
+    Values of the earlier person do not stay under the name of the new one; `fill`
+    brings those of the new one.
     """
     device.assigned_user = user
-    following_now = [
-        field for field in FIELDS if state(device, field).follows_directory
-    ]
-    try:
-        person = _person(user)
-    except LookUpImpossible:
-        person = None
-    _take(device, following_now, person, _Names(), now)
+    for field in FIELDS:
+        if state(device, field).follows_directory:
+            setattr(device, field, None if field in TABLES else "")
+            device.sources = {
+                **device.sources,
+                field: mark(Source.DIRECTORY, actor=None, now=now),
+            }

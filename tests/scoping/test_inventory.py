@@ -320,8 +320,9 @@ def test_editing_says_what_changed_and_nothing_when_nothing_did(
     console.post(address, facts)
     console.post(address, facts)
 
-    entry = entries_for(device).get()
-    assert entry.details == {"changes": [["Name", "MBP-OLD", "MBP-NEW"]]}
+    assert [entry.details for entry in entries_for(device)] == [
+        {"changes": [["Name", "MBP-OLD", "MBP-NEW"]]}
+    ]
     refused = console.post(address, {**facts, "name": ""})
     assert refused.status_code == 422
     assert "Edit MBP-NEW" in refused.content.decode()
