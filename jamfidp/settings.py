@@ -168,7 +168,10 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _console.scheme == "https"
 SECURE_SSL_REDIRECT = _console.scheme == "https"
 SECURE_HSTS_SECONDS = 31_536_000 if _console.scheme == "https" else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _console.scheme == "https"
-SECURE_REFERRER_POLICY = "no-referrer"
+# Nothing goes to other origins. Pages that receive a code or an answer say no-referrer
+# themselves; for all pages it would make browsers send `Origin: null` with every form,
+# which the CSRF check refuses.
+SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "jamfidp.errors.csrf_failure"
 
