@@ -119,7 +119,9 @@ def request_due(*, now: datetime) -> None:
             request_sync(
                 cloud_idp=cloud_idp,
                 kind=SyncRun.Kind.FULL if first else SyncRun.Kind.DELTA,
-                trigger=SyncRun.Trigger.SCHEDULE,
+                trigger=SyncRun.Trigger.CONNECTED
+                if first
+                else SyncRun.Trigger.SCHEDULE,
                 actor=None,
                 now=now,
             )

@@ -129,22 +129,33 @@ class Fetch:
         else:
             link = None
         number = last.number if last is not None else 0
+        # A large group comes in slices over several pages; it is counted once.
+        named = last.items[-1]["id"] if last is not None and last.items else ""
         self._check(phase=phase)
         end = ""
         for page in pages(link):
             number += 1
-            self._keep(resource, phase, number, page)
+            continued = bool(page.items) and page.items[0]["id"] == named
+            self._keep(resource, phase, number, page, continued=continued)
+            named = page.items[-1]["id"] if page.items else named
             end = page.delta_link
         return end
 
     def _keep(
-        self, resource: StagedPage.Resource, phase: str, number: int, page: _Page
+        self,
+        resource: StagedPage.Resource,
+        phase: str,
+        number: int,
+        page: _Page,
+        *,
+        continued: bool,
     ) -> None:
+        objects = len(page.items) - continued
         counted = (
-            {"users_read": F("users_read") + len(page.items)}
+            {"users_read": F("users_read") + objects}
             if resource == StagedPage.Resource.USERS
             else {
-                "groups_read": F("groups_read") + len(page.items),
+                "groups_read": F("groups_read") + objects,
                 "memberships_read": F("memberships_read") + page.members,
             }
         )

@@ -6,6 +6,7 @@ from typing import Any
 from django.db.models import F
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 
 from directory import freshness, lists, picking
@@ -34,7 +35,7 @@ def group_list(request: ConsoleRequest) -> HttpResponse:
     return page_or_fragment(
         request,
         page="directory/group_list.html",
-        fragments={"group-list": "directory/_group_list.html"},
+        fragments={"group-list": "directory/_group_list_swap.html"},
         context={
             "listing": listing,
             "groups": page.rows,
@@ -61,7 +62,7 @@ def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         fragments={"group-members": "directory/_group_members.html"},
         context={
             "group": group,
-            "crumbs": [Crumb("Directory groups", "/groups/"), Crumb(str(group))],
+            "crumbs": [Crumb("Directory groups", reverse("directory:group-list"))],
             "twins": _twins(group),
             "tree": [branch(nested) for nested in tree],
             "nested_count": group.descendants.count(),

@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST
 from directory import freshness, tasks
 from directory.models import CloudIdentityProvider, SyncRun
 from directory.sync import cancel_sync, request_sync
+from directory.views.connections import _frame as connection_frame
 from jamfidp.access import privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -82,10 +83,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         fragments={"syncrun-state": "directory/_syncrun_state.html"},
         context={
             "run": run,
-            "crumbs": [
-                Crumb("Sync runs", reverse("directory:syncrun-list")),
-                Crumb(f"Run {run.pk}"),
-            ],
+            "crumbs": [Crumb("Sync runs", reverse("directory:syncrun-list"))],
             "progress": progress(run, now),
             "changes": changes(run),
             "workers": freshness.workers(now),
@@ -140,13 +138,9 @@ def changes(run: SyncRun) -> list[tuple[str, int]]:
 @privilege("directory.view_syncrun")
 def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
     """The Sync tab of a connection: state, what can be asked for, the last runs."""
-    cloud_idp = get_object_or_404(CloudIdentityProvider, pk=pk)
-    return _sync_tab(request, cloud_idp)
-
-
-def _sync_tab(
-    request: ConsoleRequest, cloud_idp: CloudIdentityProvider, *, status: int = 200
-) -> HttpResponse:
+    cloud_idp = get_object_or_404(
+        CloudIdentityProvider.objects.select_related("mappings"), pk=pk
+    )
     now = timezone.now()
     runs = list(
         SyncRun.objects.filter(cloud_idp=cloud_idp).select_related("requested_by")[
@@ -154,19 +148,18 @@ def _sync_tab(
         ]
     )
     active = next((run for run in runs if run.is_active), None)
-    return render(
+    return page_or_fragment(
         request,
-        "directory/_sync.html",
-        {
-            "cloud_idp": cloud_idp,
+        page="directory/cloud_idp_sync.html",
+        fragments={"cloud-idp-sync": "directory/_sync.html"},
+        context={
+            **connection_frame(request, cloud_idp, "Sync"),
             "runs": runs,
             "active": active,
             "progress": progress(active, now) if active else None,
             "workers": freshness.workers(now),
             "may_sync": request.user.has_perm("directory.sync_cloudidentityprovider"),
-            "as_of": freshness.as_of(now, [cloud_idp]),
         },
-        status=status,
     )
 
 

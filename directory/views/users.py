@@ -5,6 +5,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils import timezone
 
 from directory import freshness, lists
@@ -26,7 +27,7 @@ def user_list(request: ConsoleRequest) -> HttpResponse:
     return page_or_fragment(
         request,
         page="directory/user_list.html",
-        fragments={"user-list": "directory/_user_list.html"},
+        fragments={"user-list": "directory/_user_list_swap.html"},
         context={
             "listing": listing,
             "users": page.rows,
@@ -52,7 +53,7 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/user_detail.html",
         {
             "person": user,
-            "crumbs": [Crumb("Directory users", "/users/"), Crumb(str(user))],
+            "crumbs": [Crumb("Directory users", reverse("directory:user-list"))],
             "attributes": attributes_of(user),
             "direct": [each.group for each in held if each.direct],
             "effective": [way_in(each, user) for each in held[:GROUPS_SHOWN]],
