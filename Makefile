@@ -10,7 +10,7 @@ CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123
 PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test test-postgres check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test coverage test-postgres check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,12 @@ demo-reset: ## Forget what the demo stored
 test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
+coverage: install ## Run the suite on SQLite and hold lines, branches and templates against the floor
+	@rm -rf var/coverage && mkdir -p var/coverage
+	@COVERAGE_RUN=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
 test-postgres: install ## Run the suite on PostgreSQL, without browser tests
 	@TEST_DATABASE=postgres $(BIN)/python -m pytest -n 2 -m "not browser and not processes" $(ARGS)
 
@@ -60,7 +66,7 @@ static-checks: install ## Formatting, lint, templates, types, import contracts, 
 
 check: install ## Everything CI runs; changes no file
 	@time $(MAKE) --no-print-directory static-checks
-	@echo "==> the suite on SQLite, with browser tests"; time $(MAKE) --no-print-directory test
+	@echo "==> the suite on SQLite, with browser tests"; time $(MAKE) --no-print-directory coverage
 	@echo "==> the suite on PostgreSQL";                 time $(MAKE) --no-print-directory test-postgres
 
 fix: ## Apply every fix that a tool can make
