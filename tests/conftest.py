@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from django.utils import timezone
 
@@ -32,6 +33,8 @@ def pytest_configure() -> None:
         "django.contrib.staticfiles.storage.StaticFilesStorage"
     )
     Path(settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+    # The real algorithm with few rounds: each account would cost a third of a second.
+    PBKDF2PasswordHasher.iterations = 1000
     if "COVERAGE_RUN" in os.environ:
         # Lines of templates are counted only while Django keeps track of them.
         settings.TEMPLATES[0]["OPTIONS"]["debug"] = True

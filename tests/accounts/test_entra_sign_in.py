@@ -52,9 +52,8 @@ class Console:
         factories.bind(factories.account_group("Administrators"), group)
 
     def start(self, client: Client | None = None, **query: str) -> str:
-        response = (client or self.client).get(
-            START, {"connection": self.cloud_idp.pk, **query}
-        )
+        given: dict[str, str] = {"connection": str(self.cloud_idp.pk), **query}
+        response = (client or self.client).get(START, given)
         assert response.status_code == 303, response.content.decode()
         return str(response["Location"])
 
@@ -73,7 +72,7 @@ class Console:
         return (client or self.client).get(urlsplit(CALLBACK).path, values)
 
     def sign_in(self, who: cast.Person = cast.ANA, **query: str) -> Any:
-        return self.answer(self.at_microsoft(self.start(**query), who))
+        return self.answer(self.at_microsoft(self.start(None, **query), who))
 
     def refusal(self, response: Any, client: Client | None = None) -> str:
         """Follow to the clean address and return what the person reads."""
