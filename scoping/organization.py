@@ -44,6 +44,9 @@ class Dependent:
     # A deletion is refused while there are any.
     protects: bool = False
 
+    def __str__(self) -> str:
+        return f"{self.count:,} {self.noun}"
+
 
 def dependents_of(part: Part) -> Sequence[Dependent]:
     """What depends on it, of every feature, before it is deleted."""
@@ -57,11 +60,9 @@ def dependents_of(part: Part) -> Sequence[Dependent]:
         scopes = ScopeEntry.objects.filter(kind=kind, ref_id=part.pk)
         found.append(
             Dependent(
-                count=scopes.values("scope").distinct().count(),
-                noun="scopes",
-                consequence=(
-                    "name it; the entry stays, is marked broken and counts as unknown"
-                ),
+                count=scopes.count(),
+                noun="entries of scopes",
+                consequence="stay, are marked broken and count as unknown",
             )
         )
     if isinstance(part, Building | Department):
@@ -71,8 +72,8 @@ def dependents_of(part: Part) -> Sequence[Dependent]:
         found.append(
             Dependent(
                 count=groups.values("group").distinct().count(),
-                noun="smart groups",
-                consequence="name it in a criterion, which no device will meet",
+                noun="smart groups by this name",
+                consequence="keep the criterion, which no device will meet",
             )
         )
     return [each for each in found if each.count]
@@ -81,13 +82,14 @@ def dependents_of(part: Part) -> Sequence[Dependent]:
 def _relation(part: Part, relation: models.ManyToOneRel) -> Dependent:
     model: Any = relation.related_model
     protects = relation.on_delete is models.PROTECT
+    count = model._base_manager.filter(**{relation.field.name: part.pk}).count()
     return Dependent(
-        count=model._base_manager.filter(**{relation.field.name: part.pk}).count(),
-        noun=str(model._meta.verbose_name_plural),
+        count=count,
+        noun=str(
+            model._meta.verbose_name if count == 1 else model._meta.verbose_name_plural
+        ),
         consequence=(
-            "belong to it and have to be moved first"
-            if protects
-            else "keep everything else and lose this value"
+            "to move to another site first" if protects else "without a value then"
         ),
         protects=protects,
     )
@@ -134,11 +136,7 @@ def delete(*, part: Part, actor: Any, now: datetime) -> None:
                 actor=actor,
                 note=f"Deleted the {part._meta.verbose_name}",
                 action="deleted",
-                details={
-                    "dependents": [
-                        f"{each.count} {each.noun}" for each in dependents_of(part)
-                    ]
-                },
+                details={"dependents": [str(each) for each in dependents_of(part)]},
                 now=now,
             )
             gone = type(part)(pk=part.pk)
@@ -146,7 +144,7 @@ def delete(*, part: Part, actor: Any, now: datetime) -> None:
             part.delete()
             _announce(gone, now, devices=devices)
     except ProtectedError as error:
-        used = ", ".join(f"{each.count:,} {each.noun}" for each in dependents_of(part))
+        used = ", ".join(str(each) for each in dependents_of(part))
         raise StillUsed(
             f"{part} was not deleted: {used} belong to it. Move them to another site"
             " first."

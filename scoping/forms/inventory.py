@@ -59,6 +59,9 @@ class DeviceForm(DeviceModelForm):
         ].help_text = (
             "Network segments are compared with it. Without one, they are unknown."
         )
+        self.fields[
+            "last_inventory_at"
+        ].help_text = f"In the time zone {timezone.get_current_timezone_name()}."
         site: Any = self.fields["site"]
         site.queryset = sites_of(access)
         site.required = not access.everywhere

@@ -234,6 +234,9 @@ def _device_list(request: ConsoleRequest, section: Section) -> HttpResponse:
             "devices": page.rows,
             "badges": MATCH_BADGES,
             "total": total,
+            "known": inventory.visible_devices(section, request.user).count()
+            if chosen.q or chosen.chips
+            else total,
             "q": chosen.q,
             "filters": chosen.filters,
             "chips": chosen.chips,

@@ -278,6 +278,7 @@ def _delete(request: ConsoleRequest, kind: Kind, pk: int) -> HttpResponse:
             "part": part,
             "crumbs": _crumbs(kind, part),
             "dependents": dependents,
+            "device_lists": _device_lists(request, kind, part),
             "protected": any(each.protects for each in dependents),
             "error": error,
             "refusal": refusal,

@@ -93,7 +93,7 @@ def test_filters_narrow_the_list_and_stand_as_chips(console: Client) -> None:
         username="ana.ruiz@fernhill.example",
     )
     make_device("WRONG", username="nobody@fernhill.example")
-    asked = {
+    asked: dict[str, str | int] = {
         "managed": "no",
         "site": site.pk,
         "building": building.pk,
@@ -123,7 +123,7 @@ def test_pages_reach_every_device_once_in_either_direction(console: Client) -> N
         make_device(f"MBP-{number // 3:03}")
     expected = [device.pk for device in Device.objects.order_by("name", "pk")]
     address = reverse("scoping:computer-list")
-    pages = []
+    pages, last = [], ""
     while address:
         answer = console.get(address)
         pages.append([device.pk for device in answer.context["devices"]])
