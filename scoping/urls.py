@@ -118,6 +118,11 @@ users: list[URLPattern] = [
         name="inventoryuser-confirm",
     ),
     path(
+        "users/matching/counts/",
+        inventory_users.match_counts,
+        name="match-counts-fragment",
+    ),
+    path(
         "users/devices/",
         devices.directoryuser_devices,
         name="directoryuser-devices-fragment",

@@ -18,6 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
+from directory import freshness
 from directory.dependents import ObjectRef
 from jamfidp.access import get_visible_or_404, privilege
 from jamfidp.components import Chip, Crumb, Entry, Tab
@@ -231,6 +232,7 @@ def _device_list(request: ConsoleRequest, section: Section) -> HttpResponse:
         fragments={"device-list": "scoping/_device_list.html"},
         context={
             "section": section,
+            "as_of": freshness.as_of(timezone.now()),
             "devices": page.rows,
             "badges": MATCH_BADGES,
             "total": total,
@@ -545,6 +547,7 @@ def _device_look_up(request: ConsoleRequest, section: Section, pk: int) -> HttpR
         context |= {
             "person": person,
             "proposals": proposals,
+            "as_of": freshness.as_of(timezone.now(), [person.cloud_idp]),
             "tables": {
                 name: reverse(f"scoping:{name}-new") for name in user_location.TABLES
             },
@@ -735,6 +738,7 @@ def _device_detail(request: ConsoleRequest, section: Section, pk: int) -> HttpRe
             ],
             "assigned": people.get(device.assigned_user_id or 0),
             "states": user_location.states(device),
+            "as_of": freshness.as_of(timezone.now()),
             "logins": [
                 Login(
                     channel=label,

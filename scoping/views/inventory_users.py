@@ -13,13 +13,14 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from directory import freshness
 from directory.dependents import ObjectRef
 from jamfidp.access import privilege
 from jamfidp.components import Chip, Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
 from scoping import keyset, matching_rows, who_is_who
 from scoping.matching import fold
-from scoping.models import InventoryUser
+from scoping.models import DeviceKind, InventoryUser, LastLogin
 from scoping.principal import Ambiguous, Person, Principal, Unconfirmed
 from scoping.views.devices import MATCH_BADGES, history
 
@@ -108,6 +109,7 @@ def inventoryuser_list(request: ConsoleRequest) -> HttpResponse:
                 )
                 for user in page.rows
             ],
+            "as_of": freshness.as_of(timezone.now()),
             "tallies": [
                 Tally(
                     value=verdict.value,
@@ -132,6 +134,23 @@ def inventoryuser_list(request: ConsoleRequest) -> HttpResponse:
             "next_url": _address(request, after=page.next) if page.next else "",
         },
     )
+
+
+@require_GET
+@privilege("scoping.view_inventoryuser")
+def match_counts(request: ConsoleRequest) -> HttpResponse:
+    """A part of the mapping page: how many devices' users are whom."""
+    devices = who_is_who.visible_devices(request.user)
+    computers = devices.filter(kind=DeviceKind.COMPUTER)
+    counted = [("Assigned user", matching_rows.match_counts(devices))]
+    counted += [
+        (
+            f"Last log-in, {label}",
+            matching_rows.match_counts(computers, channel=LastLogin.Channel(channel)),
+        )
+        for channel, label in LastLogin.Channel.choices
+    ]
+    return render(request, "scoping/_match_counts.html", {"counted": counted})
 
 
 def _get(request: ConsoleRequest, pk: int) -> InventoryUser:
@@ -169,8 +188,8 @@ def _detail(
     principal = matching_rows.principal_for(user)
     devices = who_is_who.visible_devices(request.user)
     context: dict[str, Any] = {
-        "person_name": user.username,
         "inventory_user": user,
+        "as_of": freshness.as_of(timezone.now()),
         "badge": MATCH_BADGES[Match(user.match)],
         "crumbs": [Crumb("Who is who", reverse("scoping:inventoryuser-list"))],
         "candidates": _candidates(request, people_of(principal)),

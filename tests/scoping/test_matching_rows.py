@@ -490,6 +490,19 @@ def test_the_page_of_a_name_explains_each_verdict(
     assert says[state] in answer.content.decode()
 
 
+def test_the_mapping_page_can_show_how_many_devices_match(console: Client) -> None:
+    directory_user("Ana Ruiz", cloud_idp())
+    make_login(make_device(username=ANA), "")
+    make_device()
+
+    answer = console.get(reverse("scoping:match-counts-fragment"))
+
+    counted = dict(answer.context["counted"])
+    assert (counted["Assigned user"].matched, counted["Assigned user"].nobody) == (1, 1)
+    assert counted["Last log-in, Agent (policies)"].nobody == 1
+    assert counted["Last log-in, Agent (policies)"].never_reported == 1
+
+
 def test_the_devices_of_a_person_stand_on_their_page(console: Client) -> None:
     person = directory_user("Ana Ruiz", cloud_idp())
     make_device("MBP-ANA", username=ANA)
