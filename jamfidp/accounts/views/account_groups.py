@@ -59,7 +59,7 @@ def accountgroup_list(request: ConsoleRequest) -> HttpResponse:
 def accountgroup_new(request: ConsoleRequest) -> HttpResponse:
     source = _directory_group(request)
     form = AccountGroupForm(
-        request.POST or None,
+        request.POST if request.method == "POST" else None,
         actor=request.user,
         initial={
             "kind": "STANDARD",
@@ -124,7 +124,11 @@ def accountgroup_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
 @privilege("accounts.view_accountgroup", "accounts.change_accountgroup")
 def accountgroup_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
     group = _visible(request, pk, "accounts.change_accountgroup")
-    form = AccountGroupForm(request.POST or None, actor=request.user, group=group)
+    form = AccountGroupForm(
+        request.POST if request.method == "POST" else None,
+        actor=request.user,
+        group=group,
+    )
     if request.method == "POST" and form.is_valid():
         accounts, people = account_groups.holders(group)
         change = consequences.of_change(
@@ -212,7 +216,7 @@ def binding_new(request: ConsoleRequest, pk: int) -> HttpResponse:
     if source is None:
         return _choose(request, group, replaces)
     form = BindingForm(
-        request.POST or None,
+        request.POST if request.method == "POST" else None,
         # Off for Full Access: whoever can nest a group would give it.
         initial={"nested": group.access_level != AccessLevel.FULL},
     )

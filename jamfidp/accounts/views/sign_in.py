@@ -65,7 +65,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
     next_path = local_path(request.POST.get("next") or request.GET.get("next", ""))
     if request.user.is_authenticated:
         return SeeOther(next_path)
-    form = SignInForm(request.POST or None)
+    form = SignInForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
         status = 422
@@ -168,7 +168,7 @@ def entra_refused(request: HttpRequest) -> HttpResponse:
 def setup(request: HttpRequest) -> HttpResponse:
     if not first_administrator.needed():
         return redirect("accounts:login")
-    form = SetUpForm(request.POST or None)
+    form = SetUpForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
         status = 422

@@ -73,7 +73,7 @@ def user_list(request: ConsoleRequest) -> HttpResponse:
 @sensitive_post_parameters("password")
 def user_new(request: ConsoleRequest) -> HttpResponse:
     form = NewAccountForm(
-        request.POST or None,
+        request.POST if request.method == "POST" else None,
         actor=request.user,
         initial={
             "access_level": AccessLevel.GROUP,
@@ -139,7 +139,11 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
 @privilege("accounts.view_user", "accounts.change_user")
 def user_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
     account = _visible(request, pk, "accounts.change_user")
-    form = AccountForm(request.POST or None, actor=request.user, account=account)
+    form = AccountForm(
+        request.POST if request.method == "POST" else None,
+        actor=request.user,
+        account=account,
+    )
     if request.method == "POST" and form.is_valid():
         before, after = Privileges.of(account), form.chosen()
         change = consequences.of_change(before, after, people=[account])
@@ -187,7 +191,9 @@ def user_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
 @sensitive_post_parameters("password", "password_again")
 def user_password(request: ConsoleRequest, pk: int) -> HttpResponse:
     account = _visible(request, pk, "accounts.change_user")
-    form = AccountPasswordForm(request.POST or None, holder=account)
+    form = AccountPasswordForm(
+        request.POST if request.method == "POST" else None, holder=account
+    )
     if request.method == "POST" and form.is_valid():
         try:
             user_accounts.set_password(
