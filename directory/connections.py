@@ -29,6 +29,10 @@ OPTIONS = (
 )
 
 
+class Disabled(Exception):
+    """The connection is switched off."""
+
+
 class NameNotTyped(Exception):
     """The typed name is not the connection's display name."""
 
@@ -162,11 +166,16 @@ def delete(
         dependents.after_connection_change(tenant_id, now=now)
 
 
-def check(cloud_idp: CloudIdentityProvider, *, actor: Any, now: datetime) -> bool:
+def check(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:
     """Try the connection: fresh token, the tenant's id, each permission.
 
     Returns whether everything works; the status and its evidence are stored.
+
+    Raises:
+        Disabled: nothing is asked through a connection that is switched off.
     """
+    if not cloud_idp.enabled:
+        raise Disabled
     try:
         cloud = clouds.cloud(cloud_idp.cloud)
         with EntraSession(cloud, total_seconds=cloud_idp.search_timeout) as session:

@@ -292,6 +292,33 @@ def save_secret(
 
 
 @transaction.atomic
+def save_secret_expiry(
+    found: ApplicationRegistration,
+    *,
+    expires_at: datetime | None,
+    actor: Any,
+    now: datetime,
+) -> None:
+    """Correct when the present secret expires, as Microsoft shows it."""
+    if not found.has_secret or found.client_secret_expires_at == expires_at:
+        return
+    before = found.client_secret_expires_at
+    found.client_secret_expires_at = expires_at
+    _save(
+        found,
+        actor=actor,
+        now=now,
+        note="Changed the expiry of the client secret",
+        details={
+            "expires": [
+                before.date().isoformat() if before else "",
+                expires_at.date().isoformat() if expires_at else "",
+            ]
+        },
+    )
+
+
+@transaction.atomic
 def save_certificate(
     found: ApplicationRegistration,
     *,

@@ -55,7 +55,7 @@ class ClientForm(forms.Form):
     expires_on = forms.DateField(
         label="Secret expires on",
         required=False,
-        widget=forms.DateInput(attrs={"type": "date"}),
+        widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
         help_text="As Microsoft shows it. The console warns before.",
     )
     connections_confirmed = forms.BooleanField(
@@ -206,7 +206,6 @@ class MappingsForm(MappingsModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        default = attributes.defaults()
         for name in list(self.fields):
             offered = list(attributes.properties_for(name))
             present = getattr(self.instance, name)
@@ -220,14 +219,20 @@ class MappingsForm(MappingsModelForm):
                     *([] if required else [("", "(not mapped)")]),
                     *((each, _shown(each)) for each in offered),
                 ],
-                help_text=f"Jamf Pro's default: {default[name] or 'not mapped'}.",
+                widget=forms.Select(attrs={"class": "form-select"}),
             )
 
-    def user_fields(self) -> list[forms.BoundField]:
-        return [self[name] for name in self.fields if name != "group_name"]
-
-    def group_fields(self) -> list[forms.BoundField]:
-        return [self["group_name"]]
+    def rows(self) -> list[dict[str, Any]]:
+        """All eleven attributes in Jamf Pro's order; the ids have no field."""
+        standard = attributes.defaults()
+        return [
+            {
+                "label": attributes.LABELS[name],
+                "bound": self[name] if name in self.fields else None,
+                "standard": standard[name],
+            }
+            for name in (*attributes.USER_FIELDS, *attributes.GROUP_FIELDS)
+        ]
 
 
 def _shown(graph_property: str) -> str:

@@ -168,6 +168,12 @@ def find_membership(
 
 def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
     """Ask Microsoft within the connection's search timeout."""
+    if not cloud_idp.enabled:
+        return Outcome(
+            verdict="unknown",
+            sentence="The connection is disabled, so Microsoft was not asked.",
+            advice="Enable it to look people and groups up.",
+        )
     stats = TransferStats()
     seconds = cloud_idp.search_timeout
     try:

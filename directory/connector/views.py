@@ -16,13 +16,13 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from directory import clouds
 from directory.connector import configuration, cookies, messages
 from directory.connector.keys import signing_key
 from directory.connector.messages import Answer, Problem, StartRequest
+from directory.connector.unkept import unkept
 from directory.entra import (
     EntraSession,
     admin_consent_url,
@@ -62,9 +62,7 @@ REFUSALS = {
 
 
 def _see_other(address: str) -> HttpResponse:
-    response = HttpResponse(status=303, headers={"Location": address})
-    response["Referrer-Policy"] = "no-referrer"
-    return response
+    return HttpResponse(status=303, headers={"Location": address})
 
 
 def _refuse(reason: str) -> HttpResponse:
@@ -74,6 +72,7 @@ def _refuse(reason: str) -> HttpResponse:
 
 
 @public("says why a request was refused, and nothing else")
+@unkept
 @require_GET
 def refused(request: HttpRequest, reason: str) -> HttpResponse:
     sentence = REFUSALS.get(reason, REFUSALS["unreadable"])
@@ -88,7 +87,7 @@ def _console_for(token: str) -> configuration.Console:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def start(request: HttpRequest) -> HttpResponse:
     """Take a console's request and go to Microsoft's page for admin consent."""
@@ -131,7 +130,7 @@ def start(request: HttpRequest) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def consent(request: HttpRequest) -> HttpResponse:
     """Take the answer to the request for consent; have the tenant authorize us."""
@@ -186,7 +185,7 @@ def consent(request: HttpRequest) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def code(request: HttpRequest) -> HttpResponse:
     """Take the authorization code; keep it out of the address and the history."""
@@ -233,7 +232,7 @@ def code(request: HttpRequest) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def continue_page(request: HttpRequest, flow_id: str) -> HttpResponse:
     """Show which console the answer will go to, and wait for the person."""
@@ -252,7 +251,7 @@ def continue_page(request: HttpRequest, flow_id: str) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def go(request: HttpRequest, flow_id: str) -> HttpResponse:
     """Pass the code on, with a signed message that binds it to the request."""
@@ -273,7 +272,7 @@ def go(request: HttpRequest, flow_id: str) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def end(request: HttpRequest) -> HttpResponse:
     """End the browser's session with Microsoft, then go back to the console."""
@@ -323,7 +322,7 @@ def end(request: HttpRequest) -> HttpResponse:
 
 
 @public(_PUBLIC)
-@never_cache
+@unkept
 @require_GET
 def signed_out(request: HttpRequest) -> HttpResponse:
     """Microsoft comes here after the end of the session; go back to the console."""

@@ -511,10 +511,19 @@ def _shown(value: Any) -> str:
 def cloud_idp_check(request: ConsoleRequest, pk: int) -> HttpResponse:
     """Try the connection now; the outcome becomes its status."""
     cloud_idp = _connection(pk)
-    if connections.check(cloud_idp, actor=request.user, now=timezone.now()):
-        messages.success(request, "The connection works: all permissions were tried.")
+    try:
+        works = connections.check(cloud_idp, now=timezone.now())
+    except connections.Disabled:
+        messages.error(request, "The connection is disabled: Microsoft was not asked.")
     else:
-        messages.error(request, cloud_idp.status_detail or "The connection failed.")
+        if works:
+            messages.success(
+                request, "The connection works: each permission was tried."
+            )
+        else:
+            messages.error(
+                request, cloud_idp.status_detail or "Microsoft's answer was refused."
+            )
     return see_other(cloud_idp.get_absolute_url())
 
 

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from directory import clouds, connect, credentials, preconditions, tasks
 from directory.attributes import defaults
+from directory.connector.unkept import unkept
 from directory.entra import Cloud, errors
 from directory.forms import ConnectionForm, MappingsForm
 from directory.models import (
@@ -293,7 +294,7 @@ def consent_again(request: ConsoleRequest, pk: int) -> HttpResponse:
 
 
 @public("an answer without a person must not end in an address that holds a code")
-@never_cache
+@unkept
 @require_GET
 def callback(request: ConsoleRequest) -> HttpResponse:
     """Take the connector's answer and go on at once to an address without it."""

@@ -178,6 +178,13 @@ def save_client(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
                         actor=request.user,
                         now=now,
                     )
+                elif entered["expires_on"]:
+                    credentials.save_secret_expiry(
+                        found,
+                        expires_at=form.expires_at(),
+                        actor=request.user,
+                        now=now,
+                    )
         except credentials.RegistrationRefused as refused:
             form.add_error(refused.field, str(refused))
         except crypto.KeyUnavailable as error:

@@ -1,0 +1,239 @@
+"""System checks and preconditions: what must be right before a tenant is connected."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from directory import checks, clouds, preconditions
+from directory.entra import CLOUDS, PUBLIC, Cloud
+from directory.models import WorkerHeartbeat
+from jamfidp.accounts.models import User
+from jamfidp.components import Check
+from tests.conftest import Sandbox
+from tests.directory.journey import browser_for, register
+
+HERE = "http://localhost:8000"
+
+
+def ids(found: Any) -> list[str]:
+    return [message.id for message in found]
+
+
+# --- System checks -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.example.com:8443",
+        "http://127.0.0.1:8443",
+        "https://127.0.0.1.evil.example",
+        "https://user@127.0.0.1:8443",
+        "https://127.0.0.1:8443/path",
+    ],
+)
+def test_a_sandbox_that_is_not_on_loopback_stops_the_console(
+    settings: Any, url: str
+) -> None:
+    """A22, A44"""
+    settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE = url, "ca.pem"
+
+    assert ids(checks.sandbox_is_local(None)) == ["directory.E001"]
+    assert clouds.sandbox() is None
+    assert [cloud.key for cloud in clouds.available()] == list(CLOUDS)
+
+
+def test_a_sandbox_in_a_deployed_console_stops_it(settings: Any) -> None:
+    settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:8443"
+    settings.ENTRA_SANDBOX_CA_FILE = "ca.pem"
+    assert ids(checks.sandbox_is_local(None)) == []
+
+    settings.CONSOLE_IS_LOCAL = False
+
+    assert ids(checks.sandbox_is_local(None)) == ["directory.E002"]
+
+
+def test_without_a_sandbox_there_is_no_sandbox_cloud(settings: Any) -> None:
+    settings.ENTRA_SANDBOX_URL = ""
+
+    assert ids(checks.sandbox_is_local(None)) == []
+    with pytest.raises(clouds.CloudUnavailable, match="not switched on"):
+        clouds.cloud("SANDBOX")
+    with pytest.raises(clouds.CloudUnavailable, match="not known"):
+        clouds.cloud("MOON")
+
+
+def test_unreadable_signing_keys_stop_the_console(settings: Any) -> None:
+    assert ids(checks.signing_keys_are_readable(None)) == []
+
+    settings.CONSOLE_SIGNING_KEY = "rubbish"
+    settings.CONNECTOR_PUBLIC_KEY = "rubbish"
+
+    assert ids(checks.signing_keys_are_readable(None)) == ["directory.E003"] * 2
+
+
+@pytest.mark.parametrize("keys", [[], ["broken"]])
+def test_a_deployment_without_encryption_key_is_warned(
+    settings: Any, keys: list[str]
+) -> None:
+    assert ids(checks.secrets_can_be_kept(None)) == []
+
+    settings.ENCRYPTION_KEYS = keys
+
+    assert ids(checks.secrets_can_be_kept(None)) == ["directory.W001"]
+
+
+# --- Preconditions -----------------------------------------------------------------
+
+
+@pytest.fixture
+def cloud(sandbox: Sandbox, administrator: User) -> Cloud:
+    register(sandbox, administrator)
+    return clouds.cloud("SANDBOX")
+
+
+def checked(cloud: Cloud, *, here: str = HERE, later: int = 0) -> dict[str, Check]:
+    found = preconditions.check(
+        cloud,
+        browser_address=here,
+        now=timezone.now() + timedelta(seconds=later),
+    )
+    return {check.label: check for check in found.checks}
+
+
+def test_everything_is_ready_and_each_check_says_why(cloud: Cloud) -> None:
+    WorkerHeartbeat.objects.create(name="one", at=timezone.now())
+
+    found = checked(cloud)
+
+    assert {check.state for check in found.values()} == {"good"}
+    assert set(found) == {
+        "Hosting tier",
+        "Address of the console",
+        "Encryption key",
+        "Entra ID application",
+        "Microsoft's sign-in host",
+        "Microsoft Graph",
+        "Worker",
+        "Clock",
+    }
+    assert (
+        "because the cloud is the sandbox" in found["Address of the console"].evidence
+    )
+
+
+def test_a_console_on_premises_cannot_connect(cloud: Cloud, settings: Any) -> None:
+    settings.HOSTING_TIER = "ON_PREMISES"
+    assert checked(cloud)["Hosting tier"].state == "bad"
+
+    settings.HOSTING_TIER = "PREMIUM_CLOUD"
+    assert checked(cloud)["Hosting tier"].state == "good"
+
+
+def test_another_address_in_the_browser_cannot_connect(cloud: Cloud) -> None:
+    found = checked(cloud, here="http://127.0.0.1:8000")["Address of the console"]
+
+    assert found.state == "bad"
+    assert "http://127.0.0.1:8000" in found.evidence
+
+
+def test_plain_http_is_no_more_than_tolerated_for_microsofts_clouds() -> None:
+    (found,) = (
+        [
+            check
+            for check in preconditions.local(PUBLIC, browser_address=HERE)
+            if check.label == "Address of the console"
+        ]
+        if False
+        else [preconditions._address(PUBLIC, HERE)]
+    )
+
+    assert found.state == "attention"
+
+
+def test_a_lost_key_and_an_unreadable_credential_cannot_connect(
+    cloud: Cloud, settings: Any
+) -> None:
+    settings.ENCRYPTION_KEYS = []
+
+    found = checked(cloud)
+
+    assert found["Encryption key"].state == "bad"
+    assert found["Entra ID application"].state == "bad"
+    assert "cannot be read" in found["Entra ID application"].evidence
+
+
+def test_a_cloud_without_registration_cannot_connect(
+    sandbox: Sandbox, db: None
+) -> None:
+    assert checked(clouds.cloud("SANDBOX"))["Entra ID application"].state == "bad"
+
+
+def test_a_host_that_does_not_answer_cannot_connect(
+    cloud: Cloud, settings: Any
+) -> None:
+    settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:9"
+
+    found = checked(clouds.cloud("SANDBOX"))
+
+    assert found["Microsoft's sign-in host"].state == "bad"
+    assert found["Microsoft Graph"].state == "bad"
+    assert found["Clock"].state == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(0, "good"), (100, "good"), (140, "bad"), (-140, "bad")]
+)
+def test_the_clock_may_differ_by_two_minutes(
+    cloud: Cloud, seconds: int, state: str
+) -> None:
+    assert checked(cloud, later=seconds)["Clock"].state == state
+
+
+def test_without_a_worker_one_can_connect_and_is_told(cloud: Cloud) -> None:
+    never = checked(cloud)["Worker"]
+    WorkerHeartbeat.objects.create(name="one", at=timezone.now() - timedelta(minutes=5))
+    silent = checked(cloud)["Worker"]
+
+    assert (never.state, silent.state) == ("attention", "attention")
+    assert "None was ever heard of" in never.evidence
+    assert "went silent" in silent.evidence
+
+
+def test_the_page_lets_nobody_on_while_a_check_is_red(
+    cloud: Cloud, administrator: User, settings: Any
+) -> None:
+    browser = browser_for(administrator)
+    address = "/settings/cloud-idps/new/entra/?cloud=SANDBOX"
+    assert "/new/entra/permissions/" in browser.get(address).content.decode()
+
+    settings.HOSTING_TIER = "ON_PREMISES"
+
+    shown = browser.get(address).content.decode()
+    assert "The console is not ready for this cloud" in shown
+    assert "/new/entra/permissions/" not in shown
+    started = browser.post(
+        "/settings/cloud-idps/new/entra/start/", {"cloud": "SANDBOX"}
+    )
+    assert started.status_code == 422
+    assert "On premises" in started.content.decode()
+
+
+def test_a_poisoned_host_header_never_becomes_the_redirect_uri(
+    cloud: Cloud, administrator: User
+) -> None:
+    """A41"""
+    evil = Client(HTTP_HOST="evil.example")
+    evil.force_login(administrator)
+
+    assert evil.get("/settings/cloud-idps/new/entra/").status_code == 400
+    forwarded = browser_for(administrator)
+    shown = forwarded.get(
+        "/settings/entra-application/SANDBOX/", HTTP_X_FORWARDED_HOST="evil.example"
+    ).content.decode()
+    assert "evil.example" not in shown
