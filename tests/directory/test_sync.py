@@ -117,9 +117,10 @@ def test_a_deleted_person_leaves_every_group_and_returns_with_them(
 
     run = known.read()
 
-    ana.refresh_from_db()
-    assert ana.state == DirectoryUser.State.PRESENT
-    assert ana.deleted_at is None
+    restored = known.user("ana.ruiz@fernhill.example")
+    assert restored.pk == ana.pk
+    assert restored.state == DirectoryUser.State.PRESENT
+    assert restored.deleted_at is None
     assert run.changes["users_restored"] == 1
     assert "ana.ruiz@fernhill.example" in known.members("Engineering")
 
