@@ -57,6 +57,7 @@ class LoginPlane:
         return [
             Route("/", self.front),
             Route("/assets/{name}", self.asset),
+            Route("/favicon.ico", self.no_icon),
             Route("/flow/{flow_id}", self.step, methods=["POST"]),
             Route("/{name}/oauth2/v2.0/authorize", self.authorize),
             Route("/{name}/v2.0/adminconsent", self.adminconsent_v2),
@@ -115,6 +116,9 @@ class LoginPlane:
                 "password": PASSWORD,
             },
         )
+
+    async def no_icon(self, _request: Request) -> Response:
+        return Response(status_code=204)
 
     async def asset(self, request: Request) -> Response:
         return pages.asset(request.path_params["name"])
