@@ -101,7 +101,7 @@ def work(
             "applied.",
             advice="Look at free disk space and at the worker's log. The console tries "
             "again by itself.",
-            code="database",
+            code="console:database",
             now=clock(),
         )
     except Exception:
@@ -111,7 +111,7 @@ def work(
             lease,
             message="The console met a defect of its own. Nothing was applied.",
             advice="Report it with the worker's log. The console tries again by itself.",
-            code="defect",
+            code="console:defect",
             now=clock(),
         )
     else:
@@ -133,7 +133,7 @@ def _work(
         raise SyncFailed(
             "The connection is disabled.",
             advice="Enable it to read the directory again.",
-            code="disabled",
+            code="console:disabled",
         )
     mappings = mappings_signature(run.cloud_idp.mappings)
     _choose_kind(run, lease, mappings)
@@ -209,7 +209,7 @@ def _apply(
             "The connection was changed while its directory was read. Nothing was "
             "applied.",
             advice="The next sync reads with the new settings.",
-            code="outdated",
+            code="console:outdated",
         ) from None
     logger.info("Sync run %s applied: %s", run.pk, plan.changes)
 
@@ -228,7 +228,7 @@ def _check_not_empty(run: SyncRun, snapshot: Snapshot) -> None:
             "Nothing was deleted; everybody keeps the groups of the last good read.",
             advice="Look at the tenant in Microsoft's portal. If its people are there, "
             "start a full read again.",
-            code="empty",
+            code="console:empty",
         )
 
 

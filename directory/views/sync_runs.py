@@ -84,6 +84,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         context={
             "run": run,
             "crumbs": [Crumb("Sync runs", reverse("directory:syncrun-list"))],
+            "reference": reference(run),
             "progress": progress(run, now),
             "changes": changes(run),
             "workers": freshness.workers(now),
@@ -92,6 +93,13 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "may_sync": request.user.has_perm("directory.sync_cloudidentityprovider"),
         },
     )
+
+
+def reference(run: SyncRun) -> str:
+    """Return Microsoft's names for a failure; a failure of the console has none."""
+    code = "" if run.error_code.startswith("console:") else run.error_code
+    request = f"request {run.request_id}" if run.request_id else ""
+    return ", ".join(part for part in (code, request) if part)
 
 
 def progress(run: SyncRun, now: datetime) -> dict[str, Any]:

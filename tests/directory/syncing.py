@@ -72,9 +72,7 @@ class Story:
         )
 
     def group(self, name: str) -> DirectoryGroup:
-        return DirectoryGroup.objects.get(
-            cloud_idp=self.cloud_idp, display_name=name
-        )
+        return DirectoryGroup.objects.get(cloud_idp=self.cloud_idp, display_name=name)
 
     def members(self, name: str) -> set[str]:
         """The UPNs of everybody present in a group, nested groups included."""
@@ -185,9 +183,7 @@ def held(story: Story) -> Contents:
     for bitmap in GroupBitmap.objects.filter(group__cloud_idp=story.cloud_idp):
         group = groups[bitmap.group_id]
         straight = unpack(bitmap.direct)
-        everybody = (
-            straight if bitmap.transitive is None else unpack(bitmap.transitive)
-        )
+        everybody = straight if bitmap.transitive is None else unpack(bitmap.transitive)
         assert group.direct_users == len(straight), group.display_name
         assert group.transitive_users == len(everybody), group.display_name
         direct |= {(group.object_id, users[pk].object_id) for pk in straight}
