@@ -37,7 +37,8 @@ def pytest_configure() -> None:
     PBKDF2PasswordHasher.iterations = 1000
     if "COVERAGE_RUN" in os.environ:
         # Lines of templates are counted only while Django keeps track of them.
-        settings.TEMPLATES[0]["OPTIONS"]["debug"] = True
+        options: Any = settings.TEMPLATES[0]["OPTIONS"]
+        options["debug"] = True
 
 
 @dataclass

@@ -119,11 +119,11 @@ def test_history_lists_the_newest_first_and_pages_without_gaps(
         record(obj=site, actor=administrator, note=f"Change {number:03}")
 
     seen: list[str] = []
-    url = "/activity/history/"
-    for _ in range(3):
-        response = console.get(url)
+    response = console.get("/activity/history/")
+    seen += [row.note for row in response.context["rows"]]
+    for _ in range(2):
+        response = console.get("/activity/history/" + response.context["older_url"])
         seen += [row.note for row in response.context["rows"]]
-        url = "/activity/history/" + response.context["older_url"]
 
     assert seen == [f"Change {number:03}" for number in reversed(range(120))]
     assert response.context["older_url"] == ""
