@@ -597,6 +597,7 @@ def upload(
             "columns": list(reading.columns),
             "unknown_columns": list(reading.unknown_columns),
             "look_up": look_up,
+            "site": str(site or ""),
             "cells": [asdict(cells) for cells in reading.rows],
         },
     )
@@ -739,9 +740,9 @@ def _carry_out(row: InventoryImport, *, actor: Any, now: datetime) -> Outcome:
         action="imported",
         now=now,
     )
-    row.applied_at = now
+    row.applied_at, row.site = now, None
     row.reading = {name: row.reading[name] for name in row.reading if name != "cells"}
-    row.save(update_fields=["applied_at", "rows", "reading"])
+    row.save(update_fields=["applied_at", "site", "rows", "reading"])
     touched = frozenset(device.pk for device in (*new, *old))
     if touched:
         changes.announce(changes.Change(devices=touched), now=now)

@@ -484,7 +484,8 @@ class InventoryImport(models.Model):
     uploaded_at = models.DateTimeField()
     file_name = models.CharField(max_length=255)
     kind = models.CharField(max_length=8, choices=DeviceKind.choices)
-    site = models.ForeignKey(Site, models.PROTECT, null=True)
+    # For new devices; empty once applied, so that no file holds on to a site.
+    site = models.ForeignKey(Site, models.CASCADE, null=True, related_name="+")
     # The rows as read, with what would happen to each and why one is refused.
     rows = models.JSONField(default=list)
     # How the file was read: encoding, delimiter, columns, and what was asked for.

@@ -40,6 +40,7 @@ from scoping.models import (
 )
 from scoping.principal import Person, Principal
 from scoping.spreadsheet import lines
+from scoping.views.gone import deletion
 
 PAGE_SIZE = 50
 HISTORY_SIZE = 50
@@ -399,7 +400,40 @@ def mobiledevice_new(request: ConsoleRequest) -> HttpResponse:
     return _device_new(request, MOBILE_DEVICES)
 
 
+def _gone(
+    request: ConsoleRequest, section: Section, pk: int, form: Any, page: str
+) -> HttpResponse | None:
+    """Keep what was typed for a device that was deleted meanwhile."""
+    if request.method != "POST":
+        return None
+    sentence = deletion(request, Device, pk, section.perm("change"))
+    if not sentence:
+        return None
+    may_add = request.user.has_perm(section.perm("add"))
+    return render(
+        request,
+        page,
+        {
+            "section": section,
+            "gone": sentence,
+            "form": form,
+            "crumbs": _crumbs(section),
+            "again_url": reverse(f"scoping:{section.route}-new") if may_add else "",
+            "cancel_url": reverse(f"scoping:{section.route}-list"),
+        },
+        status=422,
+    )
+
+
 def _device_edit(request: ConsoleRequest, section: Section, pk: int) -> HttpResponse:
+    typed = DeviceForm(
+        request.POST or None,
+        kind=section.kind,
+        access=request.user.sites_with(section.perm("change")),
+    )
+    gone = _gone(request, section, pk, typed, "scoping/device_form.html")
+    if gone is not None:
+        return gone
     device = _get(request, section, pk, "change")
     access = request.user.sites_with(section.perm("change"))
     form = DeviceForm(
@@ -458,6 +492,15 @@ def _device_location(
     request: ConsoleRequest, section: Section, pk: int
 ) -> HttpResponse:
     """Type User and Location."""
+    gone = _gone(
+        request,
+        section,
+        pk,
+        UserAndLocationForm(request.POST),
+        "scoping/device_location_form.html",
+    )
+    if gone is not None:
+        return gone
     device = _get(request, section, pk, "change")
     user = device.assigned_user
     initial = {

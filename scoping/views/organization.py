@@ -28,6 +28,7 @@ from scoping.forms.organization import (
 from scoping.models import Building, Department, NetworkSegment, Site
 from scoping.organization import Part
 from scoping.views.devices import history
+from scoping.views.gone import deletion
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,10 @@ def _detail(request: ConsoleRequest, kind: Kind, pk: int) -> HttpResponse:
 
 def _edit(request: ConsoleRequest, kind: Kind, pk: int | None) -> HttpResponse:
     action = "add" if pk is None else "change"
+    if pk is not None and request.method == "POST":
+        sentence = deletion(request, kind.model, pk, kind.perm(action))
+        if sentence:
+            return _gone(request, kind, sentence)
     stored = None if pk is None else _get(request, kind, pk)
     if not _changeable(request, kind, action):
         return refuse(request, kind.perm(action))
@@ -250,6 +255,25 @@ def _edit(request: ConsoleRequest, kind: Kind, pk: int | None) -> HttpResponse:
             else reverse(f"scoping:{kind.route}-list"),
         },
         status=422 if request.method == "POST" else 200,
+    )
+
+
+def _gone(request: ConsoleRequest, kind: Kind, sentence: str) -> HttpResponse:
+    """Keep what was typed for a part that was deleted meanwhile."""
+    return render(
+        request,
+        "scoping/organization_form.html",
+        {
+            "kind": kind,
+            "gone": sentence,
+            "form": kind.form(request.POST),
+            "crumbs": _crumbs(kind),
+            "again_url": reverse(f"scoping:{kind.route}-new")
+            if _changeable(request, kind, "add")
+            else "",
+            "cancel_url": reverse(f"scoping:{kind.route}-list"),
+        },
+        status=422,
     )
 
 

@@ -456,3 +456,37 @@ def test_a_change_of_a_device_is_announced_inside_its_transaction(
     device.refresh_from_db()
     assert device.name == "MBP-OLD"
     assert heard[0].devices == {device.pk}
+
+
+@pytest.mark.parametrize("view", ["edit", "location"])
+def test_a_device_deleted_in_another_tab_is_said_and_what_was_typed_stays(
+    console: Client, administrator: User, view: str
+) -> None:
+    device = make_device("MBP-ANA")
+    pk = device.pk
+    inventory.delete_device(device=device, actor=administrator, now=timezone.now())
+
+    answer = console.post(
+        reverse(f"scoping:computer-{view}", args=[pk]),
+        {"name": "Typed name", "username": "Typed name"},
+    )
+
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert f"MBP-ANA was deleted by {administrator}" in page
+    assert "Nothing was saved" in page
+    assert "Typed name" in page
+    assert console.get(answer.request["PATH_INFO"]).status_code == 404
+
+
+def test_a_deletion_at_a_foreign_site_is_not_told(
+    site_administrator: tuple[Client, Any], administrator: User
+) -> None:
+    client, _ = site_administrator
+    device = make_device("SECRET", site=make_site("Elsewhere"))
+    pk = device.pk
+    inventory.delete_device(device=device, actor=administrator, now=timezone.now())
+
+    answer = client.post(reverse("scoping:computer-edit", args=[pk]), {"name": "x"})
+
+    assert answer.status_code == 404

@@ -225,3 +225,22 @@ def test_what_belongs_to_everybody_is_not_changed_by_a_site(
     part.refresh_from_db()
     assert part.name == "Mill House"
     assert type(part).objects.count() == 1
+
+
+def test_a_part_deleted_in_another_tab_is_said_and_what_was_typed_stays(
+    console: Client,
+) -> None:
+    building = make_building()
+    console.post(
+        reverse("scoping:building-delete", args=[building.pk]),
+        {"confirm": building.name},
+    )
+
+    answer = console.post(
+        reverse("scoping:building-edit", args=[building.pk]), {"name": "Typed name"}
+    )
+
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert "Mill House was deleted by" in page
+    assert "Typed name" in page
