@@ -34,14 +34,12 @@ from directory.entra.errors import EntraError
 from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp import crypto
 from jamfidp.accounts import standing, throttle
-from jamfidp.accounts.explanations import explain
+from jamfidp.accounts.explanations import ABOUT_GROUPS, explain
 from jamfidp.accounts.grants import Reason, Standing
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
 from jamfidp.history.record import record
 
-_ABOUT_GROUPS = frozenset(
-    {Reason.NOT_MEMBER, Reason.GROUP_GONE, Reason.GROUP_HIDDEN, Reason.NO_GROUP}
-)
+_ABOUT_GROUPS = ABOUT_GROUPS | {Reason.NO_GROUP}
 LIFETIME = timedelta(minutes=10)
 # A person waits in front of the page.
 PATIENCE_SECONDS = 20.0
@@ -292,7 +290,7 @@ def _no_privileges(
     who = claims.preferred_username or claims.name or claims.object_id
     # Which groups give privileges is not told to people who are in none of them.
     personal = [one for one in held.withheld if one.reason not in _ABOUT_GROUPS]
-    only = explain(personal[0]) if personal else None
+    only = explain(personal[0], you=True) if personal else None
     return SignInRefused(
         f"You signed in at Microsoft as {who}, but you hold no privileges in this "
         f"console.",

@@ -45,24 +45,24 @@ _WORDS = {
         _SYNC,
     ),
     Reason.NOT_SEEN: (
-        "The last read of {subject} did not contain this person. Somebody who was "
+        "The last read of {subject} did not contain {whom}. Somebody who was "
         "added to Entra since then becomes known with the next sync.",
         _SYNC,
     ),
-    Reason.PERSON_DELETED: ("The person was deleted in Entra.", _ENTRA),
-    Reason.PERSON_DISABLED: ("The person's account is disabled in Entra.", _ENTRA),
+    Reason.PERSON_DELETED: ("{Who} {was} deleted in Entra.", _ENTRA),
+    Reason.PERSON_DISABLED: ("{Whose} account is disabled in Entra.", _ENTRA),
     Reason.ENABLED_UNKNOWN: (
-        "Entra does not say whether the person's account is enabled, and unknown "
-        "counts as no.",
+        "Entra does not say whether {whose} account is enabled, and unknown counts "
+        "as no.",
         _SYNC,
     ),
     Reason.GUEST: (
-        "The person is a guest in {subject}. Guests get no privileges in this console, "
+        "{Who} {is_are} a guest in {subject}. Guests get no privileges in this console, "
         "whatever groups they are in.",
         "Use an account that is a member of the tenant, or ask for a local account.",
     ),
     Reason.TYPE_UNKNOWN: (
-        "Entra does not say whether the person is a member or a guest, and unknown "
+        "Entra does not say whether {who} {is_are} a member or a guest, and unknown "
         "counts as no.",
         "Ask an administrator of the tenant to set the user type to Member.",
     ),
@@ -81,7 +81,31 @@ _WORDS = {
 }
 
 
-def explain(withheld: Withheld) -> Explanation:
+# Reasons that are about one directory group, not about the person.
+ABOUT_GROUPS = frozenset({Reason.NOT_MEMBER, Reason.GROUP_GONE, Reason.GROUP_HIDDEN})
+
+_YOU = {
+    "Who": "You",
+    "who": "you",
+    "whom": "you",
+    "Whose": "Your",
+    "whose": "your",
+    "is_are": "are",
+    "was": "were",
+}
+_THEY = {
+    "Who": "The person",
+    "who": "the person",
+    "whom": "this person",
+    "Whose": "The person's",
+    "whose": "the person's",
+    "is_are": "is",
+    "was": "was",
+}
+
+
+def explain(withheld: Withheld, *, you: bool = False) -> Explanation:
+    """Say it of the reader, or of somebody else."""
     what, advice = _WORDS[withheld.reason]
     at = timezone.localtime(withheld.at) if withheld.at else None
     return Explanation(
@@ -89,6 +113,7 @@ def explain(withheld: Withheld) -> Explanation:
             subject=withheld.subject,
             at=f"{at:%-d %B, %H:%M}" if at else "",
             hours=settings.DIRECTORY_FRESHNESS_HOURS,
+            **(_YOU if you else _THEY),
         ),
         advice,
     )

@@ -120,6 +120,11 @@ class PrivilegesForm(forms.Form):
             else None,
         )
 
+    @property
+    def shows_custom(self) -> bool:
+        """The boxes are in the way of whoever chose another privilege set."""
+        return bool(self["privilege_set"].value() == PrivilegeSet.CUSTOM)
+
     # What the template shows of the field `privileges`, by Jamf Pro's tabs.
 
     def object_ticks(self) -> Sequence[tuple[str, Sequence[Tick | None]]]:

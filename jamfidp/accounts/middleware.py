@@ -8,8 +8,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from jamfidp.access import View
-from jamfidp.accounts import standing
-from jamfidp.accounts.explanations import explain
+from jamfidp.accounts import presentation, standing
 from jamfidp.accounts.models import User
 
 
@@ -45,6 +44,6 @@ class NoPrivilegesMiddleware:
         return render(
             request,
             "accounts/no_privileges.html",
-            {"reasons": [explain(one) for one in held.withheld]},
+            {"held": presentation.held(held, user, you=True)},
             status=403,
         )

@@ -10,8 +10,7 @@ from django.urls import reverse
 from directory.models import CloudIdentityProvider, DirectoryGroup
 from jamfidp.access import ConsoleUser
 from jamfidp.accounts import grants
-from jamfidp.accounts.explanations import Explanation, explain
-from jamfidp.accounts.grants import Reason
+from jamfidp.accounts.explanations import ABOUT_GROUPS, Explanation, explain
 from jamfidp.accounts.models import PrivilegeSet
 from jamfidp.accounts.privileges import (
     ACTIONS,
@@ -59,16 +58,23 @@ class PlaceHeld:
     objects: Sequence[ObjectLine]
     others: Sequence[str]
 
+    @property
+    def amount(self) -> str:
+        return f"{self.count} privilege{'' if self.count == 1 else 's'}"
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
     places: Sequence[PlaceHeld]
     reasons: Sequence[Explanation]
-    not_member_of: Sequence[str]
+    not_through: Sequence[str]
 
 
-def held(standing: grants.Standing, viewer: ConsoleUser) -> Held:
-    """Arrange a standing for a viewer, who gets links to what they may open."""
+def held(standing: grants.Standing, viewer: ConsoleUser, *, you: bool = False) -> Held:
+    """Arrange a standing for a viewer, who gets links to what they may open.
+
+    `you` is said where the viewer reads of themselves.
+    """
     links = _links(standing, viewer)
     site_ids = {grant.site_id for grant in standing.grants if grant.site_id is not None}
     names = dict(Site.objects.filter(pk__in=site_ids).values_list("pk", "name"))
@@ -82,15 +88,15 @@ def held(standing: grants.Standing, viewer: ConsoleUser) -> Held:
     return Held(
         places=places,
         reasons=[
-            explain(one)
+            explain(one, you=you)
             for one in standing.withheld
-            if one.reason is not Reason.NOT_MEMBER
+            if one.reason not in ABOUT_GROUPS
         ],
-        not_member_of=sorted(
+        not_through=sorted(
             {
-                one.subject
+                explain(one, you=you).what
                 for one in standing.withheld
-                if one.reason is Reason.NOT_MEMBER
+                if one.reason in ABOUT_GROUPS
             }
         ),
     )

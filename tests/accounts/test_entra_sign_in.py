@@ -216,12 +216,12 @@ def test_a25_a_guest_is_told_so(console: Console) -> None:
 
     page = console.refusal(console.sign_in(cast.PAT))
 
-    assert "is a guest" in page
+    assert "You are a guest" in page
     assert not User.objects.exclude(object_id="").exists()
 
 
 def test_f44_a_person_whom_no_sync_has_seen_is_told_so(console: Console) -> None:
-    assert "did not contain this person" in console.refusal(console.sign_in())
+    assert "did not contain you" in console.refusal(console.sign_in())
 
 
 def test_a_person_who_is_disabled_here_after_signing_in_there_is_told_so(

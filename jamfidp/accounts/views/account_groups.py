@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from directory.models import CloudIdentityProvider, DirectoryGroup
+from directory.search import matching
 from jamfidp.access import get_visible_or_404, privilege, visible_to
 from jamfidp.accounts import account_groups, consequences, presentation
 from jamfidp.accounts.account_groups import UnsafeBinding
@@ -340,12 +341,10 @@ def _choose(
         .select_related("cloud_idp")
         .order_by("display_name", "pk")
     )
-    for word in query.casefold().split():
-        found = found.filter(search__contains=word)
     bound = (
         set(group.bindings.values_list("tenant_id", "object_id")) if group else set()
     )
-    rows = list(found[: CANDIDATES + 1])
+    rows = list(matching(found, query)[: CANDIDATES + 1])
     target = (
         reverse("accounts:binding-new", args=[group.pk])
         if group

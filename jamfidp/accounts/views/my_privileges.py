@@ -16,5 +16,8 @@ def my_privileges(request: ConsoleRequest) -> HttpResponse:
     return render(
         request,
         "accounts/my_privileges.html",
-        {"account": request.user, "held": presentation.held(held, request.user)},
+        {
+            "account": request.user,
+            "held": presentation.held(held, request.user, you=True),
+        },
     )
