@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
+from scoping import urls_objects
 from scoping.views import devices, imports, inventory_users, organization
 
 app_name = "scoping"
@@ -205,4 +206,5 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *mobile_devices,
     *users,
     *settings,
+    *urls_objects.urlpatterns,
 ]
