@@ -226,6 +226,13 @@ def _binding(site: Site | None) -> Made:
     return {"pk": group.pk, "binding_pk": binding.pk}
 
 
+def _device_for(route: Route, site: Site | None) -> int:
+    """The device of a route that names an object and a device."""
+    mobile = "mobile" in route.name or "ios" in route.name
+    kind = DeviceKind.MOBILE if mobile else DeviceKind.COMPUTER
+    return int(_device(kind)(site)["pk"])
+
+
 COMPUTER, MOBILE = DeviceKind.COMPUTER, DeviceKind.MOBILE
 
 # The longest prefix of a route's name decides. Objects here belong to a site.
@@ -235,6 +242,7 @@ OF_A_SITE: dict[str, Callable[[Site | None], Made]] = {
     "accounts:binding-new": _account_group,
     "accounts:binding-delete": _binding,
     "scoping:computer-": _device(COMPUTER),
+    "scoping:device-": _device(COMPUTER),
     "scoping:computer-import-": _import(COMPUTER),
     "scoping:mobiledevice-": _device(MOBILE),
     "scoping:mobiledevice-import-": _import(MOBILE),
@@ -292,10 +300,15 @@ def test_a52_an_object_of_another_site_or_of_none_is_not_there(route: Route) -> 
     client = Client(SERVER_NAME="localhost")
     client.force_login(account)
 
-    foreign = ask(client, route.address(**make(paris)))
-    nowhere = ask(client, route.address(**make(None)))
-    own = ask(client, route.address(**make(berlin)))
+    def answer(site: Site | None, device_site: Site | None) -> int:
+        arguments = make(site)
+        if "device_pk" in dict(route.arguments):
+            arguments |= {"device_pk": _device_for(route, device_site)}
+        return int(ask(client, route.address(**arguments)).status_code)
 
-    assert foreign.status_code == 404
-    assert nowhere.status_code == 404
-    assert own.status_code not in (403, 404)
+    assert answer(paris, berlin) == 404
+    assert answer(None, berlin) == 404
+    assert answer(berlin, berlin) not in (403, 404)
+    if "device_pk" in dict(route.arguments):
+        assert answer(berlin, paris) == 404
+        assert answer(berlin, None) == 404

@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from jamfidp.access import visible_to
 from jamfidp.accounts.account_groups import DirectoryTypeRefused
@@ -293,7 +293,12 @@ class AccountGroupForm(PrivilegesForm):
         super().__init__(*args, actor=actor, **kwargs)
         self.instance = group
         self.fields["accounts"].queryset = visible_to(  # type: ignore[attr-defined]
-            User.objects.filter(access_level=AccessLevel.GROUP),
+            # People of Entra come through directory groups, in numbers that no form
+            # should show; one who is assigned all the same can be taken out.
+            User.objects.filter(
+                Q(access_level=AccessLevel.GROUP, object_id="")
+                | Q(pk__in=group.accounts.values("pk") if group else ())
+            ),
             actor,
             "accounts.view_user",
         )
