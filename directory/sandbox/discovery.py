@@ -9,7 +9,6 @@ from typing import Any
 
 from directory.sandbox.errors import tenant_not_found
 from directory.sandbox.store import ALIASES, Sandbox
-from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import GRAPH_RESOURCE
 
 Document = Callable[["Sandbox", str], dict[str, Any]]
@@ -30,10 +29,6 @@ def authority(sandbox: Sandbox, name: str, *, error: str = "invalid_tenant") -> 
     if tenant is None:
         raise tenant_not_found(name, error=error)
     return tenant.id
-
-
-def tenant_of_authority(sandbox: Sandbox, name: str) -> Tenant | None:
-    return sandbox.tenants.get(name)
 
 
 def configuration(sandbox: Sandbox, name: str) -> dict[str, Any]:

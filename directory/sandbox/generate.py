@@ -14,7 +14,6 @@ from directory.sandbox import names, rules
 from directory.sandbox.company import (
     DEPARTMENTS,
     FERNHILL,
-    PASSWORD,
     QUARREL,
     ROLE_TEMPLATES,
     Company,
@@ -155,12 +154,7 @@ def seed(company: Company, sizes: Sizes) -> Seed:
         objects=objects,
         members=members,
         roles=roles,
-        passwords={},
     )
-
-
-def password_of(_user_id: str) -> str:
-    return PASSWORD
 
 
 def _guid(source: random.Random) -> str:

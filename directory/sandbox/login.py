@@ -4,7 +4,6 @@ import secrets
 import uuid
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -220,7 +219,3 @@ def _remember(response: Response, browser: str, is_new: bool) -> Response:
             flow.BROWSER_COOKIE, browser, httponly=True, samesite="lax", path="/"
         )
     return response
-
-
-def application(plane: LoginPlane) -> Starlette:
-    return Starlette(routes=plane.page_routes())

@@ -5,7 +5,7 @@ seed is a shallow copy. Every change gets a sequence number; delta queries read 
 log from a sequence number on.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -74,7 +74,6 @@ class Seed:
     objects: dict[str, DirectoryObject]
     members: dict[str, dict[str, None]]
     roles: dict[str, str]
-    passwords: dict[str, str] = field(default_factory=dict)
 
 
 class Tenant:

@@ -317,3 +317,109 @@ def test_a_disabled_enterprise_application_signs_nobody_in(
     page = shown(sign_in(browser, authorize_url(sandbox), ANA))
 
     assert "AADSTS7000112" in page.text
+
+
+def test_a_request_without_client_or_scope_is_told_so(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    no_client = shown(browser.open(authorize_url(sandbox, client_id="")))
+    no_scope = answered(browser.open(authorize_url(sandbox, scope="")))
+
+    assert "AADSTS900144" in no_client.text
+    assert "AADSTS900144" in no_scope.values["error_description"]
+
+
+def test_a_disabled_application_cannot_ask(sandbox: Sandbox, browser: Browser) -> None:
+    client_id = sandbox.application["client_id"]
+    sandbox.control("PATCH", f"applications/{client_id}", {"enabled": False})
+
+    page = shown(browser.open(authorize_url(sandbox)))
+
+    assert "AADSTS7000112" in page.text
+
+
+def test_a_login_hint_leads_to_the_password_of_that_person(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    consent(sandbox)
+    sign_in(browser, authorize_url(sandbox), ANA)
+
+    page = shown(browser.open(authorize_url(sandbox, login_hint=MILO.upn)))
+
+    assert page.heading == "Enter password"
+    assert MILO.upn in page.text
+
+
+def test_odd_entries_are_asked_again(sandbox: Sandbox, browser: Browser) -> None:
+    page = shown(browser.open(authorize_url(sandbox, tenant="organizations")))
+
+    empty = shown(browser.submit(page, press="Next", username=" "))
+    nameless = shown(browser.submit(page, press="Next", username="ana"))
+    stranger = shown(browser.submit(page, press="Next", username="a@b.example"))
+    page = shown(browser.submit(page, press="Next", username=ANA.upn))
+    swapped = shown(
+        browser.submit(
+            page, press="Sign in", username="nobody@fernhill.example", password="x"
+        )
+    )
+    other = shown(browser.submit(page, press="Use another account"))
+    lost = browser.session.post(
+        f"{sandbox.pages_url}{page.forms[0].action}", data={"step": "?"}, timeout=10
+    )
+
+    assert "valid email" in empty.text
+    assert "AADSTS50034" in nameless.text
+    assert "AADSTS50034" in stranger.text
+    assert "AADSTS50034" in swapped.text
+    assert other.heading == "Sign in"
+    assert "Sign in" in lost.text
+
+
+def test_somebody_deleted_during_the_flow_ends_it(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    page = shown(sign_in(browser, authorize_url(sandbox), ANA))
+    sandbox.control("DELETE", f"tenants/{FERNHILL.tenant_id}/users/{ANA.upn}")
+
+    ended = shown(browser.submit(page, press="Accept"))
+    again = shown(browser.open(authorize_url(sandbox)))
+
+    assert "start again" in ended.text
+    assert again.heading == "Sign in"
+
+
+def test_a_session_ends_by_age(sandbox: Sandbox, browser: Browser) -> None:
+    consent(sandbox)
+    sign_in(browser, authorize_url(sandbox), ANA)
+    sandbox.control("PUT", "clock", {"offset_seconds": 25 * 3600})
+
+    assert shown(browser.open(authorize_url(sandbox))).heading == "Sign in"
+
+
+def test_consent_cannot_be_posted_before_signing_in(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    page = shown(browser.open(authorize_url(sandbox)))
+
+    answer = browser.session.post(
+        f"{sandbox.pages_url}{page.forms[0].action}",
+        data={"step": "consent", "action": "accept"},
+        timeout=10,
+    )
+
+    assert "AADSTS165000" in answer.text
+
+
+def test_logout_takes_a_form_too(sandbox: Sandbox, browser: Browser) -> None:
+    consent(sandbox)
+    sign_in(browser, authorize_url(sandbox), ANA)
+
+    answer = browser.session.post(
+        f"{sandbox.pages_url}/{FERNHILL.tenant_id}/oauth2/v2.0/logout",
+        data={"post_logout_redirect_uri": REDIRECT_URI},
+        allow_redirects=False,
+        timeout=10,
+    )
+
+    assert answer.headers["location"] == REDIRECT_URI
+    assert shown(browser.open(authorize_url(sandbox))).heading == "Sign in"

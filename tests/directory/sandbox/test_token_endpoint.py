@@ -587,3 +587,65 @@ def test_msal_redeems_with_pkce_against_organizations(
 
     assert claims["tid"] == FERNHILL.tenant_id
     assert claims["iss"].endswith(f"/{FERNHILL.tenant_id}/v2.0")
+
+
+def test_a_malformed_assertion_and_a_wrong_kind_of_it_are_refused(
+    sandbox: Sandbox,
+) -> None:
+    consent(sandbox)
+    kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+    _status, malformed = app_only(
+        sandbox,
+        client_secret="",
+        client_assertion="nonsense",
+        client_assertion_type=kind,
+    )
+    _status, wrong_kind = app_only(
+        sandbox,
+        client_secret="",
+        client_assertion="nonsense",
+        client_assertion_type="saml",
+    )
+
+    assert malformed["error_codes"] == [50027]
+    assert wrong_kind["error_codes"] == [900144]
+
+
+def test_basic_authentication_that_cannot_be_read_is_no_credential(
+    sandbox: Sandbox,
+) -> None:
+    answer = secure_session(sandbox).post(
+        f"{sandbox.url}/{FERNHILL.tenant_id}/oauth2/v2.0/token",
+        data={"grant_type": "client_credentials", "scope": GRAPH_SCOPE},
+        headers={"Authorization": "Basic ****"},
+        timeout=10,
+    )
+
+    assert answer.json()["error_codes"] == [900144]
+
+
+def test_a_token_without_openid_or_refresh_is_an_access_token_alone(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    consent(sandbox)
+    code = code_for(sandbox, browser, scope="User.Read")
+
+    _status, body = redeem(sandbox, code)
+
+    assert "access_token" in body
+    assert not {"id_token", "refresh_token", "client_info"} & set(body)
+
+
+def test_without_profile_the_id_token_names_nobody(
+    sandbox: Sandbox, browser: Browser
+) -> None:
+    consent(sandbox)
+    code = code_for(sandbox, browser, scope="openid", nonce="")
+
+    claims = jwt.decode(
+        redeem(sandbox, code)[1]["id_token"], options={"verify_signature": False}
+    )
+
+    assert not {"oid", "name", "preferred_username", "nonce"} & set(claims)
+    assert claims["sub"]
