@@ -325,7 +325,12 @@ class _Known:
     """What rows are held against, read once for all of them."""
 
     def __init__(
-        self, *, kind: DeviceKind, serials: Iterable[str], actor: ConsoleUser
+        self,
+        *,
+        kind: DeviceKind,
+        serials: Iterable[str],
+        actor: ConsoleUser,
+        lock: bool,
     ) -> None:
         section = inventory.SECTIONS[kind]
         self.kind = kind
@@ -342,12 +347,15 @@ class _Known:
             },
         }
         wanted = list(serials)
+        devices = Device.objects.select_related(
+            "site", "assigned_user", "department", "building"
+        )
+        if lock:
+            devices = devices.select_for_update(of=("self",))
         self.devices = {
             device.serial_number: device
             for at in range(0, len(wanted), 1000)
-            for device in Device.objects.filter(
-                serial_number__in=wanted[at : at + 1000]
-            ).select_related("site", "assigned_user", "department", "building")
+            for device in devices.filter(serial_number__in=wanted[at : at + 1000])
         }
 
 
@@ -425,15 +433,17 @@ def plan(
     now: datetime,
     look_up: bool = False,
     users: Mapping[str, InventoryUser] | None = None,
+    lock: bool = False,
 ) -> list[Plan]:
     """What each row would do to the inventory as it is now. Constant queries.
 
     `site` is for new devices whose row names none. `users` are the rows of the user
     names, by folded name; without them, names that are new stand in unsaved. With
     `look_up`, User and Location follows the directory where nothing else was said.
+    `lock` keeps the devices as they are until the transaction ends.
     """
     serials = [row.values.get("serial_number", "").upper() for row in rows]
-    known = _Known(kind=kind, serials=serials, actor=actor)
+    known = _Known(kind=kind, serials=serials, actor=actor, lock=lock)
     if users is None:
         names = (row.values.get("username", "") for row in rows)
         users = matching_rows.provisional_users(
@@ -614,7 +624,9 @@ def _cells(row: InventoryImport) -> list[Cells]:
     return [Cells(**stored) for stored in row.reading["cells"]]
 
 
-def _preview(row: InventoryImport, *, actor: ConsoleUser, now: datetime) -> None:
+def _preview(
+    row: InventoryImport, *, actor: ConsoleUser, now: datetime, lock: bool = False
+) -> None:
     """Set what the file would do now on the instance."""
     plans = plan(
         _cells(row),
@@ -623,6 +635,7 @@ def _preview(row: InventoryImport, *, actor: ConsoleUser, now: datetime) -> None
         actor=actor,
         now=now,
         look_up=row.reading["look_up"],
+        lock=lock,
     )
     row.rows = [each.stored() for each in plans]
     row.reading = {
@@ -662,7 +675,7 @@ def apply(*, row: InventoryImport, actor: Any, now: datetime) -> Outcome:
                 f"{kept.file_name} was imported already. Nothing was changed again."
             )
         promised = kept.rows
-        _preview(kept, actor=actor, now=now)
+        _preview(kept, actor=actor, now=now, lock=True)
         if kept.rows == promised:
             return _carry_out(kept, actor=actor, now=now)
         kept.save(update_fields=["rows", "reading"])
@@ -705,7 +718,7 @@ def _carry_out(row: InventoryImport, *, actor: Any, now: datetime) -> Outcome:
     for device in (*new, *old):
         device.fill_search()
     Device.objects.bulk_create(new, batch_size=500)
-    Device.objects.bulk_update(old, inventory.STORED, batch_size=200)
+    user_location.store(old, inventory.STORED)
     record_many(
         [
             NewEntry(

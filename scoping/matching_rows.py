@@ -190,7 +190,14 @@ def rematch(
                 action="matched",
                 now=now,
             )
-    InventoryUser.objects.bulk_update(changed, STORED, batch_size=500)
+    # An insert that meets its own row: many times faster than an update by cases.
+    InventoryUser.objects.bulk_create(
+        changed,
+        batch_size=CHUNK,
+        update_conflicts=True,
+        unique_fields=["pk"],
+        update_fields=STORED,
+    )
     return frozenset(user.pk for user in changed)
 
 

@@ -331,7 +331,8 @@ def follow(devices: QuerySet[Device], *, now: datetime) -> frozenset[int]:
     Call it in a transaction. Each device that gets another value enters its history.
     """
     chosen = devices.select_related("assigned_user", "department", "building")
-    found = fill(chosen, now=now)
+    # Locked: what a person types meanwhile waits, and is not written over.
+    found = fill(chosen.select_for_update(of=("self",)), now=now)
     for device, changed in found:
         device.fill_search()
         if changed:
@@ -343,8 +344,23 @@ def follow(devices: QuerySet[Device], *, now: datetime) -> frozenset[int]:
                 details={"changes": changed},
                 now=now,
             )
-    Device.objects.bulk_update([device for device, _ in found], STORED, batch_size=200)
+    store([device for device, _ in found], STORED)
     return frozenset(device.pk for device, changed in found if changed)
+
+
+def store(devices: Sequence[Device], fields: Sequence[str]) -> None:
+    """Write these fields of devices that exist, in bulk.
+
+    As an insert that meets its own row: many times faster than an update by cases.
+    Call it in the transaction that read the devices.
+    """
+    Device.objects.bulk_create(
+        devices,
+        batch_size=500,
+        update_conflicts=True,
+        unique_fields=["pk"],
+        update_fields=fields,
+    )
 
 
 def settle_names(field: str, *, now: datetime) -> frozenset[int]:

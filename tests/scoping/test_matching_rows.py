@@ -490,6 +490,30 @@ def test_the_page_of_a_name_explains_each_verdict(
     assert says[state] in answer.content.decode()
 
 
+def test_what_uses_a_person_or_a_connection_is_named_with_what_one_may_see(
+    administrator: User,
+) -> None:
+    person = directory_user("Ana Ruiz", cloud_idp())
+    site = make_site()
+    make_device("MBP-ANA", username=ANA, site=site)
+    make_login(make_device("MBP-SHARED", site=make_site("Elsewhere")), ANA)
+    make_device("MBP-OTHER", username="nobody@fernhill.example")
+    scoping = ScopingDependents()
+    ref = ObjectRef(TENANT, person.object_id)
+
+    everything = scoping.uses_of_user(ref, viewer=administrator)
+    of_site = scoping.uses_of_user(ref, viewer=SiteViewer(site.pk))
+    (connection,) = scoping.uses_of_connection(TENANT, viewer=administrator)
+
+    devices = [use for use in everything if use.kind == "Computer"]
+    assert [(use.name, use.detail) for use in devices] == [
+        ("MBP-ANA", "assigned"),
+        ("MBP-SHARED", "last logged in"),
+    ]
+    assert [use.name for use in of_site] == ["MBP-ANA"]
+    assert connection.name == "2 computers"
+
+
 def test_the_mapping_page_can_show_how_many_devices_match(console: Client) -> None:
     directory_user("Ana Ruiz", cloud_idp())
     make_login(make_device(username=ANA), "")
