@@ -143,6 +143,24 @@ def token_source(
     )
 
 
+def forget_tokens(cloud_idp: CloudIdentityProvider) -> None:
+    """Have the next call of this process ask for a new token.
+
+    A token lacks, for as long as it lives, what was consented to after it was issued.
+    """
+    try:
+        found = registration(cloud_idp.cloud)
+        _TOKENS.forget(
+            clouds.cloud(cloud_idp.cloud),
+            cloud_idp.tenant_id,
+            found.client_id,
+            credential(found),
+        )
+    except errors.EntraError:
+        # Without a credential there is no token either.
+        return
+
+
 def graph_client(
     cloud_idp: CloudIdentityProvider,
     *,

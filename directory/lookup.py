@@ -194,6 +194,8 @@ def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
             several=ambiguous.found,
         )
     except errors.EntraError as error:
+        if isinstance(error, errors.PermissionMissing):
+            credentials.forget_tokens(cloud_idp)
         outcome = Outcome(
             verdict="unknown",
             sentence=error.message,

@@ -54,6 +54,8 @@ def record_failure(
     status = status_for(error)
     if status is None:
         return
+    if isinstance(error, errors.PermissionMissing):
+        credentials.forget_tokens(cloud_idp)
     before = cloud_idp.get_status_display()
     changed = cloud_idp.status != status
     cloud_idp.status = status

@@ -142,16 +142,13 @@ def test_another_address_in_the_browser_cannot_connect(cloud: Cloud) -> None:
     assert "http://127.0.0.1:8000" in found.evidence
 
 
-def test_plain_http_is_no_more_than_tolerated_for_microsofts_clouds() -> None:
-    (found,) = (
-        [
-            check
-            for check in preconditions.local(PUBLIC, browser_address=HERE)
-            if check.label == "Address of the console"
-        ]
-        if False
-        else [preconditions._address(PUBLIC, HERE)]
-    )
+def test_plain_http_is_no_more_than_tolerated_for_microsofts_clouds(
+    db: None,
+) -> None:
+    found = {
+        check.label: check
+        for check in preconditions.local(PUBLIC, browser_address=HERE)
+    }["Address of the console"]
 
     assert found.state == "attention"
 

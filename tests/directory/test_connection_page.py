@@ -1,0 +1,675 @@
+"""The page of a connection: status, options, mappings, on and off, delete, check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from directory import connections, credentials, dependents, status
+from directory.dependents import ObjectRef, Use
+from directory.entra import errors
+from directory.models import (
+    ApplicationRegistration,
+    AttributeMappings,
+    CloudIdentityProvider,
+    ConsentRequest,
+    DirectoryUser,
+    SyncRun,
+)
+from jamfidp.access import ConsoleUser
+from jamfidp.accounts.models import PrivilegeSet, User
+from jamfidp.history.models import ObjectHistory
+from tests import factories
+from tests.conftest import Sandbox
+from tests.directory.journey import browser_for, register
+
+Status = CloudIdentityProvider.Status
+OTHER_KEY = "other:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
+
+
+class Watching:
+    """A feature that depends on one tenant, and remembers what it was told."""
+
+    label = "Watching"
+
+    def __init__(self, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.told: list[str] = []
+
+    def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        return []
+
+    def uses_of_user(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
+        return []
+
+    def uses_of_connection(
+        self, tenant_id: str, *, viewer: ConsoleUser
+    ) -> Sequence[Use]:
+        if tenant_id != self.tenant_id:
+            return []
+        return [
+            Use("Policy", "FileVault", "/policies/7/", "limited to Frontend"),
+            Use("Account group", "Mac Admins", ""),
+        ]
+
+    def user_fragments(self, ref: ObjectRef) -> Sequence[Any]:
+        return []
+
+    def group_fragments(self, ref: ObjectRef) -> Sequence[Any]:
+        return []
+
+    def after_apply(self, change: Any, *, now: datetime) -> None: ...
+
+    def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
+        self.told.append(tenant_id)
+
+
+@pytest.fixture
+def connection(administrator: User, settings: Any) -> CloudIdentityProvider:
+    settings.ENTRA_SANDBOX_URL = ""
+    cloud_idp = factories.cloud_idp(
+        cloud="PUBLIC", verified_domains=["fernhill.example"]
+    )
+    AttributeMappings.objects.create(cloud_idp=cloud_idp)
+    registration = credentials.save_client_id(
+        cloud_key="PUBLIC",
+        client_id="0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40",
+        connections_confirmed=True,
+        actor=administrator,
+        now=timezone.now(),
+    )
+    credentials.save_secret(
+        registration,
+        secret="a-secret-of-no-consequence",
+        expires_at=None,
+        actor=administrator,
+        now=timezone.now(),
+    )
+    return cloud_idp
+
+
+@pytest.fixture
+def watching(connection: CloudIdentityProvider) -> Iterator[Watching]:
+    feature = Watching(connection.tenant_id)
+    before = list(dependents._registered)
+    dependents._registered.append(feature)
+    yield feature
+    dependents._registered[:] = before
+
+
+@pytest.fixture
+def browser(administrator: User) -> Client:
+    return browser_for(administrator)
+
+
+def text_of(client: Client, path: str, code: int = 200) -> str:
+    response = client.get(path)
+    assert response.status_code == code, response.content.decode()
+    return " ".join(response.content.decode().split())
+
+
+def notes(obj: Any) -> list[str]:
+    return [
+        entry.note
+        for entry in ObjectHistory.objects.filter(
+            object_label=obj._meta.label_lower, object_pk=str(obj.pk)
+        )
+    ]
+
+
+OPTIONS = {
+    "display_name": "Fernhill Studio",
+    "search_timeout": "30",
+    "transitive_membership_enabled": "on",
+    "transitive_directory_membership_enabled": "on",
+    "match_names_without_domain": "on",
+    "match_domains": "",
+}
+MAPPINGS = {
+    "user_name": "userPrincipalName",
+    "real_name": "displayName",
+    "email": "mail",
+    "department": "department",
+    "building": "",
+    "room": "",
+    "phone": "mobilePhone",
+    "position": "jobTitle",
+    "group_name": "displayName",
+}
+
+
+# --- The page ----------------------------------------------------------------------
+
+
+def test_the_status_sentence_says_who_consented_and_how_old_the_data_is(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    CloudIdentityProvider.objects.update(
+        last_good_read_at=timezone.now() - timedelta(minutes=4, seconds=10)
+    )
+
+    page = text_of(browser, connection.get_absolute_url())
+
+    assert "Consent given by Gloria Admin on" in page
+    assert "Last good read 4 minutes ago." in page
+    assert connection.tenant_id in page
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        (timedelta(seconds=59), "less than a minute ago"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(hours=3, minutes=5), "3 hours ago"),
+        (timedelta(days=2), "2 days ago"),
+    ],
+)
+def test_the_age_of_the_data_is_said_in_the_largest_unit(
+    connection: CloudIdentityProvider, browser: Client, age: timedelta, words: str
+) -> None:
+    CloudIdentityProvider.objects.update(last_good_read_at=timezone.now() - age)
+
+    assert words in text_of(browser, connection.get_absolute_url())
+
+
+def test_every_tab_opens_and_a_connection_that_is_gone_is_404(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    base = connection.get_absolute_url()
+    tabs = ("", "edit/", "mappings/", "test/", "permissions/", "history/")
+
+    for tab in (*tabs, "disable/", "delete/"):
+        assert browser.get(f"{base}{tab}").status_code == 200
+    connection.delete()
+    for tab in (*tabs, "disable/", "delete/"):
+        assert browser.get(f"{base}{tab}").status_code == 404
+    for action in ("check", "enable", "disable", "delete", "consent-again"):
+        assert browser.post(f"{base}{action}/").status_code == 404
+
+
+def test_the_list_shows_status_and_age_and_says_what_to_do_when_empty(
+    browser: Client, administrator: User, settings: Any
+) -> None:
+    settings.ENTRA_SANDBOX_URL = ""
+    address = "/settings/cloud-idps/"
+    assert "Enter the Entra ID application" in text_of(browser, address)
+    ApplicationRegistration.objects.create(
+        cloud="PUBLIC", client_id="x", changed_at=timezone.now()
+    )
+    assert "/settings/cloud-idps/new/" in text_of(browser, address)
+    one = factories.cloud_idp(status=Status.CREDENTIALS, cloud="SANDBOX")
+    factories.directory_user("Ana", one)
+    factories.cloud_idp(
+        "Quarrel",
+        tenant_id=factories.OTHER_TENANT,
+        enabled=False,
+        first_complete_read_at=None,
+        cloud="PUBLIC",
+    )
+
+    page = text_of(browser, address)
+
+    assert "Credentials refused" in page
+    assert "Disabled" in page
+    assert "SANDBOX (not available in this console)" in page
+
+
+def test_a_lost_key_is_said_on_the_page_and_nothing_is_deleted(
+    connection: CloudIdentityProvider, browser: Client, settings: Any
+) -> None:
+    settings.ENCRYPTION_KEYS = [OTHER_KEY]
+
+    page = text_of(browser, connection.get_absolute_url())
+
+    assert "credentials of the Entra ID application cannot be read" in page
+    assert "signing in with a local account works" in page
+    assert "/settings/entra-application/PUBLIC/" in page
+    response = browser.post(f"{connection.get_absolute_url()}consent-again/")
+    assert response.status_code == 422
+    assert "cannot be read" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "evidence"),
+    [
+        ({"status": Status.CREDENTIALS}, "Secret refused by Microsoft"),
+        ({"status": Status.CONSENT_WITHDRAWN}, "Consent was withdrawn in Entra"),
+        ({"permissions_probed": []}, "Missing: User.Read, User.Read.All"),
+        ({"enabled": False}, "Not read while disabled"),
+        ({"last_good_read_at": None}, "Not read yet"),
+    ],
+)
+def test_each_check_has_its_evidence(
+    connection: CloudIdentityProvider,
+    browser: Client,
+    change: dict[str, Any],
+    evidence: str,
+) -> None:
+    CloudIdentityProvider.objects.update(**change)
+
+    assert evidence in text_of(browser, connection.get_absolute_url())
+
+
+@pytest.mark.parametrize(
+    ("left", "state"),
+    [
+        (timedelta(days=40), "good"),
+        (timedelta(days=9), "attention"),
+        (-timedelta(1), "bad"),
+    ],
+)
+def test_a_secret_warns_before_it_expires(
+    connection: CloudIdentityProvider, browser: Client, left: timedelta, state: str
+) -> None:
+    ApplicationRegistration.objects.update(
+        client_secret_expires_at=timezone.now() + left
+    )
+
+    page = text_of(browser, connection.get_absolute_url())
+
+    assert f'check check-{state}"> <span class="status status-{state}">' in page
+    check = page.partition("Credentials</span>")[0].rpartition("check-")[2]
+    assert check.startswith(state)
+
+
+# --- Options -----------------------------------------------------------------------
+
+
+def test_options_are_saved_with_history(
+    connection: CloudIdentityProvider, browser: Client, watching: Watching
+) -> None:
+    response = browser.post(
+        f"{connection.get_absolute_url()}edit/",
+        OPTIONS
+        | {
+            "display_name": "Fernhill renamed",
+            "search_timeout": "600",
+            "match_domains": "Fernhill.example\n@mac.fernhill.example, fernhill.example",
+        },
+    )
+
+    assert response.status_code == 303
+    connection.refresh_from_db()
+    assert connection.display_name == "Fernhill renamed"
+    assert connection.search_timeout == 600
+    assert connection.match_domains == ["fernhill.example", "mac.fernhill.example"]
+    assert "Changed options" in notes(connection)
+    assert watching.told == [connection.tenant_id]
+    page = text_of(browser, f"{connection.get_absolute_url()}history/")
+    assert "Fernhill Studio" in page
+    assert "Fernhill renamed" in page
+
+
+def test_saving_unchanged_options_writes_nothing(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    browser.post(f"{connection.get_absolute_url()}edit/", OPTIONS)
+
+    assert notes(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"display_name": ""}, "This field is required"),
+        ({"display_name": "QUARREL"}, "has this display name"),
+        ({"search_timeout": "4"}, "greater than or equal to 5"),
+        ({"search_timeout": "601"}, "less than or equal to 600"),
+        ({"match_domains": "not a domain, -x.example"}, "Not a domain name"),
+    ],
+)
+def test_wrong_options_are_refused_and_kept_on_the_page(
+    connection: CloudIdentityProvider,
+    browser: Client,
+    change: dict[str, str],
+    sentence: str,
+) -> None:
+    factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+
+    response = browser.post(f"{connection.get_absolute_url()}edit/", OPTIONS | change)
+
+    assert response.status_code == 422
+    page = response.content.decode()
+    assert sentence in page
+    (value,) = change.values()
+    assert value in page
+    connection.refresh_from_db()
+    assert connection.display_name == "Fernhill Studio"
+    # The page's own head still names what is stored.
+    assert "<h1>Fernhill Studio</h1>" in " ".join(page.split())
+
+
+# --- Mappings ----------------------------------------------------------------------
+
+
+def test_other_mappings_are_saved_and_everything_is_read_again(
+    connection: CloudIdentityProvider,
+    browser: Client,
+    watching: Watching,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    with django_capture_on_commit_callbacks():
+        response = browser.post(
+            f"{connection.get_absolute_url()}mappings/",
+            MAPPINGS
+            | {
+                "user_name": "mailNickname",
+                "room": "onPremisesExtensionAttributes.extensionAttribute15",
+            },
+        )
+
+    assert response.status_code == 303
+    mappings = AttributeMappings.objects.get()
+    assert mappings.user_name == "mailNickname"
+    assert mappings.room == "onPremisesExtensionAttributes.extensionAttribute15"
+    assert (mappings.user_id, mappings.group_id) == ("id", "id")
+    assert SyncRun.objects.get().kind == SyncRun.Kind.FULL
+    assert "Changed attribute mappings" in notes(connection)
+    assert watching.told == [connection.tenant_id]
+
+
+def test_the_same_mappings_read_nothing_again(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    browser.post(f"{connection.get_absolute_url()}mappings/", MAPPINGS)
+
+    assert not SyncRun.objects.exists()
+    assert notes(connection) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"user_name": ""}, {"user_name": "jobTitle"}, {"real_name": "passwordProfile"}],
+)
+def test_a_mapping_that_cannot_be_is_refused(
+    connection: CloudIdentityProvider, browser: Client, change: dict[str, str]
+) -> None:
+    response = browser.post(
+        f"{connection.get_absolute_url()}mappings/", MAPPINGS | change
+    )
+
+    assert response.status_code == 422
+    assert AttributeMappings.objects.get().user_name == "userPrincipalName"
+
+
+def test_ids_cannot_be_mapped(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    browser.post(
+        f"{connection.get_absolute_url()}mappings/",
+        MAPPINGS | {"user_id": "mail", "group_id": "mail"},
+    )
+
+    assert AttributeMappings.objects.get().user_id == "id"
+
+
+# --- On and off --------------------------------------------------------------------
+
+
+def enabled() -> bool:
+    return CloudIdentityProvider.objects.get().enabled
+
+
+def test_disabling_says_what_depends_on_it_first(
+    connection: CloudIdentityProvider, browser: Client, watching: Watching
+) -> None:
+    base = connection.get_absolute_url()
+
+    page = text_of(browser, f"{base}disable/")
+    assert "FileVault" in page
+    assert "/policies/7/" in page
+    assert "limited to Frontend" in page
+    assert "Mac Admins" in page
+    assert enabled()
+
+    assert browser.post(f"{base}disable/").status_code == 303
+    assert not enabled()
+    assert notes(connection) == ["Disabled"]
+    assert watching.told == [connection.tenant_id]
+    assert "Nothing is read while it is disabled" in text_of(browser, base)
+    browser.post(f"{base}check/")
+    assert "Microsoft was not asked" in text_of(browser, base)
+
+    browser.post(f"{base}enable/")
+    browser.post(f"{base}enable/")
+    assert enabled()
+    assert SyncRun.objects.count() == 1
+    assert notes(connection).count("Enabled") == 1
+
+
+# --- Delete ------------------------------------------------------------------------
+
+
+def test_deleting_asks_for_the_name_and_says_what_depends_on_it(
+    connection: CloudIdentityProvider, browser: Client, watching: Watching
+) -> None:
+    ana = factories.directory_user("Ana", connection)
+    address = f"{connection.get_absolute_url()}delete/"
+    page = text_of(browser, address)
+    assert "1 people and 0 groups are erased" in page
+    assert "FileVault" in page
+
+    for typed in ("", "fernhill studio", "Fernhill"):
+        response = browser.post(address, {"confirm": typed})
+        assert response.status_code == 422
+        assert "Nothing was deleted" in response.content.decode()
+    assert DirectoryUser.objects.filter(pk=ana.pk).exists()
+
+    response = browser.post(address, {"confirm": " Fernhill Studio "})
+
+    assert response["Location"] == "/settings/cloud-idps/"
+    assert not CloudIdentityProvider.objects.exists()
+    assert not DirectoryUser.objects.exists()
+    assert watching.told == [connection.tenant_id]
+    entry = ObjectHistory.objects.get(action="deleted")
+    assert entry.object_name == "Fernhill Studio"
+    assert "1 people" in entry.note
+    assert "Consent still stands in Entra" in text_of(browser, response["Location"])
+
+
+def test_a_deleted_connection_takes_its_attempts_with_it(
+    connection: CloudIdentityProvider, administrator: User
+) -> None:
+    ConsentRequest.objects.create(
+        state_hash="x",
+        browser_hash="x",
+        started_by=administrator,
+        cloud="PUBLIC",
+        cloud_idp=connection,
+        created_at=timezone.now(),
+        expires_at=timezone.now(),
+    )
+
+    connections.delete(
+        connection,
+        typed_name="Fernhill Studio",
+        actor=administrator,
+        now=timezone.now(),
+    )
+
+    assert not ConsentRequest.objects.exists()
+
+
+# --- Check and status --------------------------------------------------------------
+
+
+@pytest.fixture
+def live(sandbox: Sandbox, administrator: User) -> CloudIdentityProvider:
+    register(sandbox, administrator)
+    tenant = sandbox.tenants[0]["id"]
+    sandbox.control(
+        "PUT", f"tenants/{tenant}/consents/{sandbox.application['client_id']}"
+    )
+    cloud_idp = factories.cloud_idp(
+        tenant_id=tenant,
+        permissions_probed=[
+            {
+                "permission": "User.Read",
+                "granted": True,
+                "what": "The administrator signed in",
+                "at": timezone.now().isoformat(),
+            }
+        ],
+    )
+    AttributeMappings.objects.create(cloud_idp=cloud_idp)
+    return cloud_idp
+
+
+def test_checking_tries_each_permission(
+    live: CloudIdentityProvider, browser: Client
+) -> None:
+    browser.post(f"{live.get_absolute_url()}check/")
+
+    live.refresh_from_db()
+    assert live.status == Status.ACTIVE
+    assert [entry["permission"] for entry in live.permissions_probed] == [
+        "User.Read",
+        "User.Read.All",
+        "GroupMember.Read.All",
+    ]
+    page = text_of(browser, f"{live.get_absolute_url()}permissions/")
+    assert page.count("Granted") == 3
+    assert "Read groups; follow groups and their members" in page
+
+
+def test_a_permission_taken_away_becomes_the_status(
+    live: CloudIdentityProvider, browser: Client, sandbox: Sandbox
+) -> None:
+    client_id = sandbox.application["client_id"]
+    sandbox.control(
+        "PATCH",
+        f"tenants/{live.tenant_id}/consents/{client_id}",
+        {"roles": ["GroupMember.Read.All"]},
+    )
+
+    browser.post(f"{live.get_absolute_url()}check/")
+
+    live.refresh_from_db()
+    assert live.status == Status.PERMISSIONS_MISSING
+    assert "GroupMember.Read.All" in live.status_detail
+    assert live.status_request_id
+    page = text_of(browser, f"{live.get_absolute_url()}permissions/")
+    assert "Missing" in page
+    assert "Grant consent again" in page
+
+    sandbox.control("PUT", f"tenants/{live.tenant_id}/consents/{client_id}")
+    browser.post(f"{live.get_absolute_url()}check/")
+    live.refresh_from_db()
+    assert (live.status, live.status_detail) == (Status.ACTIVE, "")
+    assert len(notes(live)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "code"),
+    [
+        ("consent", Status.CONSENT_WITHDRAWN, "AADSTS7000229"),
+        ("disabled", Status.APPLICATION_DISABLED, "AADSTS7000112"),
+        ("secret", Status.CREDENTIALS, "AADSTS7000222"),
+        ("tenant", Status.TENANT_GONE, "AADSTS90002"),
+    ],
+)
+def test_what_microsoft_refuses_becomes_the_status_with_its_number(
+    live: CloudIdentityProvider,
+    browser: Client,
+    sandbox: Sandbox,
+    change: str,
+    wanted: Status,
+    code: str,
+) -> None:
+    client_id = sandbox.application["client_id"]
+    if change == "consent":
+        sandbox.control("DELETE", f"tenants/{live.tenant_id}/consents/{client_id}")
+    elif change == "disabled":
+        sandbox.control("PATCH", f"applications/{client_id}", {"enabled": False})
+    elif change == "secret":
+        sandbox.control(
+            "PATCH", f"applications/{client_id}/secrets/sandbox", {"expires_in": -1}
+        )
+    else:
+        CloudIdentityProvider.objects.update(
+            tenant_id="11111111-1111-1111-1111-111111111111"
+        )
+
+    browser.post(f"{live.get_absolute_url()}check/")
+
+    live.refresh_from_db()
+    assert (live.status, live.status_code) == (wanted, code)
+    page = text_of(browser, live.get_absolute_url())
+    assert code in page
+    assert DirectoryUser.objects.count() == 0
+    assert CloudIdentityProvider.objects.count() == 1
+
+
+ERRORS = [
+    (credentials.CredentialsUnreadable("x"), Status.KEY_UNAVAILABLE),
+    (credentials.NoRegistration("x"), Status.CREDENTIALS),
+    (errors.CredentialsRefused("x"), Status.CREDENTIALS),
+    (errors.PermissionMissing("x", permission="y"), Status.PERMISSIONS_MISSING),
+    (errors.ConsentMissing("x"), Status.CONSENT_WITHDRAWN),
+    (errors.ApplicationNotFound("x"), Status.CONSENT_WITHDRAWN),
+    (errors.ConditionalAccessBlocked("x"), Status.BLOCKED),
+    (errors.WrongCloud("x"), Status.TENANT_GONE),
+    (errors.SignInUnavailable("x"), Status.UNREACHABLE),
+    (errors.GraphUnavailable("x"), Status.UNREACHABLE),
+    (errors.TlsRefused("x"), Status.UNREACHABLE),
+    (errors.TokenRefused("x"), Status.REFUSED),
+    (errors.SignInRefused("x"), Status.REFUSED),
+    (errors.DirectoryObjectNotFound("x"), None),
+    (errors.DeltaExpired("x"), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"), ERRORS, ids=[type(error).__name__ for error, _ in ERRORS]
+)
+def test_each_error_has_its_status(
+    connection: CloudIdentityProvider, error: errors.EntraError, wanted: Status | None
+) -> None:
+    status.record_failure(connection, error, now=timezone.now())
+
+    connection.refresh_from_db()
+    assert connection.status == (wanted or Status.ACTIVE)
+
+
+def test_a_status_keeps_the_time_it_began_while_it_lasts(
+    connection: CloudIdentityProvider,
+) -> None:
+    began = timezone.now()
+    for minutes in (0, 5, 10):
+        status.record_failure(
+            connection,
+            errors.GraphUnavailable("Down.", code=f"c{minutes}"),
+            now=began + timedelta(minutes=minutes),
+        )
+
+    connection.refresh_from_db()
+    assert connection.status_since == began
+    assert connection.status_code == "c10"
+    assert len(notes(connection)) == 1
+
+
+# --- Privileges --------------------------------------------------------------------
+
+
+def test_an_auditor_reads_and_changes_nothing(
+    connection: CloudIdentityProvider,
+) -> None:
+    auditor = factories.administrator("auditor", privilege_set=PrivilegeSet.AUDITOR)
+    browser = browser_for(auditor)
+    base = connection.get_absolute_url()
+
+    page = text_of(browser, f"{base}mappings/")
+    assert "<select" not in page
+    assert "userPrincipalName" in page
+    for action in ("edit", "mappings", "disable", "enable", "check", "delete"):
+        assert browser.post(f"{base}{action}/", OPTIONS | MAPPINGS).status_code == 403
+    assert browser.post(f"{base}consent-again/").status_code == 403
+    assert browser.get("/settings/cloud-idps/new/").status_code == 403
+    connection.refresh_from_db()
+    assert connection.enabled
+    assert notes(connection) == []
