@@ -46,7 +46,8 @@ def as_of(
     if connections is None:
         connections = CloudIdentityProvider.objects.order_by("display_name")
     shown = list(connections)
-    read = [idp for idp in shown if idp.enabled and idp.completely_read]
+    every = [idp for idp in shown if idp.completely_read]
+    read = [idp for idp in every if idp.enabled] or every
     return AsOf(
         at=min(
             (idp.last_good_read_at for idp in read if idp.last_good_read_at),

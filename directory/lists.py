@@ -178,21 +178,21 @@ def _state(value: str, label: str) -> Choice[Any]:
     return Choice(value, label, lambda rows: rows.filter(state=value.upper()))
 
 
-def _connections() -> Filter[Any]:
+def _connections() -> list[Filter[Any]]:
+    """The filter by connection, where there is a choice."""
+    names = list(
+        CloudIdentityProvider.objects.order_by("display_name").values_list(
+            "pk", "display_name"
+        )
+    )
+    if len(names) < 2:
+        return []
+
     def only(pk: int) -> Callable[[QuerySet[Any]], QuerySet[Any]]:
         return lambda rows: rows.filter(cloud_idp_id=pk)
 
-    return Filter(
-        "connection",
-        "Connection",
-        [
-            Choice(str(pk), name, only(pk))
-            for pk, name in CloudIdentityProvider.objects.order_by(
-                "display_name"
-            ).values_list("pk", "display_name")
-        ],
-        "All connections",
-    )
+    choices = [Choice(str(pk), name, only(pk)) for pk, name in names]
+    return [Filter("connection", "Connection", choices, "All connections")]
 
 
 USER_COLUMNS = (
@@ -247,7 +247,7 @@ def users(query: QueryDict) -> Listing[DirectoryUser]:
             ],
             "Members and guests",
         ),
-        _connections(),
+        *_connections(),
     ]
     return Listing(filters, USER_COLUMNS, query)
 
@@ -286,6 +286,6 @@ def groups(query: QueryDict) -> Listing[DirectoryGroup]:
             "In the directory",
             lambda rows: rows.filter(state="PRESENT"),
         ),
-        _connections(),
+        *_connections(),
     ]
     return Listing(filters, GROUP_COLUMNS, query)

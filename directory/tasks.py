@@ -26,6 +26,9 @@ from directory.models import (
 from directory.sync import request_sync
 from directory.sync.run import work
 
+# Kept for looking back; the history of what people did is kept elsewhere.
+RUNS_KEPT = timedelta(days=90)
+
 logger = logging.getLogger(__name__)
 
 # A run that nobody took after this time is announced again.
@@ -135,6 +138,9 @@ def announce_waiting(*, now: datetime) -> None:
 
 
 def clear_leftovers(*, now: datetime) -> None:
-    """Delete staged pages of ended runs and attempts to connect that ended."""
+    """Delete staged pages of ended runs, old runs, and attempts to connect."""
     StagedPage.objects.exclude(run__state__in=SyncRun.ACTIVE).delete()
     ConsentRequest.objects.filter(expires_at__lt=now - CONSENT_REQUESTS_KEPT).delete()
+    SyncRun.objects.filter(finished_at__lt=now - RUNS_KEPT).exclude(
+        state__in=SyncRun.ACTIVE
+    ).delete()

@@ -18,7 +18,7 @@ def closure(edges: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
     below: dict[int, frozenset[int]] = {}
     for cycle in _components(children):
         # Tarjan's order: everything that a component points to is already done.
-        reached = set(cycle) if len(cycle) > 1 else set()
+        reached: set[int] = set()
         for group in cycle:
             for child in children[group]:
                 if child not in reached:

@@ -24,7 +24,7 @@ def request_sync(
     """
     active = _active(cloud_idp)
     if active is not None:
-        return active
+        return _widened(active, kind)
     try:
         with transaction.atomic():
             run = SyncRun.objects.create(
@@ -48,7 +48,7 @@ def request_sync(
         active = _active(cloud_idp)
         if active is None:
             raise
-        return active
+        return _widened(active, kind)
     return run
 
 
@@ -72,6 +72,15 @@ def cancel_sync(*, run: SyncRun, actor: Any, now: datetime) -> bool:
             now=now,
         )
     return True
+
+
+def _widened(run: SyncRun, kind: SyncRun.Kind) -> SyncRun:
+    """Make a run that still waits a full one when a full read is asked for."""
+    if kind == SyncRun.Kind.FULL and run.kind != kind:
+        waiting = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.QUEUED)
+        if waiting.filter(pages=0).update(kind=kind):
+            run.kind = kind
+    return run
 
 
 def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 # SQLite's default limit of parameters in one statement is 999 in old builds.
 CHUNK = 900
+# A million rows prepared at once would be held in memory twice.
+WRITTEN_AT_ONCE = 20_000
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
@@ -70,10 +72,9 @@ def insert(
                     copy.write_row(_prepared(row))
             return
         marks = ", ".join(["%s"] * len(columns))
-        cursor.executemany(
-            f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608
-            [_prepared(row) for row in rows],
-        )
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
+        for some in chunks(rows, WRITTEN_AT_ONCE):
+            cursor.executemany(statement, [_prepared(row) for row in some])
 
 
 def update(
@@ -104,10 +105,9 @@ def delete(
 
 
 def _many(statement: str, rows: Iterable[Sequence[Any]]) -> None:
-    prepared = [_prepared(row) for row in rows]
-    if prepared:
-        with connection.cursor() as cursor:
-            cursor.executemany(statement, prepared)
+    with connection.cursor() as cursor:
+        for some in chunks(rows, WRITTEN_AT_ONCE):
+            cursor.executemany(statement, [_prepared(row) for row in some])
 
 
 def _quoted(name: str) -> str:

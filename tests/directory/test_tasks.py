@@ -191,8 +191,16 @@ def test_what_ended_runs_and_attempts_leave_is_cleared(administrator: User) -> N
             expires_at=timezone.now() - age,
         )
 
+    ancient = run_of(
+        idp,
+        state=SyncRun.State.SUCCEEDED,
+        finished_at=timezone.now() - timedelta(days=91),
+    )
+
     tasks.tick()
 
+    assert not SyncRun.objects.filter(pk=ancient.pk).exists()
+    assert SyncRun.objects.filter(pk=ended.pk).exists()
     assert list(StagedPage.objects.values_list("run", flat=True)) == [active.pk]
     assert ConsentRequest.objects.get().state_hash == "new"
 
@@ -222,11 +230,16 @@ def test_asking_twice_is_one_run(administrator: User) -> None:
         )
 
     first = ask(SyncRun.Kind.DELTA)
-    second = ask(SyncRun.Kind.FULL)
+    second = ask(SyncRun.Kind.DELTA)
 
     assert first == second
-    assert second.kind == SyncRun.Kind.DELTA
     assert ObjectHistory.objects.filter(action="sync").count() == 1
+
+    # A run that waits can still become a full one; one that reads cannot.
+    assert ask(SyncRun.Kind.FULL).kind == SyncRun.Kind.FULL
+    SyncRun.objects.update(kind=SyncRun.Kind.DELTA, state=SyncRun.State.READING)
+    assert ask(SyncRun.Kind.FULL).kind == SyncRun.Kind.DELTA
+    assert SyncRun.objects.count() == 1
 
 
 def test_reads_and_ticks_have_queues_of_their_own() -> None:
