@@ -3,3 +3,7 @@ from django.apps import AppConfig
 
 class ConsoleConfig(AppConfig):
     name = "jamfidp"
+
+    def ready(self) -> None:
+        # Without it a page would announce work to Celery's default broker.
+        from jamfidp import celery  # noqa: F401

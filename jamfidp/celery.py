@@ -14,6 +14,8 @@ from django.conf import settings
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jamfidp.settings")
 
 app = Celery("jamfidp")
+# For every thread: gunicorn serves from threads that did not import this module.
+app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["directory", "scoping"])
 app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-schedule")
