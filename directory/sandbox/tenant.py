@@ -88,6 +88,7 @@ class Tenant:
         self._seed_upns: dict[str, str] = {}
         self._index_seed()
         self.generation = ""
+        self._sorted: tuple[dict[str, None], list[str]] | None = None
         self.reset()
 
     def _index_seed(self) -> None:
@@ -150,6 +151,14 @@ class Tenant:
     def direct_members(self, group_id: str) -> list[DirectoryObject]:
         found = (self.objects.get(key) for key in self.members.get(group_id, ()))
         return [entry for entry in found if entry and entry.deleted_at is None]
+
+    def sorted_members(self, group_id: str) -> list[str]:
+        """Return the direct members' ids in order, remembered for the last group."""
+        members = self.members.get(group_id, {})
+        # Memberships are replaced, never mutated: the same dict has the same order.
+        if self._sorted is None or self._sorted[0] is not members:
+            self._sorted = (members, sorted(members))
+        return self._sorted[1]
 
     def transitive_members(
         self, group_id: str, *, closed: frozenset[str] = frozenset()

@@ -290,6 +290,26 @@ def test_changes_during_a_round_are_not_lost(graph: Graph) -> None:
     assert len(after[ALL_STAFF.object_id]) < len(before[ALL_STAFF.object_id])
 
 
+def test_a_group_deleted_while_it_is_cut_takes_no_other_members_along(
+    graph: Graph,
+) -> None:
+    graph.sandbox.control("PATCH", "behavior", {"member_slice": 50})
+    items: list[Any] = []
+    link, deleted = "", ""
+    for page in graph.pages(GROUPS):
+        items += page["value"]
+        link = page.get("@odata.deltaLink", "")
+        last = page["value"][-1]
+        if not deleted and len(last.get("members@delta", ())) == 50:
+            deleted = last["id"]
+            graph.sandbox.control("DELETE", f"{TENANT}/groups/{deleted}")
+
+    after = apply(graph.round(link)[0], apply(items, {}))
+
+    assert deleted
+    assert after == apply(graph.round(GROUPS)[0], {})
+
+
 def test_full_and_delta_reads_agree_after_many_changes(graph: Graph) -> None:
     items, link = graph.round(GROUPS)
     held = apply(items, {})
