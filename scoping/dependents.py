@@ -12,8 +12,8 @@ from django.urls import reverse
 from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
 from directory.models import DirectoryUser
 from jamfidp.access import ConsoleUser
-from scoping import changes, inventory, matching_rows, user_location
-from scoping.models import Device, DeviceKind, InventoryUser, LastLogin
+from scoping import changes, inventory, matching_rows, user_location, uses
+from scoping.models import Device, InventoryUser, LastLogin
 
 
 class ScopingDependents:
@@ -22,18 +22,11 @@ class ScopingDependents:
     label = "Scoping"
 
     def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
-        return ()
+        return uses.uses_of_group(ref, viewer=viewer)
 
     def uses_of_user(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
-        return [
-            Use(
-                kind=inventory.SECTIONS[DeviceKind(device.kind)].noun.capitalize(),
-                name=device.name,
-                url=device.get_absolute_url(),
-                detail=detail,
-            )
-            for device, detail in devices_of_person(ref, viewer=viewer)
-        ]
+        """Scopes that name the person; their devices are a part of their own."""
+        return uses.uses_of_user(ref, viewer=viewer)
 
     def uses_of_connection(
         self, tenant_id: str, *, viewer: ConsoleUser
@@ -46,7 +39,7 @@ class ScopingDependents:
                 "device"
             )
         )
-        found = []
+        found = list(uses.uses_of_connection(tenant_id, viewer=viewer))
         for section in inventory.SECTIONS.values():
             if not viewer.has_perm(section.perm("view")):
                 continue
@@ -63,8 +56,14 @@ class ScopingDependents:
         return found
 
     def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
-        address = reverse("scoping:directoryuser-devices-fragment")
-        return [Fragment(title="Devices", url=f"{address}?{urlencode(ref._asdict())}")]
+        query = urlencode(ref._asdict())
+        return [
+            Fragment(title=title, url=f"{reverse(f'scoping:{route}')}?{query}")
+            for title, route in (
+                ("Devices", "directoryuser-devices-fragment"),
+                ("In scope of", "directoryuser-objects-fragment"),
+            )
+        ]
 
     def group_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
         return ()

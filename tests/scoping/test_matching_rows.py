@@ -17,7 +17,7 @@ from jamfidp.access import SiteAccess
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 from jamfidp.history.record import entries_for
 from scoping import changes, matching_rows, who_is_who
-from scoping.dependents import ScopingDependents
+from scoping.dependents import ScopingDependents, devices_of_person
 from scoping.models import Device, InventoryUser, LastLogin
 from scoping.principal import (
     Ambiguous,
@@ -490,28 +490,24 @@ def test_the_page_of_a_name_explains_each_verdict(
     assert says[state] in answer.content.decode()
 
 
-def test_what_uses_a_person_or_a_connection_is_named_with_what_one_may_see(
-    administrator: User,
-) -> None:
+def test_the_devices_of_a_person_are_those_one_may_see(administrator: User) -> None:
     person = directory_user("Ana Ruiz", cloud_idp())
     site = make_site()
     make_device("MBP-ANA", username=ANA, site=site)
     make_login(make_device("MBP-SHARED", site=make_site("Elsewhere")), ANA)
     make_device("MBP-OTHER", username="nobody@fernhill.example")
-    scoping = ScopingDependents()
     ref = ObjectRef(TENANT, person.object_id)
 
-    everything = scoping.uses_of_user(ref, viewer=administrator)
-    of_site = scoping.uses_of_user(ref, viewer=SiteViewer(site.pk))
-    (connection,) = scoping.uses_of_connection(TENANT, viewer=administrator)
+    everything = devices_of_person(ref, viewer=administrator)
+    of_site = devices_of_person(ref, viewer=SiteViewer(site.pk))
+    uses = ScopingDependents().uses_of_connection(TENANT, viewer=administrator)
 
-    devices = [use for use in everything if use.kind == "Computer"]
-    assert [(use.name, use.detail) for use in devices] == [
+    assert [(device.name, how) for device, how in everything] == [
         ("MBP-ANA", "assigned"),
         ("MBP-SHARED", "last logged in"),
     ]
-    assert [use.name for use in of_site] == ["MBP-ANA"]
-    assert connection.name == "2 computers"
+    assert [device.name for device, _ in of_site] == ["MBP-ANA"]
+    assert [use.name for use in uses] == ["2 computers"]
 
 
 def test_the_mapping_page_can_show_how_many_devices_match(console: Client) -> None:
@@ -531,7 +527,7 @@ def test_the_devices_of_a_person_stand_on_their_page(console: Client) -> None:
     person = directory_user("Ana Ruiz", cloud_idp())
     make_device("MBP-ANA", username=ANA)
     make_login(make_device("MBP-SHARED"), ANA)
-    (fragment,) = ScopingDependents().user_fragments(
+    fragment, objects = ScopingDependents().user_fragments(
         ObjectRef(TENANT, person.object_id)
     )
 
@@ -540,3 +536,4 @@ def test_the_devices_of_a_person_stand_on_their_page(console: Client) -> None:
     assert "MBP-ANA" in page
     assert "MBP-SHARED" in page
     assert "last logged in" in page
+    assert console.get(objects.url).status_code == 200
