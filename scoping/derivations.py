@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from directory.sync.bitmaps import unpack
@@ -55,7 +55,11 @@ def explain_scope(
         channel=scope.channel,
         names=facts.names(scope.kind, draft.device_ids),
     )
-    reasons = _smart_groups(fleet, device, named, now)
+    # Whether a group decides depends on the scope: its own marks are taken off.
+    reasons = {
+        pk: _unmarked(each)
+        for pk, each in _smart_groups(fleet, device, named, now).items()
+    }
     root = evaluate.derive(pure, fleet.facts(device.pk, reasons), fleet.directory)
     return _explained(root, decided)
 
@@ -95,6 +99,14 @@ def _smart_groups(
                 parsed, fleet.values(device.pk), fleet.directory, now=now
             )
     return found
+
+
+def _unmarked(root: Derivation) -> Derivation:
+    return replace(
+        root,
+        decisive=False,
+        children=tuple(_unmarked(child) for child in root.children),
+    )
 
 
 def _of_another_site(device: Device, site: Site | None, what: str) -> Derivation:

@@ -290,10 +290,15 @@ def _existing(
     return _Existing(rows, refs)
 
 
-def labelled(draft: Draft, kind: str, saved: Draft) -> Draft:
-    """The draft with the name of everything it names, as it is now or was last."""
+def labelled(
+    draft: Draft, kind: str, saved: Draft, viewer: ConsoleUser | None = None
+) -> Draft:
+    """The draft with the name of everything it names, as it is now or was last.
+
+    With a viewer, of rows with a site only those are named that the person may see.
+    """
     kept = {each.key: each.label for each in saved.entries}
-    existing = _existing(draft.entries, kind, None, None)
+    existing = _existing(draft.entries, kind, None, viewer)
     entries = []
     for entry in draft.entries:
         if entry.is_local_user:

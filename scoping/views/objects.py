@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import F, Q
-from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
+from django.http import (
+    Http404,
+    HttpResponse,
+    HttpResponseBase,
+    StreamingHttpResponse,
+)
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -74,6 +79,18 @@ def get_object(
     if action != "view":
         get_visible_or_404(rows, request.user, kind.perm(action), pk=pk)
     return obj
+
+
+def gone(
+    request: ConsoleRequest, kind: ObjectKind, kept: Sequence[tuple[str, str]]
+) -> HttpResponse:
+    """What was typed for an object that is not there, any more or for this person."""
+    return render(
+        request,
+        "scoping/gone.html",
+        {"noun": kind.noun, "kept": kept, "list_url": url(kind, "list")},
+        status=404,
+    )
 
 
 def url(kind: ObjectKind, page: str, *args: Any) -> str:
@@ -417,7 +434,12 @@ def object_new(request: ConsoleRequest, *, kind: ObjectKind) -> HttpResponse:
 
 def object_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpResponse:
     """Change what the object is. A new site says first what it does to devices."""
-    obj = get_object(request, kind, pk, "change")
+    try:
+        obj = get_object(request, kind, pk, "change")
+    except Http404:
+        if request.method != "POST":
+            raise
+        return gone(request, kind, typed(request))
     access = request.user.sites_with(kind.perm("change"))
     form = ObjectForm(request.POST or None, kind=kind, access=access, obj=obj)
     preview, status = None, 200
@@ -443,9 +465,8 @@ def object_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpRe
                 except NameTaken as error:
                     form.add_error("name", str(error))
                     status = 422
-                except ObjectGone as error:
-                    form.add_error(None, str(error))
-                    status = 422
+                except ObjectGone:
+                    return gone(request, kind, typed(request))
                 else:
                     messages.success(request, f"{form.cleaned_data['name']} was saved.")
                     return redirect(url(kind, "detail", obj.pk))
@@ -465,6 +486,17 @@ def object_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpRe
         },
         status=status,
     )
+
+
+def typed(request: ConsoleRequest) -> list[tuple[str, str]]:
+    """The text that a form was sent with."""
+    names = ("name", "category", "payload")
+    labels = {"payload": "Description"}
+    return [
+        (labels.get(name, name.capitalize()), value)
+        for name in names
+        if (value := request.POST.get(name, "").strip())
+    ]
 
 
 def object_clone(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpResponse:

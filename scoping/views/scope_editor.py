@@ -7,12 +7,12 @@ part of the page, or a browser without JavaScript.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from django.contrib import messages
 from django.db.models import Count
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from pyroaring import BitMap
@@ -42,7 +42,7 @@ from scoping.recompute import ScopedObject, counted
 from scoping.verdict import Link
 from scoping.views.derivations import link_url
 from scoping.views.listing import visible_ids
-from scoping.views.objects import crumbs, get_object, url
+from scoping.views.objects import crumbs, get_object, gone, url
 
 Kind = ScopeEntry.Kind
 Role = ScopeEntry.Role
@@ -277,13 +277,16 @@ def _lines(
     names = facts.names(kind, draft.device_ids)
     found: dict[str, list[tuple[EntryDraft, EntryLine]]] = {}
     for entry in draft.entries:
+        if entry.key in errors:
+            refused = _refused(entry, kind, errors[entry.key])
+            found.setdefault(entry.role, []).append((entry, refused))
+            continue
         broken, rebindings = "", list[Rebinding]()
         name = entry.label
-        error = errors.get(entry.key, "")
         if entry.ref is not None:
             described = fleet.directory.describe(entry.ref)
             name, broken = described.name, described.why_broken
-            if broken and not error and entry.kind == Kind.DIRECTORY_GROUP:
+            if broken and entry.kind == Kind.DIRECTORY_GROUP:
                 rebindings = _rebindings(entry, name)
         elif not entry.is_local_user:
             current = names.of(entry.kind, entry.ref_id)
@@ -302,12 +305,24 @@ def _lines(
             nested=entry.nested,
             nesting_off=entry.ref is not None
             and not fleet.directory.counts_nested(entry.ref),
-            broken="" if error else broken,
-            error=error,
+            broken=broken,
             rebindings=rebindings,
         )
         found.setdefault(entry.role, []).append((entry, line))
     return found
+
+
+def _refused(entry: EntryDraft, kind: str, error: str) -> EntryLine:
+    """An entry that may not be saved, without a word of what it names."""
+    number = entry.ref.object_id if entry.ref is not None else str(entry.ref_id)
+    label = kind_label(entry.kind, kind, plural=False)
+    return EntryLine(
+        key=entry.key,
+        name=f"{label} {number}",
+        kind_label=label,
+        icon=_icon(entry.kind, kind),
+        error=error,
+    )
 
 
 def _icon(kind: str, device_kind: str) -> str:
@@ -364,7 +379,8 @@ def picker(
         return Picker(role, kinds, chosen, "", label=label)
     perm = DIRECTORY_PERMS.get(Kind(chosen))
     if perm and not request.user.has_perm(perm):
-        refusal = f"Searching the directory needs a privilege that you lack: {perm}."
+        name = getattr(request.user, "privilege_name", str)(perm)
+        refusal = f"Searching the directory needs a privilege that you lack: {name}."
         options, more = _local_user(role, chosen, q, draft), False
         return Picker(role, kinds, chosen, q, options, more, True, refusal, label)
     options, more = _options(request.user, obj, role, chosen, q, draft)
@@ -471,12 +487,15 @@ def scope_picker(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpR
 
 def scope_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpResponse:
     """Edit the scope of an object. GET shows it, POST changes the draft or saves it."""
-    obj = get_object(request, kind, pk, "change")
-    saved = draft_of(obj.scope)
     if request.method != "POST":
-        form = ScopeForm(draft=saved, version=obj.scope.version)
+        obj = get_object(request, kind, pk, "change")
+        form = ScopeForm(draft=draft_of(obj.scope), version=obj.scope.version)
         return _editor(request, kind, obj, form)
     form = read_scope_form(request.POST, kind=kind.device_kind)
+    try:
+        obj = get_object(request, kind, pk, "change")
+    except Http404:
+        return gone(request, kind, _in_words(request, kind, form.draft))
     if not form.wants_to_save or form.problems:
         return _editor(request, kind, obj, form, status=422 if form.problems else 200)
     try:
@@ -496,9 +515,8 @@ def scope_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpRes
         # The next save is made knowingly, over the scope that is shown.
         current = ScopeForm(draft=form.draft, version=obj.scope.version)
         return _editor(request, kind, obj, current, conflict=str(error), status=409)
-    except ObjectGone as error:
-        messages.error(request, str(error))
-        return redirect(url(kind, "list"))
+    except ObjectGone:
+        return gone(request, kind, _in_words(request, kind, form.draft))
     visible = done.within(visible_ids(request.user, kind.device_kind))
     messages.success(
         request,
@@ -506,6 +524,22 @@ def scope_edit(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpRes
         f" {len(visible.lost):,} lost, {len(visible.unknown):,} unknown.",
     )
     return redirect(url(kind, "scope", obj.pk))
+
+
+def _in_words(
+    request: ConsoleRequest, kind: ObjectKind, draft: Draft
+) -> list[tuple[str, str]]:
+    """The draft of an object that is not there (any more), for the person to keep."""
+    named = scopes.labelled(draft, kind.device_kind, Draft(), viewer=request.user)
+    found = []
+    if draft.all_devices:
+        plural = SECTIONS[kind.device_kind].plural
+        found.append(("Target", f"All {plural}"))
+    for entry in named.entries:
+        label = kind_label(entry.kind, kind.device_kind, plural=False)
+        number = entry.ref.object_id if entry.ref is not None else entry.ref_id
+        found.append((f"{Role(entry.role).label}, {label}", entry.label or str(number)))
+    return found
 
 
 def _editor(
@@ -520,19 +554,23 @@ def _editor(
 ) -> HttpResponse:
     device_kind = kind.device_kind
     saved = draft_of(obj.scope)
-    draft = scopes.labelled(form.draft, device_kind, saved)
-    fleet = scopes.fleet_for(draft, device_kind)
     if errors is None:
         # What cannot be saved is said as soon as it is in the draft.
         problems = scopes.check(
-            draft=draft,
+            draft=form.draft,
             saved=saved,
             kind=device_kind,
             site_id=obj.site_id,
             viewer=request.user,
         )
         errors = {problem.key: problem.message for problem in problems}
-    preview = scopes.preview(obj=obj, draft=draft, fleet=fleet).within(
+    draft = scopes.labelled(form.draft, device_kind, saved)
+    fleet = scopes.fleet_for(draft, device_kind)
+    # What may not be chosen is neither named nor judged: it may be of a foreign site.
+    allowed = replace(
+        draft, entries=tuple(each for each in draft.entries if each.key not in errors)
+    )
+    preview = scopes.preview(obj=obj, draft=allowed, fleet=fleet).within(
         visible_ids(request.user, device_kind)
     )
     lines = _lines(draft, device_kind, fleet, request.user, errors)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db.models import F
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -60,6 +60,7 @@ from scoping.views.scope_editor import Names, names_behind
 
 SORTS = {"name": F("name"), "members": F("member_count"), "unknown": F("unknown_count")}
 FOUND = 10
+SEARCH_PERM = "directory.view_directorygroup"
 
 
 @dataclass(frozen=True)
@@ -336,7 +337,31 @@ def group_new(request: ConsoleRequest, *, kind: str) -> HttpResponse:
 
 def group_edit(request: ConsoleRequest, *, kind: str, pk: int) -> HttpResponse:
     """Change a smart group and its criteria."""
-    return _edit(request, kind, get_group(request, kind, pk, "change"))
+    try:
+        group = get_group(request, kind, pk, "change")
+    except Http404:
+        if request.method != "POST":
+            raise
+        return _gone(request, kind)
+    return _edit(request, kind, group)
+
+
+def _gone(request: ConsoleRequest, kind: str) -> HttpResponse:
+    """What was typed for a group that is not there, any more or for this person."""
+    criteria = read_criteria_form(request.POST, kind=kind).criteria
+    return render(
+        request,
+        "scoping/gone.html",
+        {
+            "noun": "smart group",
+            "kept": [
+                ("Name", request.POST.get("name", "")),
+                ("Criteria", _sentence(criteria, kind)),
+            ],
+            "list_url": url(kind, "list"),
+        },
+        status=404,
+    )
 
 
 def _edit(request: ConsoleRequest, kind: str, group: SmartGroup | None) -> HttpResponse:
@@ -371,9 +396,8 @@ def _edit(request: ConsoleRequest, kind: str, group: SmartGroup | None) -> HttpR
             criteria = criteria.with_problems(error.problems)
         except NameTaken as error:
             form.add_error("name", str(error))
-        except GroupGone as error:
-            messages.error(request, str(error))
-            return redirect(url(kind, "list"))
+        except GroupGone:
+            return _gone(request, kind)
         else:
             messages.success(
                 request,
@@ -423,7 +447,10 @@ def _editor(
             "device_groups": [
                 (key, name) for key, name in groups.items() if key != own
             ],
-            "may_search": request.user.has_perm("directory.view_directorygroup"),
+            "may_search": request.user.has_perm(SEARCH_PERM),
+            "search_privilege": getattr(request.user, "privilege_name", str)(
+                SEARCH_PERM
+            ),
             "amounts": amounts,
             "names": names,
             "device_route": f"scoping:{section.route}-detail",
@@ -509,7 +536,7 @@ def _picked(row: CriterionRow, directory: DirectoryRows) -> dict[str, str] | Non
 
 def _found(request: ConsoleRequest, row: CriterionRow) -> list[dict[str, str]] | None:
     """The directory groups that a row's search found; None where nothing was typed."""
-    if not row.q or not request.user.has_perm("directory.view_directorygroup"):
+    if not row.q or not request.user.has_perm(SEARCH_PERM):
         return None
     groups = DirectoryGroup.objects.present().filter(
         cloud_idp__enabled=True, cloud_idp__first_complete_read_at__isnull=False

@@ -270,13 +270,18 @@ def _edit(
             candidates(kind, site_id=site.pk if site else None, viewer=request.user),
         )
         chosen |= {row.pk for row in pasted.devices}
-        if pasted.missing and "save" in request.POST:
+        if "save" not in request.POST:
+            # Found ones are members now: left here, they could not be removed again.
+            data = request.POST.copy()
+            data["serial_numbers"] = "\n".join(pasted.missing)
+            form.data = data
+        if pasted.missing:
             form.add_error(
                 "serial_numbers",
                 f"No device here has: {', '.join(pasted.missing)}. Correct or remove"
                 " them.",
             )
-            refused = True
+            refused = refused or "save" in request.POST
         if "save" in request.POST and not refused:
             try:
                 row = save_static_group(

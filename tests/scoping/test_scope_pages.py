@@ -25,7 +25,7 @@ from scoping.models import (
     SmartGroup,
     StaticGroup,
 )
-from scoping.objects import IOS_PROFILE, KINDS, MACOS_PROFILE, POLICY
+from scoping.objects import IOS_PROFILE, KINDS
 from scoping.recompute import ScopedObject
 from scoping.smart_groups import save_smart_group
 from tests import factories
@@ -113,7 +113,7 @@ def test_a_policy_is_created_scoped_and_explained_without_javascript(
     added = console.post(edit, form | {"add": key})
     assert added.status_code == 200
     assert f'name="entry" value="{key}"' in text(added)
-    assert "limited to members of <strong>Design</strong>." in text(added)
+    assert "limited to members of <strong>Design</strong> (nested)." in text(added)
     assert not policy.scope.entries.exists(), "a draft is not saved"
     saved = console.post(
         edit, form | {"entry": key, "nested": key, "save": "1"}, follow=True
@@ -211,6 +211,22 @@ def test_a_scope_saved_in_another_tab_is_not_overwritten_unseen(
     assert 'name="version" value="3"' in text(refused)
     policy.scope.refresh_from_db()
     assert (policy.scope.version, policy.scope.all_devices) == (3, True)
+
+
+def test_a_draft_of_an_object_deleted_in_another_tab_is_shown_to_be_kept(
+    console: Client, policy: ScopedObject
+) -> None:
+    edit, data = page("policy-scope-edit", policy.pk), posted(policy, save="1")
+    console.post(page("policy-delete", policy.pk))
+    answer = console.post(edit, data)
+    assert answer.status_code == 404
+    assert "Limitation, Directory Service User Group" in text(answer)
+    assert "Design" in text(answer)
+    answer = console.post(
+        page("policy-edit", policy.pk), {"name": "FV", "payload": "Long explanation"}
+    )
+    assert answer.status_code == 404
+    assert "Long explanation" in text(answer)
 
 
 def test_a_broken_group_is_marked_and_can_be_rebound_to_one_of_its_name(
@@ -581,6 +597,12 @@ def test_objects_and_devices_of_a_foreign_site_are_not_there(
     assert lena.get(page("policy-derivation", own.pk, foreign.pk)).status_code == 404
     assert lena.get(page("device-scopes-fragment", foreign.pk)).status_code == 404
     assert lena.post(page("policy-delete", other.pk)).status_code == 404
+    probe = lena.post(
+        page("policy-scope-edit", other.pk),
+        {"version": "2", "entry": target(foreign).key, "save": "1"},
+    )
+    assert probe.status_code == 404
+    assert "Foreign" not in text(probe)
     assert Policy.objects.filter(pk=other.pk).exists()
 
 
@@ -640,16 +662,16 @@ def test_groups_of_a_foreign_site_are_not_there_and_keep_their_foreign_members()
 @pytest.mark.parametrize(
     ("name", "privilege"),
     [
-        ("policy-list", "scoping.view_policy"),
-        ("policy-new", "scoping.add_policy"),
-        ("macosconfigurationprofile-list", "scoping.view_macosconfigurationprofile"),
-        ("iosconfigurationprofile-list", "scoping.view_iosconfigurationprofile"),
-        ("smartcomputergroup-new", "scoping.add_smartcomputergroup"),
-        ("staticmobiledevicegroup-list", "scoping.view_staticmobiledevicegroup"),
+        ("policy-list", "Read Policies"),
+        ("policy-new", "Create Policies"),
+        ("macosconfigurationprofile-list", "Read macOS Configuration Profiles"),
+        ("iosconfigurationprofile-list", "Read iOS Configuration Profiles"),
+        ("smartcomputergroup-new", "Create Smart Computer Groups"),
+        ("staticmobiledevicegroup-list", "Read Static Mobile Device Groups"),
     ],
 )
 def test_without_the_privilege_a_page_names_it(name: str, privilege: str) -> None:
-    nobody: User = factories.local_account("nobody")
+    nobody: User = factories.custom_account("reader", "Read Sites")
     client = Client(SERVER_NAME="localhost")
     client.force_login(nobody)
     refused = client.get(page(name))
@@ -698,4 +720,3 @@ def test_pages_cost_no_more_queries_for_more_rows(
     few = [cost(*path) for path in paths]
     grow("many", 6)
     assert [cost(*path) for path in paths] == few
-    assert {POLICY.key, MACOS_PROFILE.key}
