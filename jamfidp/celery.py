@@ -11,8 +11,11 @@ from celery import Celery
 from celery.schedules import schedule
 from django.conf import settings
 
+from jamfidp import filesystem_broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "jamfidp.settings")
 
+filesystem_broker.install()
 app = Celery("jamfidp")
 # For every thread: gunicorn serves from threads that did not import this module.
 app.set_default()

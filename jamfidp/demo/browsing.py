@@ -53,12 +53,15 @@ class Page:
         return self
 
     def link(self, text: str) -> str:
-        """The address of the first link whose words contain the text."""
-        if self.root is not None:
-            for element in self.root.iter("a"):
-                words = " ".join(element.text_content().split())
-                if text in words and element.get("href"):
-                    return urljoin(self.url, str(element.get("href")))
+        """The address of the link with these words, or else the first that has them."""
+        links = [
+            (" ".join(element.text_content().split()), str(element.get("href")))
+            for element in (self.root.iter("a") if self.root is not None else ())
+            if element.get("href")
+        ]
+        for words, address in sorted(links, key=lambda link: link[0] != text):
+            if text in words:
+                return urljoin(self.url, address)
         raise NotOnPage(f"{self} has no link {text!r}: {self.text[:600]}")
 
     def form(self, marker: str) -> FormElement:
