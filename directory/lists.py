@@ -117,13 +117,19 @@ class Listing(Generic[M]):
             size=size,
         )
 
+    @property
+    def order(self) -> str:
+        """The order as the address names it; empty for the usual one."""
+        if not self.query.get("sort"):
+            return ""
+        return ("-" if self.descending else "") + self.sort.key
+
     def url(self, **changes: str) -> str:
         """Return this list's address with parameters changed; "" takes one out."""
         kept = {name: choice.value for name, choice in self.chosen.items()}
         if self.text:
             kept["q"] = self.text
-        if self.query.get("sort"):
-            kept["sort"] = ("-" if self.descending else "") + self.sort.key
+        kept["sort"] = self.order
         kept.update(changes)
         kept = {name: value for name, value in kept.items() if value}
         return f"?{urlencode(kept)}"

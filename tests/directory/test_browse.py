@@ -173,6 +173,9 @@ def test_typing_fetches_the_list_alone(
     answer = console.get("/users/?q=ana", headers={**HTMX, "HX-Target": "user-list"})
 
     assert answer.content.decode().lstrip().startswith('<div id="user-list"')
+    # What stands outside of the list and follows from it comes along.
+    assert 'id="user-count" hx-swap-oob="true">1</span>' in answer.content.decode()
+    assert 'action="/users/export/?q=ana"' in answer.content.decode()
     assert "HX-Target" in answer["Vary"]
 
 

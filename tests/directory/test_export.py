@@ -89,18 +89,24 @@ def test_an_export_is_no_mere_link(console: Client, db: None) -> None:
     assert not ObjectHistory.objects.filter(action="exported").exists()
 
 
-@pytest.mark.parametrize("address", ["/users/export/", "/groups/export/"])
-def test_an_export_needs_a_privilege_of_its_own(
+@pytest.mark.parametrize("address", ["/users/", "/groups/"])
+def test_who_may_look_may_not_take_all_along(
     fernhill: CloudIdentityProvider, address: str
 ) -> None:
-    nobody = User.objects.create(
-        username="enroller",
+    factories.directory_user("Ana Ruiz", fernhill)
+    auditor = User.objects.create(
+        username="auditor",
         access_level=AccessLevel.FULL,
-        privilege_set=PrivilegeSet.ENROLLMENT,
+        privilege_set=PrivilegeSet.AUDITOR,
         created_at=fernhill.consented_at,
     )
     client = Client(SERVER_NAME="localhost")
-    client.force_login(nobody)
+    client.force_login(auditor)
 
-    assert client.post(address).status_code == 403
+    page = client.get(address)
+    refused = client.post(f"{address}export/")
+
+    assert page.status_code == 200
+    assert "export/" not in page.content.decode()
+    assert refused.status_code == 403
     assert not ObjectHistory.objects.filter(action="exported").exists()
