@@ -305,8 +305,6 @@ def take_answer(
         raise AnswerRefused(Refusal.OTHER_BROWSER)
     if attempt.started_by_id != actor.pk:
         raise AnswerRefused(Refusal.OTHER_PERSON)
-    if attempt.step != Step.STARTED:
-        raise AnswerRefused(Refusal.REPLAYED)
     if now >= attempt.expires_at:
         raise AnswerRefused(Refusal.EXPIRED)
     try:

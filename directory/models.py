@@ -598,6 +598,8 @@ class WorkerHeartbeat(models.Model):
 
     name = models.CharField(max_length=255, primary_key=True)
     at = models.DateTimeField()
+    # Of each cloud it was asked about: when it tried the hosts, and what went wrong.
+    hosts = models.JSONField(default=dict)
 
     def __str__(self) -> str:
         return self.name

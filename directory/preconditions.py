@@ -1,20 +1,27 @@
 """What has to be true before a tenant can be connected, each with its evidence."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from django.conf import settings
+from django.db import transaction
 from django.urls import reverse
+from django.utils import timezone
 
-from directory import credentials, freshness
+from directory import clouds, credentials, freshness
 from directory.entra import Cloud, EntraSession, errors
+from directory.models import WorkerHeartbeat
 from jamfidp import crypto
 from jamfidp.components import Check
 
 CLOCK_TOLERANCE = timedelta(minutes=2)
 REACH_SECONDS = 10.0
+# What a worker said counts as long; a fresh answer is waited for two seconds.
+WORKER_ANSWER_AGE = timedelta(minutes=1)
+WORKER_LOOKS, WORKER_LOOK_SECONDS = 10, 0.2
 
 HOSTING_TIERS = {
     "STANDARD_CLOUD": "Standard Cloud",
@@ -44,15 +51,24 @@ def local(cloud: Cloud, *, browser_address: str) -> list[Check]:
     ]
 
 
-def check(cloud: Cloud, *, browser_address: str, now: datetime) -> Preconditions:
-    """Check everything; Microsoft's hosts are asked, for ten seconds at most."""
+def check(
+    cloud: Cloud,
+    *,
+    browser_address: str,
+    ask_worker: Callable[[str], None],
+    now: datetime,
+) -> Preconditions:
+    """Check everything; Microsoft's hosts are asked, for ten seconds at most.
+
+    `ask_worker` has a worker call `record_hosts`; its answer is waited for shortly.
+    """
     login, graph, clock = _reached(cloud, now)
     return Preconditions(
         checks=[
             *local(cloud, browser_address=browser_address),
             login,
             graph,
-            _worker(now),
+            _worker(cloud, ask_worker, now),
             clock,
         ]
     )
@@ -188,25 +204,70 @@ def _clock(date: str, now: datetime) -> Check:
     )
 
 
-def _worker(now: datetime) -> Check:
+def _worker(cloud: Cloud, ask_worker: Callable[[str], None], now: datetime) -> Check:
     workers = freshness.workers(now)
-    if workers.running:
+    if not workers.running:
+        heard = (
+            "The last one went silent."
+            if workers.last_heard_at
+            else "None was ever heard of."
+        )
         return Check(
             "Worker",
-            "good",
-            "A worker is running; it reads the directory and reaches Microsoft by the "
-            "same settings as the console.",
+            "attention",
+            f"No worker is running. {heard} You can connect, and the first read waits "
+            "until one starts.",
             as_of=workers.last_heard_at,
         )
-    heard = (
-        "The last one went silent."
-        if workers.last_heard_at
-        else "None was ever heard of."
-    )
+    answer = _hosts_of_worker(cloud, workers.alive, now)
+    if answer is None:
+        ask_worker(cloud.key)
+        for _ in range(WORKER_LOOKS):
+            time.sleep(WORKER_LOOK_SECONDS)
+            answer = _hosts_of_worker(cloud, workers.alive, now)
+            if answer is not None:
+                break
+    if answer is None:
+        return Check(
+            "Worker",
+            "unknown",
+            "A worker is running. It was asked whether it reaches Microsoft's hosts, "
+            "and has not answered yet. Check again in a moment.",
+            as_of=workers.last_heard_at,
+        )
+    at, problem = answer
+    if problem:
+        return Check("Worker", "bad", f"The worker does not reach {problem}", as_of=at)
     return Check(
-        "Worker",
-        "attention",
-        f"No worker is running. {heard} You can connect, and the first read waits "
-        "until one starts.",
-        as_of=workers.last_heard_at,
+        "Worker", "good", "A worker is running and reaches both hosts.", as_of=at
     )
+
+
+def _hosts_of_worker(
+    cloud: Cloud, alive: Sequence[str], now: datetime
+) -> tuple[datetime, str] | None:
+    """Return what a living worker last said of a cloud, unless it is too old."""
+    for row in WorkerHeartbeat.objects.filter(name__in=alive):
+        said = row.hosts.get(cloud.key)
+        if said is not None:
+            at = datetime.fromisoformat(said["at"])
+            if at > now - WORKER_ANSWER_AGE:
+                return at, said["problem"]
+    return None
+
+
+def record_hosts(*, worker: str, cloud_key: str, now: datetime) -> None:
+    """Try the hosts of a cloud from a worker, and keep the outcome in its row."""
+    login, graph, _clock = _reached(clouds.cloud(cloud_key), now)
+    problem = next(
+        (check.evidence for check in (login, graph) if check.state == "bad"), ""
+    )
+    with transaction.atomic():
+        row, _ = WorkerHeartbeat.objects.select_for_update().get_or_create(
+            name=worker, defaults={"at": now}
+        )
+        row.hosts = {
+            **row.hosts,
+            cloud_key: {"at": timezone.now().isoformat(), "problem": problem},
+        }
+        row.save(update_fields=["hosts"])

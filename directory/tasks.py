@@ -16,6 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from directory import preconditions
 from directory.models import (
     CloudIdentityProvider,
     ConsentRequest,
@@ -60,6 +61,23 @@ def heard() -> None:
     WorkerHeartbeat.objects.update_or_create(
         name=socket.gethostname(), defaults={"at": timezone.now()}
     )
+
+
+@shared_task(name="directory.tasks.check_hosts")
+def check_hosts(cloud_key: str) -> None:
+    """Say whether this worker reaches Microsoft's hosts; the wizard asks for it."""
+    heard()
+    preconditions.record_hosts(
+        worker=socket.gethostname(), cloud_key=cloud_key, now=timezone.now()
+    )
+
+
+def ask_hosts(cloud_key: str) -> None:
+    """Have a worker try the hosts of a cloud; it answers in its heartbeat's row."""
+    try:
+        check_hosts.apply_async(args=(cloud_key,))
+    except (OperationalError, OSError):
+        logger.warning("No worker could be asked whether it reaches %s", cloud_key)
 
 
 def announce(run: SyncRun, *, now: datetime) -> None:

@@ -186,7 +186,10 @@ def check_preconditions(request: ConsoleRequest) -> HttpResponse:
     offered = clouds.available()
     cloud = _chosen_cloud(request, offered)
     found = preconditions.check(
-        cloud, browser_address=_browser_address(request), now=timezone.now()
+        cloud,
+        browser_address=_browser_address(request),
+        ask_worker=tasks.ask_hosts,
+        now=timezone.now(),
     )
     return render(
         request,

@@ -21,7 +21,7 @@ from directory.models import (
     ConsentRequest,
     SyncRun,
 )
-from jamfidp.accounts.models import User
+from jamfidp.accounts.models import PrivilegeSet, User
 from jamfidp.history.models import ObjectHistory
 from tests import factories
 from tests.conftest import Sandbox
@@ -404,6 +404,116 @@ def test_a_state_works_once(journey: Journey) -> None:
     journey.verify(page)
 
     assert journey.attempt(page).step == Step.VERIFIED
+
+
+def test_two_answers_at_the_same_moment_are_taken_once(
+    journey: Journey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A3, A8: another request takes the answer between the look and the claim."""
+    page, microsoft = journey.consent_page()
+    callback = journey.to_callback(journey.code(journey.consent(microsoft)))
+    original = connect.browser_hash
+
+    def meanwhile(browser: str) -> str:
+        ConsentRequest.objects.update(step=Step.ANSWERED)
+        return original(browser)
+
+    monkeypatch.setattr(connect, "browser_hash", meanwhile)
+
+    refused(journey.console, callback, "replayed")
+    assert journey.attempt(page).answer_id is None
+
+
+def test_a_code_that_is_being_redeemed_is_not_redeemed_twice(
+    journey: Journey,
+) -> None:
+    """A8: a second tab waits; what was cut off ends the attempt."""
+    page = journey.answered()
+    attempt = journey.attempt(page)
+    ConsentRequest.objects.update(flow_sealed="")
+
+    connect.verify_next(attempt, now=timezone.now())
+    assert journey.attempt(page).step == Step.ANSWERED
+    connect.verify_next(attempt, now=timezone.now() + timedelta(seconds=61))
+
+    assert (
+        journey.attempt(page).failure["message"] == "The verification was interrupted."
+    )
+
+
+def test_graph_answering_for_another_tenant_connects_nothing(
+    journey: Journey,
+) -> None:
+    """A37: what is read with the application's token has to be the same tenant."""
+    page = journey.answered()
+    other = journey.sandbox.tenants[1]["id"]
+    journey.sandbox.control(
+        "POST",
+        "faults",
+        {
+            "path": "/v1.0/organization",
+            "status": 200,
+            "body": {
+                "value": [{"id": other, "displayName": "Other", "verifiedDomains": []}]
+            },
+        },
+    )
+
+    journey.verify(page)
+
+    failed(journey, page, "OtherTenant")
+
+
+def test_an_ending_is_noted_for_its_own_browser_and_person(
+    journey: Journey, administrator: User
+) -> None:
+    page = journey.answered()
+    journey.verify(page)
+    pk = journey.attempt(page).pk
+
+    def ending(reference: str) -> str:
+        answer = messages.sign_answer(
+            messages.Answer(reference=reference),
+            connector_id="http://localhost:8000/connector",
+            console_id="http://localhost:8000",
+            key=signing_key("connector"),
+            now=timezone.now(),
+        )
+        return f"{CALLBACK}?{urlencode({'answer': answer})}"
+
+    refused(browser_for(administrator), ending(str(pk)), "other-browser")
+    refused(journey.console, ending("999999"), "unknown")
+    refused(journey.console, ending("x"), "unknown")
+    ConsentRequest.objects.update(started_by=factories.administrator("mallory"))
+    refused(journey.console, ending(str(pk)), "other-person")
+    assert journey.attempt(page).session_ended_at is None
+
+
+def test_who_lost_the_privilege_meanwhile_cannot_go_on(
+    journey: Journey, administrator: User
+) -> None:
+    page = journey.verified()
+    administrator.privilege_set = PrivilegeSet.AUDITOR
+    administrator.save()
+
+    assert journey.console.get(page).status_code == 403
+    assert journey.console.post(f"{page}verify/").status_code == 403
+    assert journey.save(page).status_code == 403
+    assert not CloudIdentityProvider.objects.exists()
+
+
+def test_renewed_consent_is_saved_once(journey: Journey) -> None:
+    journey.connect()
+    page = again(journey, CloudIdentityProvider.objects.get())
+    microsoft = journey.go(journey.start_link(page))
+    journey.go(journey.to_callback(journey.code(journey.consent(microsoft))))
+    journey.verify(page)
+    ConsentRequest.objects.update(expires_at=timezone.now())
+
+    response = journey.console.post(page)
+
+    assert response.status_code == 422
+    assert "This attempt is over" in response.content.decode()
 
 
 def test_an_answer_id_works_once(journey: Journey) -> None:

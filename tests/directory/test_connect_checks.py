@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import checks, clouds, preconditions
+from directory import checks, clouds, preconditions, tasks
 from directory.entra import CLOUDS, PUBLIC, Cloud
 from directory.models import WorkerHeartbeat
 from jamfidp.accounts.models import User
@@ -97,10 +98,21 @@ def cloud(sandbox: Sandbox, administrator: User) -> Cloud:
     return clouds.cloud("SANDBOX")
 
 
-def checked(cloud: Cloud, *, here: str = HERE, later: int = 0) -> dict[str, Check]:
+def nobody(_: str) -> None:
+    """A worker that is asked and does not answer."""
+
+
+def checked(
+    cloud: Cloud,
+    *,
+    here: str = HERE,
+    later: int = 0,
+    ask_worker: Callable[[str], None] = nobody,
+) -> dict[str, Check]:
     found = preconditions.check(
         cloud,
         browser_address=here,
+        ask_worker=ask_worker,
         now=timezone.now() + timedelta(seconds=later),
     )
     return {check.label: check for check in found.checks}
@@ -109,7 +121,7 @@ def checked(cloud: Cloud, *, here: str = HERE, later: int = 0) -> dict[str, Chec
 def test_everything_is_ready_and_each_check_says_why(cloud: Cloud) -> None:
     WorkerHeartbeat.objects.create(name="one", at=timezone.now())
 
-    found = checked(cloud)
+    found = checked(cloud, ask_worker=answering("one"))
 
     assert {check.state for check in found.values()} == {"good"}
     assert set(found) == {
@@ -190,6 +202,68 @@ def test_the_clock_may_differ_by_two_minutes(
     cloud: Cloud, seconds: int, state: str
 ) -> None:
     assert checked(cloud, later=seconds)["Clock"].state == state
+
+
+def answering(worker: str) -> Callable[[str], None]:
+    def ask(cloud_key: str) -> None:
+        preconditions.record_hosts(
+            worker=worker, cloud_key=cloud_key, now=timezone.now()
+        )
+
+    return ask
+
+
+def test_a_worker_says_itself_whether_it_reaches_microsoft(
+    cloud: Cloud, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preconditions, "WORKER_LOOK_SECONDS", 0.0)
+    WorkerHeartbeat.objects.create(name="one", at=timezone.now())
+    silent = checked(cloud)["Worker"]
+    assert (silent.state, "has not answered yet" in silent.evidence) == (
+        "unknown",
+        True,
+    )
+
+    reachable = settings.ENTRA_SANDBOX_URL
+    settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:9"
+    answering("one")("SANDBOX")
+    settings.ENTRA_SANDBOX_URL = reachable
+    cut_off = checked(cloud)["Worker"]
+    assert cut_off.state == "bad"
+    assert "127.0.0.1:9" in cut_off.evidence
+
+    # An answer counts for a minute, then the worker is asked again.
+    row = WorkerHeartbeat.objects.get()
+    row.hosts["SANDBOX"]["at"] = (timezone.now() - timedelta(minutes=2)).isoformat()
+    row.save()
+    assert checked(cloud, ask_worker=answering("one"))["Worker"].state == "good"
+
+
+def test_the_wizard_asks_a_worker_and_survives_a_broker_that_is_gone(
+    cloud: Cloud, administrator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preconditions, "WORKER_LOOK_SECONDS", 0.0)
+    WorkerHeartbeat.objects.create(name="one", at=timezone.now())
+    asked: list[Any] = []
+
+    def gone(**options: Any) -> None:
+        asked.append(options)
+        raise OSError
+
+    monkeypatch.setattr(tasks.check_hosts, "apply_async", gone)
+    address = "/settings/cloud-idps/new/entra/?cloud=SANDBOX"
+
+    shown = browser_for(administrator).get(address).content.decode()
+
+    assert asked == [{"args": ("SANDBOX",)}]
+    assert "has not answered yet" in shown
+
+
+def test_the_task_writes_what_the_worker_reached(cloud: Cloud) -> None:
+    tasks.check_hosts("SANDBOX")
+
+    row = WorkerHeartbeat.objects.get()
+    assert row.hosts["SANDBOX"]["problem"] == ""
 
 
 def test_without_a_worker_one_can_connect_and_is_told(cloud: Cloud) -> None:
