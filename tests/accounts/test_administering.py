@@ -522,6 +522,26 @@ def test_memberships_that_the_form_cannot_show_survive_a_save() -> None:
     assert admin.pk
 
 
+def test_groups_that_the_form_of_an_account_cannot_show_survive_a_save(
+    administrator: User,
+) -> None:
+    lena = factories.local_account("lena")
+    group = factories.account_group(
+        "Readers", lena, privilege_set="CUSTOM", privileges=["Read Policies"]
+    )
+    manager = factories.custom_account(
+        "manager", "Read Accounts", "Update Accounts", "Read Policies"
+    )
+
+    client_of(manager).post(
+        f"{ACCOUNTS}{lena.pk}/edit/", account_form(access_level="GROUP")
+    )
+
+    lena.refresh_from_db()
+    assert lena.full_name == "Lena Fischer"
+    assert lena.groups.get() == group
+
+
 # --- Account groups and bindings -------------------------------------------------
 
 

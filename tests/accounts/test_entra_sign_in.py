@@ -474,6 +474,29 @@ def test_a_forged_id_token_signs_nobody_in(
     assert ObjectHistory.objects.filter(action="refused").count() == 1
 
 
+def test_a15_a_sound_token_of_another_connected_tenant_signs_nobody_in(
+    console: Console, ana: DirectoryUser
+) -> None:
+    quarrel = factories.cloud_idp("Quarrel", tenant_id=cast.QUARREL.tenant_id)
+    twin = factories.directory_user("Twin", quarrel, object_id=cast.ANA.object_id)
+    factories.entra_account(twin)
+    values = console.at_microsoft(console.start())
+    console.sandbox.control(
+        "POST",
+        "forge",
+        {
+            "claims": {
+                "tid": cast.QUARREL.tenant_id,
+                "iss": f"{console.sandbox.url}/{cast.QUARREL.tenant_id}/v2.0",
+            }
+        },
+    )
+
+    page = console.refusal(console.answer(values))
+
+    assert "another tenant" in page
+
+
 def test_an_untouched_token_passes_the_forge(
     console: Console, ana: DirectoryUser
 ) -> None:

@@ -111,6 +111,18 @@ def test_a54_an_unknown_name_costs_as_much_hashing_as_a_wrong_password(
     assert sum(work) == known > 0
 
 
+def test_an_account_of_entra_never_signs_in_with_a_password(
+    browser: Client, administrator: User
+) -> None:
+    ana = factories.entra_account(
+        factories.directory_user("Ana", factories.cloud_idp())
+    )
+    ana.set_password(factories.PASSWORD)
+    ana.save()
+
+    assert post(browser, username=ana.username).status_code == 422
+
+
 def test_a_refusal_stands_in_the_history_without_what_was_typed(
     browser: Client, administrator: User
 ) -> None:

@@ -209,6 +209,32 @@ def test_a23_the_same_object_id_in_another_tenant_is_another_person(
     assert not account.has_perm("scoping.view_computer")
 
 
+def test_a_person_of_another_tenant_does_not_speak_for_this_one(
+    ana: DirectoryUser, it: DirectoryGroup
+) -> None:
+    other = factories.cloud_idp("Quarrel & Sons", tenant_id=factories.OTHER_TENANT)
+    factories.bind(factories.account_group(), it)
+    account = factories.entra_account(ana)
+    DirectoryUser.objects.update(account_enabled=False)
+    ana.delete()
+    factories.directory_user("Ana Ruiz", other, object_id=ana.object_id)
+
+    assert reasons(account) == [Reason.NOT_SEEN]
+
+
+def test_a_group_of_another_tenant_with_the_id_of_the_bound_one_is_not_it(
+    ana: DirectoryUser, it: DirectoryGroup
+) -> None:
+    other = factories.cloud_idp("Quarrel & Sons", tenant_id=factories.OTHER_TENANT)
+    factories.bind(factories.account_group(), it)
+    account = factories.entra_account(ana)
+    object_id = it.object_id
+    it.delete()
+    factories.directory_group("IT", other, object_id=object_id)
+
+    assert reasons(account) == [Reason.GROUP_GONE]
+
+
 def test_privileges_at_a_site_hold_for_its_objects_alone() -> None:
     berlin, paris = factories.site("Berlin"), factories.site("Paris")
     account = factories.local_account("lena")

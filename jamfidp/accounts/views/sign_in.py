@@ -47,12 +47,10 @@ class SeeOther(HttpResponseRedirect):
 
 def local_path(candidate: str) -> str:
     """Return where to go after signing in: a path of this console, or its first page."""
-    home = reverse("dashboard")
-    if not candidate.startswith("/") or "\\" in candidate:
-        return home
-    if not url_has_allowed_host_and_scheme(candidate, allowed_hosts=None):
-        return home
-    return candidate
+    local = candidate.startswith("/") and url_has_allowed_host_and_scheme(
+        candidate, allowed_hosts=None
+    )
+    return candidate if local else reverse("dashboard")
 
 
 @public("everybody signs in here")
