@@ -18,7 +18,11 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
-from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    DirectoryUser,
+)
 from jamfidp.history.record import record
 from scoping import changes
 from scoping.models import Building, Department, Device, InventoryUser
@@ -78,6 +82,8 @@ class Proposal:
     now: FieldState
     entra: str
     becomes: str
+    # The connection's mappings name a property for it.
+    mapped: bool = True
 
     @property
     def unmatched(self) -> bool:
@@ -188,6 +194,7 @@ def proposals(device: Device) -> tuple[DirectoryUser, Sequence[Proposal]]:
     """
     person = _person(device.assigned_user)
     names = _Names()
+    mapped = _mapped()[person.cloud_idp_id]
     found = []
     for field in FIELDS:
         entra = getattr(person, field)
@@ -197,9 +204,21 @@ def proposals(device: Device) -> tuple[DirectoryUser, Sequence[Proposal]]:
                 now=state(device, field),
                 entra=entra,
                 becomes=str(value) if value else "",
+                mapped=field in mapped,
             )
         )
     return person, found
+
+
+def _mapped() -> Mapping[int, frozenset[str]]:
+    """The fields that each connection has a property for; nothing is said of others."""
+    rows = {row.cloud_idp_id: row for row in AttributeMappings.objects.all()}
+    return {
+        pk: frozenset(
+            field for field in FIELDS if pk not in rows or getattr(rows[pk], field)
+        )
+        for pk in CloudIdentityProvider.objects.values_list("pk", flat=True)
+    }
 
 
 def _take(
@@ -250,6 +269,12 @@ def look_up(
             .get(pk=device.pk)
         )
         person = _person(row.assigned_user)
+        mapped = _mapped()[person.cloud_idp_id]
+        wanted = [field for field in wanted if field in mapped]
+        if not wanted:
+            raise LookUpImpossible(
+                "The connection's mappings have no property for that field."
+            )
         changed = _take(row, wanted, person, _Names(), now)
         row.save()
         record(
@@ -286,7 +311,7 @@ def fill(
     need `assigned_user`, `department` and `building` selected.
     """
     devices = list(devices)
-    names, people = _Names(), _people(devices)
+    names, people, mapped = _Names(), _people(devices), _mapped()
     started = set(fields or ())
     found = []
     for device in devices:
@@ -296,14 +321,23 @@ def fill(
         wanted = [
             field
             for field in FIELDS
-            if state(device, field).follows_directory
-            or (field in started and not state(device, field).origin)
+            if field in mapped[person.cloud_idp_id]
+            and (
+                state(device, field).follows_directory
+                or (field in started and _is_free(device, field, person))
+            )
         ]
         sources = device.sources
         changed = _take(device, wanted, person, names, now)
         if changed or device.sources is not sources:
             found.append((device, changed))
     return found
+
+
+def _is_free(device: Device, field: str, person: DirectoryUser) -> bool:
+    """Nobody said what it is, and the directory takes nothing away."""
+    now = state(device, field)
+    return not now.origin and bool(getattr(person, field) or not now.value)
 
 
 def _people(devices: Sequence[Device]) -> Mapping[int, DirectoryUser]:

@@ -11,7 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from directory.dependents import AppliedChange
-from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    DirectoryUser,
+)
 from jamfidp.accounts.models import User
 from jamfidp.history.record import entries_for
 from scoping import inventory, user_location
@@ -226,6 +230,27 @@ def test_following_many_devices_takes_as_many_queries_as_few(
 
     with django_assert_max_num_queries(8):
         assert user_location.follow(Device.objects.all(), now=NOW) == frozenset()
+
+
+def test_what_is_not_mapped_is_left_alone(
+    console: Client, device: Device, ana: DirectoryUser, administrator: User
+) -> None:
+    look_up(device, administrator)
+    AttributeMappings.objects.create(cloud_idp=ana.cloud_idp, room="", building="")
+
+    read_applied(ana, room="", position="")
+    page = console.get(reverse("scoping:computer-look-up", args=[device.pk]))
+    refused = console.post(
+        reverse("scoping:computer-look-up", args=[device.pk]), {"fields": ["room"]}
+    )
+
+    device.refresh_from_db()
+    assert (device.room, device.position) == ("4 East", "")
+    mapped = {each.now.field: each.mapped for each in page.context["proposals"]}
+    assert (mapped["room"], mapped["building"], mapped["phone"]) == (False, False, True)
+    assert "not mapped" in page.content.decode()
+    assert refused.status_code == 422
+    assert "have no property for that field" in refused.content.decode()
 
 
 def test_the_look_up_page_shows_before_and_after_and_spares_what_was_typed(
