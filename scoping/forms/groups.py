@@ -171,12 +171,12 @@ def rows_of(criteria: Sequence[Criterion], *, kind: str) -> tuple[CriterionRow, 
 
 
 def read_criteria_form(data: QueryDict, *, kind: str) -> CriteriaForm:
-    """Read the rows, and apply what `add`, `remove`, `up` or `pick` asked for."""
+    """Read the rows, and apply what `add`, `drop`, `up` or `pick` asked for."""
     count = _number(data.get("criteria-count", "0"), MOST_CRITERIA)
     criteria = [_criterion(data, f"criteria-{index}") for index in range(count)]
     queries = [data.get(f"criteria-{index}-q", "").strip() for index in range(count)]
     touched = -1
-    remove = _number(data.get("remove", ""), count - 1, missing=-1)
+    remove = _number(data.get("drop", ""), count - 1, missing=-1)
     if remove >= 0:
         del criteria[remove], queries[remove]
         touched = min(remove, len(criteria) - 1)

@@ -2,7 +2,7 @@
 
 Fields: `version`; `principal` (LOGGED_IN or ASSIGNED); `all_devices`; one `entry` for
 each entry (ROLE|KIND|what it names) and one `nested` with the same value for each
-group whose nested members count. `add`, `remove` and `rebind` change the draft, `save`
+group whose nested members count. `add`, `drop` and `rebind` change the draft, `save`
 saves it.
 """
 
@@ -60,7 +60,7 @@ def read_scope_form(data: QueryDict, *, kind: str) -> ScopeForm:
         entry = reader.entry(text)
         if entry is not None:
             draft, touched = draft.with_entry(entry), entry.role
-    for key in data.getlist("remove"):
+    for key in data.getlist("drop"):
         draft, touched = draft.without(key), key.partition("|")[0]
     for text in data.getlist("rebind"):
         old, _, new = text.partition(">")

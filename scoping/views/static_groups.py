@@ -317,7 +317,7 @@ def _posted(request: ConsoleRequest) -> set[int]:
             if text.isdecimal() and text.isascii() and len(text) < 19
         }
 
-    return (numbers("member") | numbers("add")) - numbers("remove")
+    return (numbers("member") | numbers("add")) - numbers("drop")
 
 
 def _editor(

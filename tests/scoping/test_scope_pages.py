@@ -130,7 +130,7 @@ def test_the_editor_says_what_the_draft_would_do_before_it_is_saved(
 ) -> None:
     edit = page("policy-scope-edit", policy.pk)
     (key,) = posted(policy)["entry"]
-    shown = console.post(edit, posted(policy, remove=key))
+    shown = console.post(edit, posted(policy, drop=key))
     assert "No longer limited by Directory Service." in text(shown)
     assert "2 computers come into scope by that" in text(shown)
     assert "All computers." in text(shown)
@@ -468,7 +468,7 @@ def test_rows_of_criteria_are_moved_and_removed(console: Client) -> None:
     )
     moved = text(console.post(new, form | {"up": "1"}))
     assert moved.index('value="second"') < moved.index('value="first"')
-    removed = text(console.post(new, form | {"remove": "0"}))
+    removed = text(console.post(new, form | {"drop": "0"}))
     assert 'value="first"' not in removed
     assert 'name="criteria-count" value="1"' in removed
 
