@@ -27,6 +27,9 @@ from directory.models import (
 from directory.sync import request_sync
 from directory.sync.run import work
 
+# What changes alone cannot tell (somebody restored whom nothing here remembered) is
+# put right by a full read.
+FULL_READ_EVERY = timedelta(days=7)
 # Kept for looking back; the history of what people did is kept elsewhere.
 RUNS_KEPT = timedelta(days=90)
 
@@ -124,7 +127,10 @@ def give_up_silent_runs(*, now: datetime) -> None:
 
 
 def request_due(*, now: datetime) -> None:
-    """Request a read of changes for each enabled connection whose time has come."""
+    """Request a read for each enabled connection whose time has come.
+
+    Of changes; of everything the first time, and once a week.
+    """
     due = (
         CloudIdentityProvider.objects.filter(enabled=True)
         .filter(Q(next_sync_at=None) | Q(next_sync_at__lte=now))
@@ -132,6 +138,8 @@ def request_due(*, now: datetime) -> None:
     )
     for cloud_idp in due:
         first = not cloud_idp.completely_read
+        read_fully = cloud_idp.last_full_read_at
+        full = first or read_fully is None or read_fully < now - FULL_READ_EVERY
         with transaction.atomic():
             # Due again later even if this request comes to nothing.
             CloudIdentityProvider.objects.filter(pk=cloud_idp.pk).update(
@@ -139,7 +147,7 @@ def request_due(*, now: datetime) -> None:
             )
             request_sync(
                 cloud_idp=cloud_idp,
-                kind=SyncRun.Kind.FULL if first else SyncRun.Kind.DELTA,
+                kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
                 trigger=SyncRun.Trigger.CONNECTED
                 if first
                 else SyncRun.Trigger.SCHEDULE,

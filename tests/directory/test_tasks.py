@@ -76,12 +76,22 @@ def test_a_connection_that_was_never_read_is_read_completely(sent: list[int]) ->
     assert run.trigger == SyncRun.Trigger.CONNECTED
 
 
+def test_everything_is_read_again_once_a_week(sent: list[int]) -> None:
+    connection(last_full_read_at=timezone.now() - timedelta(days=7, minutes=1))
+
+    tasks.tick()
+
+    run = SyncRun.objects.get()
+    assert run.kind == SyncRun.Kind.FULL
+    assert run.trigger == SyncRun.Trigger.SCHEDULE
+
+
 @pytest.mark.parametrize(
     "values",
     [
         pytest.param({"enabled": False}, id="disabled"),
         pytest.param(
-            {"next_sync_at": timezone.now() + timedelta(minutes=1)}, id="not yet due"
+            {"next_sync_at": timezone.now() + timedelta(days=1)}, id="not yet due"
         ),
     ],
 )

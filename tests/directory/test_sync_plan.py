@@ -1,0 +1,313 @@
+"""What a round does to the rows, for rounds that a tenant rarely gives."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from directory import picking
+from directory.dependents import ObjectRef
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryMembership,
+    DirectoryUser,
+    SyncRun,
+)
+from directory.sync.apply import DeltaLinks, apply_plan
+from directory.sync.attributes import mappings_signature
+from directory.sync.lease import Lease
+from directory.sync.plan import make_plan
+from directory.sync.run import work
+from directory.sync.stage import Item, Snapshot
+from tests import factories
+from tests.conftest import Sandbox
+from tests.directory.syncing import connected, held, truth
+
+ANA, FRONTEND, ENGINEERING = (factories.guid(n) for n in ("ana", "fe", "eng"))
+PERSON: Item = {
+    "id": ANA,
+    "properties": {
+        "displayName": "Ana Ruiz",
+        "userPrincipalName": "ana.ruiz@fernhill.example",
+        "accountEnabled": True,
+    },
+}
+
+
+def group(object_id: str, **members: Any) -> Item:
+    return {"id": object_id, "properties": {"displayName": object_id[:8]}, **members}
+
+
+@pytest.fixture
+def fernhill(db: None) -> CloudIdentityProvider:
+    idp = factories.cloud_idp(first_complete_read_at=None)
+    AttributeMappings.objects.create(cloud_idp=idp)
+    return idp
+
+
+def take(
+    idp: CloudIdentityProvider,
+    *,
+    full: bool = False,
+    users: list[Item] | None = None,
+    groups: list[Item] | None = None,
+) -> dict[str, int]:
+    """Plan and apply one round; return what it changed."""
+    now = timezone.now()
+    idp.refresh_from_db()
+    snapshot = Snapshot(full=full)
+    snapshot.take_users(users or [])
+    snapshot.take_groups(groups or [])
+    plan = make_plan(cloud_idp=idp, snapshot=snapshot, now=now)
+    run = SyncRun.objects.create(
+        cloud_idp=idp,
+        kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
+        trigger=SyncRun.Trigger.SCHEDULE,
+        state=SyncRun.State.APPLYING,
+        created_at=now,
+    )
+    apply_plan(
+        plan,
+        lease=Lease(run.pk, 0),
+        delta_links=DeltaLinks(users="u", groups="g"),
+        mappings=mappings_signature(idp.mappings),
+        now=now,
+    )
+    call_command("rebuild_memberships", "--check")
+    return plan.changes
+
+
+def members(object_id: str) -> int:
+    return DirectoryGroup.objects.get(object_id=object_id).transitive_users
+
+
+def test_a_member_named_before_the_person_was_read_counts_once_read(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(fernhill, groups=[group(FRONTEND, users=[ANA])])
+    ana = DirectoryUser.objects.get()
+    assert ana.state == DirectoryUser.State.MENTIONED
+    assert members(FRONTEND) == 0
+
+    take(fernhill, users=[PERSON])
+
+    after = DirectoryUser.objects.get()
+    assert after.pk == ana.pk
+    assert after.is_active
+    assert members(FRONTEND) == 1
+
+
+def test_a_group_named_before_it_was_read_counts_once_read(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(fernhill, users=[PERSON], groups=[group(ENGINEERING, groups=[FRONTEND])])
+    frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
+    assert frontend.state == DirectoryGroup.State.MENTIONED
+    assert frontend.kind == DirectoryGroup.Kind.UNKNOWN
+
+    changes = take(fernhill, groups=[group(FRONTEND, users=[ANA])])
+
+    assert changes["groups_added"] == 1
+    assert members(ENGINEERING) == 1
+
+
+def test_a_replayed_round_changes_nothing(fernhill: CloudIdentityProvider) -> None:
+    items = [group(FRONTEND, users=[ANA]), group(ENGINEERING, groups=[FRONTEND])]
+    take(fernhill, users=[PERSON], groups=items)
+
+    again = take(fernhill, users=[PERSON, PERSON], groups=[*items, *items])
+
+    assert set(again.values()) == {0}
+    assert members(ENGINEERING) == 1
+
+
+def test_a_removal_of_somebody_unknown_is_ignored(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(
+        fernhill,
+        users=[{"id": ANA, "removed": "deleted"}],
+        groups=[
+            group(FRONTEND, users=[f"-{ANA}"], groups=[f"-{ENGINEERING}"]),
+            {"id": factories.guid("never seen"), "removed": "changed"},
+            {"id": ENGINEERING, "removed": "deleted"},
+        ],
+    )
+
+    assert not DirectoryUser.objects.exists()
+    assert DirectoryGroup.objects.get().object_id == FRONTEND
+
+
+def test_a_member_who_is_gone_for_good_is_not_brought_back_by_a_late_mention(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(fernhill, users=[PERSON], groups=[group(FRONTEND)])
+
+    take(
+        fernhill,
+        users=[{"id": ANA, "removed": "deleted"}],
+        groups=[group(FRONTEND, users=[ANA])],
+    )
+
+    assert not DirectoryUser.objects.exists()
+    assert members(FRONTEND) == 0
+
+
+def test_somebody_no_longer_listed_who_is_still_a_member_is_deleted_not_gone(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    frontend = group(FRONTEND, users=[ANA])
+    milo = PERSON | {"id": factories.guid("milo")}
+    take(fernhill, full=True, users=[PERSON, milo], groups=[frontend])
+
+    take(fernhill, full=True, users=[milo], groups=[frontend])
+
+    ana = DirectoryUser.objects.get(object_id=ANA)
+    assert ana.state == DirectoryUser.State.DELETED
+    assert members(FRONTEND) == 0
+
+    take(fernhill, users=[PERSON])
+    assert members(FRONTEND) == 1
+
+
+def test_a_group_no_longer_listed_that_is_still_nested_is_deleted_not_gone(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    outer = group(ENGINEERING, groups=[FRONTEND])
+    inner = group(FRONTEND, users=[ANA])
+    take(fernhill, full=True, users=[PERSON], groups=[outer, inner])
+
+    take(fernhill, full=True, users=[PERSON], groups=[outer])
+
+    frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
+    assert frontend.state == DirectoryGroup.State.DELETED
+    assert members(ENGINEERING) == 0
+
+
+def test_a_deleted_person_is_forgotten_when_they_can_no_longer_be_restored(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    milo = PERSON | {"id": factories.guid("milo")}
+    take(fernhill, full=True, users=[PERSON, milo])
+    take(fernhill, users=[{"id": ANA, "removed": "changed"}])
+
+    take(fernhill, full=True, users=[milo])
+    assert DirectoryUser.objects.filter(object_id=ANA).exists()
+
+    DirectoryUser.objects.filter(object_id=ANA).update(
+        deleted_at=timezone.now() - timedelta(days=31)
+    )
+    take(fernhill, full=True, users=[milo])
+
+    assert not DirectoryUser.objects.filter(object_id=ANA).exists()
+
+
+def test_somebody_merely_named_is_forgotten_when_nobody_names_them(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    milo = PERSON | {"id": factories.guid("milo")}
+    take(fernhill, full=True, users=[milo], groups=[group(FRONTEND, users=[ANA])])
+
+    take(fernhill, full=True, users=[milo], groups=[group(FRONTEND)])
+
+    assert not DirectoryUser.objects.filter(object_id=ANA).exists()
+    assert not DirectoryMembership.objects.exists()
+
+
+def test_people_deleted_before_the_first_read_return_with_their_groups(
+    db: None, sandbox: Sandbox
+) -> None:
+    story = connected(sandbox)
+    story.behave(deleted_in_full_round=True)
+    story.control("DELETE", "users/ana.ruiz@fernhill.example")
+    story.control("DELETE", "groups/Fernhill News")
+    # By name the control plane finds a deleted person as well.
+    ana = story.control("GET", "users/ana.ruiz@fernhill.example")["id"]
+
+    story.read(SyncRun.Kind.FULL)
+    assert held(story) == truth(story)
+    story.control("POST", f"users/{ana}/restore")
+    story.read()
+
+    assert "ana.ruiz@fernhill.example" in story.members("Engineering")
+    assert held(story) == truth(story)
+
+
+def test_a_deleted_group_that_can_be_restored_survives_a_full_read(
+    db: None, sandbox: Sandbox
+) -> None:
+    story = connected(sandbox)
+    story.read(SyncRun.Kind.FULL)
+    news = story.group("Fernhill News")
+    story.control("DELETE", "groups/Fernhill News")
+    story.read()
+
+    story.read(SyncRun.Kind.FULL)
+    news.refresh_from_db()
+    assert news.state == DirectoryGroup.State.DELETED
+
+    story.control("POST", f"groups/{news.object_id}/restore")
+    story.read()
+    assert "tomas.ibarra@fernhill.example" in story.members("Fernhill News")
+
+
+def test_a_database_that_takes_nothing_fails_the_run_in_words(
+    db: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from directory.sync import apply
+
+    story = connected(sandbox)
+    run = story.request(SyncRun.Kind.FULL)
+
+    def full(*_args: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(apply, "_write_people", full)
+    work(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == SyncRun.State.FAILED
+    assert run.error.startswith("The console's database did not take the changes.")
+    assert not DirectoryUser.objects.exists()
+
+
+def test_a_lost_encryption_key_fails_the_run_in_words(
+    db: None, sandbox: Sandbox, settings: Any
+) -> None:
+    story = connected(sandbox)
+    settings.ENCRYPTION_KEYS = []
+
+    run = story.sync(SyncRun.Kind.FULL)
+
+    assert run.state == SyncRun.State.FAILED
+    assert "cannot be read" in run.error
+    assert story.cloud_idp.status == "KEY_UNAVAILABLE"
+
+
+def test_memberships_are_not_derived_again_during_a_read(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    SyncRun.objects.create(
+        cloud_idp=fernhill,
+        kind=SyncRun.Kind.FULL,
+        trigger=SyncRun.Trigger.SCHEDULE,
+        state=SyncRun.State.READING,
+        created_at=timezone.now(),
+    )
+
+    with pytest.raises(CommandError, match="is being read"):
+        call_command("rebuild_memberships")
+
+
+def test_a_choice_of_a_picker_is_read_back() -> None:
+    text = picking.choice(factories.TENANT, ANA)
+
+    assert picking.parse(text.upper()) == ObjectRef(factories.TENANT, ANA)
+    with pytest.raises(picking.NotAChoice):
+        picking.parse("Ana Ruiz")
