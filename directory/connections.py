@@ -154,8 +154,9 @@ def delete(
         obj=cloud_idp,
         actor=actor,
         action="deleted",
-        note=f"Deleted the connection to {cloud_idp.tenant_name}; {people} people and "
-        f"{groups} groups were erased",
+        note=f"Deleted the connection to {cloud_idp.tenant_name}; "
+        f"{people} {'person' if people == 1 else 'people'} and "
+        f"{groups} {'group' if groups == 1 else 'groups'} were erased",
         details={"tenant_id": [cloud_idp.tenant_id, ""]},
         now=now,
     )

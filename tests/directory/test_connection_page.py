@@ -451,7 +451,7 @@ def test_deleting_asks_for_the_name_and_says_what_depends_on_it(
     ana = factories.directory_user("Ana", connection)
     address = f"{connection.get_absolute_url()}delete/"
     page = text_of(browser, address)
-    assert "1 people and 0 groups are erased" in page
+    assert "1 person and 0 groups are erased" in page
     assert "FileVault" in page
 
     for typed in ("", "fernhill studio", "Fernhill"):
@@ -468,7 +468,7 @@ def test_deleting_asks_for_the_name_and_says_what_depends_on_it(
     assert watching.told == [connection.tenant_id]
     entry = ObjectHistory.objects.get(action="deleted")
     assert entry.object_name == "Fernhill Studio"
-    assert "1 people" in entry.note
+    assert "1 person and 0 groups" in entry.note
     assert "Consent still stands in Entra" in text_of(browser, response["Location"])
 
 
