@@ -25,6 +25,7 @@ app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-sched
 app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
 app.conf.beat_schedule = {
     "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
+    "scopes": {"task": "scoping.tasks.tick", "schedule": schedule(run_every=300)},
 }
 
 for option in ("data_folder_in", "data_folder_out", "control_folder"):

@@ -7,7 +7,7 @@ relies on them. Unknown leaves a device as it was, in groups and in scopes alike
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from django.db import transaction
@@ -44,6 +44,7 @@ ScopedObject: TypeAlias = Policy | ConfigurationProfile
 
 # How many devices a line of history names; beyond that it counts.
 NAMED_IN_HISTORY = 20
+HOUR = timedelta(hours=1)
 
 
 def inventory_of(kind: str) -> Inventory:
@@ -386,7 +387,23 @@ def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
     )
 
 
-def everything(*, now: datetime) -> None:
-    """Judge every device again, for criteria that change with time alone."""
+def after_time_passed(*, now: datetime) -> None:
+    """Calculate groups whose criteria count days back, once they are an hour old.
+
+    Repeating it changes nothing; leaving it out makes them older.
+    """
+    counting = SmartGroupCriterion.objects.filter(
+        search_type__in=[
+            rules.Operator.MORE_THAN_DAYS_AGO,
+            rules.Operator.LESS_THAN_DAYS_AGO,
+        ]
+    )
     for kind in DeviceKind.values:
-        recompute(kind, now=now)
+        due = SmartGroup.objects.filter(
+            kind=kind, pk__in=counting.values("group"), computed_at__lte=now - HOUR
+        )
+        groups = set(due.order_by().values_list("pk", flat=True))
+        if groups:
+            recompute(
+                kind, now=now, groups=groups, scopes=(), because="as time went by"
+            )

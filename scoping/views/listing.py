@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -23,7 +23,8 @@ from scoping.verdict import Verdict
 
 PAGE_SIZE = 50
 HISTORY_SIZE = 100
-VERDICTS = (("in", "In"), ("unknown", "Unknown"), ("out", "Out"))
+VERDICTS = {"in": "In scope", "unknown": "Unknown", "out": "Not in scope"}
+MEMBERS = {"in": "Member", "unknown": "Unknown", "out": "Not a member"}
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class DeviceLine:
     verdict: Verdict
     decided: bool
     why_url: str = ""
+    # The verdict as the list words it: 'Member' in a group, 'In scope' in a scope.
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,7 @@ def device_list(
     known: Known,
     decided: BitMap,
     default: str = "",
+    words: Mapping[str, str] = VERDICTS,
 ) -> DeviceList:
     """The devices that the person may see, by verdict and search, one page of them.
 
@@ -195,7 +199,9 @@ def device_list(
         .in_bulk()
     )
     lines = [
-        DeviceLine(rows[pk], known.verdict(pk), pk in decided)
+        DeviceLine(
+            rows[pk], known.verdict(pk), pk in decided, text=words[known.verdict(pk)]
+        )
         for pk in chosen
         if pk in rows
     ]
@@ -206,7 +212,9 @@ def device_list(
         lines=lines,
         q=q,
         verdict=asked,
-        choices=[Choice(value, label, value == asked) for value, label in VERDICTS],
+        choices=[
+            Choice(value, label, value == asked) for value, label in words.items()
+        ],
         total=len(ids),
         counts={name: len(each) for name, each in sets.items()},
         previous_url=address(request, before=str(chosen[0])) if has_previous else "",

@@ -313,6 +313,7 @@ def object_scope(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpR
                 line.verdict,
                 line.decided,
                 url(kind, "derivation", obj.pk, line.device.pk),
+                line.text,
             )
             for line in found.lines
         ],

@@ -42,6 +42,7 @@ from scoping.uses import uses_of_device_group
 from scoping.verdict import Verdict
 from scoping.views.derivations import change_in_words, node
 from scoping.views.listing import (
+    MEMBERS,
     PAGE_SIZE,
     DeviceLine,
     address,
@@ -245,6 +246,7 @@ def group_detail(request: ConsoleRequest, *, kind: str, pk: int) -> HttpResponse
         known=known_of(group.members, group.unknown),
         decided=unpack(group.members or None),
         default="in",
+        words=MEMBERS,
     )
     context = _page(request, kind, group, "members") | {
         "list": found,
@@ -255,6 +257,7 @@ def group_detail(request: ConsoleRequest, *, kind: str, pk: int) -> HttpResponse
                 line.verdict,
                 line.decided,
                 url(kind, "derivation", group.pk, line.device.pk),
+                line.text,
             )
             for line in found.lines
         ],

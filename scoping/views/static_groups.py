@@ -34,6 +34,7 @@ from scoping.static_groups import (
 )
 from scoping.uses import uses_of_device_group
 from scoping.views.listing import (
+    MEMBERS,
     PAGE_SIZE,
     address,
     choices,
@@ -202,6 +203,7 @@ def group_detail(request: ConsoleRequest, *, kind: str, pk: int) -> HttpResponse
         known=Known(members, BitMap()),
         decided=members,
         default="in",
+        words=MEMBERS,
     )
     return page_or_fragment(
         request,

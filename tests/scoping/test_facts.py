@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pyroaring import BitMap
 
 from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from scoping import evaluate, facts
+from directory.sync.bitmaps import pack, unpack
+from scoping import evaluate, facts, matching_rows
 from scoping.drafts import Draft, EntryDraft
 from scoping.facts import Fleet
 from scoping.models import (
     Building,
     Department,
     Device,
+    DeviceKind,
     LastLogin,
     NetworkSegment,
+    Scope,
     StaticGroup,
 )
 from scoping.principal import Person
-from scoping.recompute import recompute
+from scoping.recompute import after_time_passed, recompute
 from scoping.smart_groups import save_smart_group
 from scoping.verdict import Verdict
 from tests import factories
@@ -34,6 +39,7 @@ from tests.scoping.inventory_rows import (
     device,
     draft,
     entry,
+    except_for,
     in_directory_group,
     like,
     limited_to,
@@ -41,6 +47,7 @@ from tests.scoping.inventory_rows import (
     ref_of,
     scoped,
     static_group,
+    target,
 )
 
 pytestmark = pytest.mark.django_db
@@ -279,18 +286,92 @@ def test_the_number_of_queries_does_not_grow_with_devices_groups_or_entries() ->
 
 def test_criteria_over_days_follow_the_clock() -> None:
     mac = device("Mac")
+    quiet = like("Last Inventory Update", "7", search_type="more than x days ago")
     group = save_smart_group(
         kind="COMPUTER",
         name="Quiet",
         site=None,
-        criteria=[
-            like("Last Inventory Update", "7", search_type="more than x days ago")
-        ],
+        criteria=[quiet],
         actor=None,
         now=timezone.now(),
     )
+    obj = scoped("Wake up", target(group))
     assert group.member_count == 0
-    recompute("COMPUTER", now=timezone.now() + timedelta(days=8))
+    after_time_passed(now=timezone.now() + timedelta(days=8))
     group.refresh_from_db()
+    obj.scope.refresh_from_db()
     assert (group.member_count, group.unknown_count) == (1, 0)
-    assert mac.pk
+    assert list(unpack(obj.scope.decided)) == [mac.pk]
+    with CaptureQueriesContext(connection) as captured:
+        after_time_passed(now=timezone.now() + timedelta(days=8))
+    assert len(captured) == len(DeviceKind.values), "calculated within the hour: left"
+
+
+def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_two_seconds() -> None:
+    now = timezone.now()
+    idp = factories.cloud_idp()
+    people = DirectoryUser.objects.bulk_create(
+        DirectoryUser(
+            cloud_idp=idp,
+            object_id=factories.guid(f"person {n}"),
+            state="PRESENT",
+            display_name=f"Person {n}",
+            user_name=f"p{n}@fernhill.example",
+            user_name_key=f"p{n}@fernhill.example",
+            first_seen_at=now,
+            changed_at=now,
+        )
+        for n in range(1000)
+    )
+    names = [person.user_name for person in people]
+    users = list(matching_rows.ensure_users(names, now=now).values())
+    groups = [factories.directory_group(f"Group {n}", idp) for n in range(4)]
+    for n, group in enumerate(groups):
+        group.bitmap.direct = pack(BitMap(each.pk for each in people[n::4]))
+        group.bitmap.transitive = None
+        group.bitmap.save()
+    devices = Device.objects.bulk_create(
+        Device(
+            kind="COMPUTER",
+            name=f"Mac {n}",
+            serial_number=f"S{n}",
+            model="Air",
+            last_reported_ip=f"10.{n % 4}.{n % 250}.1",
+            assigned_user=users[n % 1000],
+        )
+        for n in range(1200)
+    )
+    LastLogin.objects.bulk_create(
+        LastLogin(device=row, channel="AGENT", user=users[n % 900], reported_at=now)
+        for n, row in enumerate(devices)
+    )
+    segment = NetworkSegment.objects.create(
+        name="Half", starting_address="10.0.0.0", ending_address="10.1.255.255"
+    )
+    smart = [
+        save_smart_group(
+            kind="COMPUTER",
+            name=f"Smart {n}",
+            site=None,
+            criteria=[in_directory_group(groups[n]), like("Model", "Air")],
+            actor=None,
+            now=now,
+        )
+        for n in range(4)
+    ]
+    objects = [
+        scoped(
+            f"Object {n}",
+            target(smart[n % 4]),
+            limited_to(groups[n % 4]),
+            limited_to(segment),
+            except_for(groups[(n + 1) % 4]),
+        )
+        for n in range(40)
+    ]
+    Scope.objects.update(decided=b"", unknown=b"", decided_count=0)
+    began = perf_counter()
+    recompute("COMPUTER", now=now)
+    assert perf_counter() - began < 2
+    objects[0].scope.refresh_from_db()
+    assert objects[0].scope.decided_count > 0
