@@ -8,6 +8,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from directory.dependents import ObjectRef
+from directory.freshness import as_of
 from jamfidp.access import (
     ConsoleUser,
     get_visible_or_404,
@@ -145,6 +146,7 @@ def object_derivation(
             "change": change_in_words(explanation),
             "decision": decision_in_words(explanation, device.name),
             "as_of": explanation.as_of,
+            "directory_as_of": as_of(timezone.now()),
             "crumbs": [
                 Crumb(kind.title, reverse(f"scoping:{kind.key}-list")),
                 Crumb(obj.name, obj.get_absolute_url()),

@@ -18,6 +18,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from directory.freshness import as_of
 from directory.sync.bitmaps import unpack
 from jamfidp.access import get_visible_or_404, visible_to
 from jamfidp.components import Chip, Crumb, Tab
@@ -250,6 +251,7 @@ def _page(
         "clone_url": url(kind, "clone", obj.pk) if actions["add"] else "",
         "delete_url": url(kind, "delete", obj.pk) if actions["delete"] else "",
         "broken": broken_entries(obj),
+        "directory_as_of": as_of(timezone.now()),
     }
 
 

@@ -18,6 +18,7 @@ from django.utils import timezone
 from pyroaring import BitMap
 
 from directory.dependents import ObjectRef
+from directory.freshness import as_of
 from directory.models import DirectoryGroup
 from directory.search import matching
 from jamfidp.access import ConsoleUser, visible_to
@@ -611,6 +612,7 @@ def _editor(
         "device_route": f"scoping:{section.route}-detail",
         "changed": changed,
         "conflict": conflict,
+        "directory_as_of": as_of(timezone.now()),
         "form_problems": form.problems,
         "has_errors": bool(errors),
     }

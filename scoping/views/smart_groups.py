@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from directory.dependents import ObjectRef
+from directory.freshness import as_of
 from directory.models import DirectoryGroup
 from directory.search import matching
 from directory.sync.bitmaps import unpack
@@ -228,6 +229,7 @@ def _page(
         "over_assigned": bool(refs),
         "broken": [(each.name, each.why_broken) for each in broken if each.broken],
         "uses": uses,
+        "directory_as_of": as_of(timezone.now()) if refs else None,
         "edit_url": url(kind, "edit", group.pk)
         if _may(request, kind, "change", group)
         else "",
@@ -320,6 +322,7 @@ def group_derivation(
             if explanation.verdict is Verdict.UNKNOWN
             else "",
             "as_of": explanation.as_of,
+            "directory_as_of": as_of(timezone.now()),
             "crumbs": [
                 Crumb(title(kind), url(kind, "list")),
                 Crumb(group.name, group.get_absolute_url()),
@@ -461,6 +464,7 @@ def _editor(
             "edit_url": url(kind, page, group.pk) if group else url(kind, page),
             "cancel_url": group.get_absolute_url() if group else url(kind, "list"),
             "crumbs": crumbs,
+            "directory_as_of": as_of(timezone.now()),
         },
         status=422 if refused else 200,
     )
