@@ -207,7 +207,6 @@ USER_COLUMNS = (
     Column("department", "Department", "department"),
     Column("position", "Position", "position"),
     Column("status", "Status"),
-    Column("changed", "Changed", "changed_at"),
 )
 GROUP_COLUMNS = (
     Column("name", "Name", "display_name"),

@@ -80,7 +80,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     return page_or_fragment(
         request,
         page="directory/syncrun_detail.html",
-        fragments={"syncrun-state": "directory/_syncrun_state.html"},
+        fragments={"syncrun-state": "directory/_syncrun_swap.html"},
         context={
             "run": run,
             "crumbs": [Crumb("Sync runs", reverse("directory:syncrun-list"))],

@@ -73,7 +73,9 @@ def test_a_run_that_goes_on_shows_phase_counts_and_rate_and_asks_again(
     assert re.search(r"(2\d\d|300) a second", page)
     assert 'hx-trigger="every 1s"' in page
     assert f'action="/activity/sync-runs/{run.pk}/cancel/"' in page
-    assert "<html" not in text(console, run.get_absolute_url(), **RUN_TARGET)
+    part = text(console, run.get_absolute_url(), **RUN_TARGET)
+    assert "<html" not in part
+    assert 'id="syncrun-facts" hx-swap-oob="true"' in part
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED"])
