@@ -12,6 +12,8 @@ from django.db.models import Q, QuerySet
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
 from jamfidp.accounts import standing
+from jamfidp.accounts.explanations import Explanation, explain
+from jamfidp.accounts.grants import suspension
 from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
 from jamfidp.accounts.user_accounts import Privileges, check_covers, check_place
 from jamfidp.history.record import record
@@ -249,6 +251,8 @@ class BindingState:
     connection: CloudIdentityProvider | None
     directory_group: DirectoryGroup | None
     warnings: Sequence[str]
+    # Why nobody holds anything by it at the moment.
+    suspended: Explanation | None
 
     @property
     def broken(self) -> bool:
@@ -261,12 +265,8 @@ class BindingState:
             and str(self.directory_group) != self.binding.name_when_bound
         )
 
-    @property
-    def suspended(self) -> bool:
-        return self.connection is None or not self.connection.enabled
 
-
-def states_of(group: AccountGroup) -> list[BindingState]:
+def states_of(group: AccountGroup, *, now: datetime) -> list[BindingState]:
     bindings = list(group.bindings.order_by("name_when_bound", "pk"))
     connections = {
         one.tenant_id: one
@@ -289,6 +289,11 @@ def states_of(group: AccountGroup) -> list[BindingState]:
         directory_group = (
             found.get((connection.pk, binding.object_id)) if connection else None
         )
+        suspended = suspension(
+            standing.connection_facts(connection),
+            freshness=standing.freshness(),
+            now=now,
+        )
         states.append(
             BindingState(
                 binding,
@@ -297,6 +302,7 @@ def states_of(group: AccountGroup) -> list[BindingState]:
                 warnings_for(group, directory_group, nested=binding.nested)
                 if directory_group
                 else (),
+                explain(suspended) if suspended else None,
             )
         )
     return states
@@ -360,19 +366,15 @@ def _names(accounts: Sequence[User] | QuerySet[User]) -> str:
     return ", ".join(sorted(account.username for account in accounts))
 
 
-def holders(group: AccountGroup) -> tuple[list[User], list[DirectoryUser]]:
-    """Return the accounts assigned and the people held through bindings."""
+def holders(
+    group: AccountGroup, *, now: datetime
+) -> tuple[list[User], list[DirectoryUser]]:
+    """Return the accounts assigned, and the people held through bindings now."""
     people: dict[int, DirectoryUser] = {}
-    for state in states_of(group):
+    for state in states_of(group, now=now):
         if state.directory_group is not None and not state.suspended:
             for person in people_in(state.directory_group, nested=state.binding.nested):
                 people[person.pk] = person
     return list(group.accounts.all()), sorted(
         people.values(), key=lambda person: (person.display_name, person.pk)
     )
-
-
-def is_fresh(connection: CloudIdentityProvider, *, now: datetime) -> bool:
-    """Tell whether privileges through the connection count, by its last good read."""
-    read_at = connection.last_good_read_at
-    return read_at is not None and now - read_at <= standing.freshness()

@@ -103,11 +103,6 @@ def begin(
         )
     except EntraError as error:
         raise _refused(error) from error
-    except crypto.KeyUnavailable as error:
-        raise SignInRefused(
-            "Sign-in with Entra is not possible now: the console has no encryption key.",
-            "An administrator with a local account can sign in with a password.",
-        ) from error
     with transaction.atomic():
         SignInRequest.objects.filter(expires_at__lt=now - LIFETIME).delete()
         SignInRequest.objects.create(

@@ -292,14 +292,10 @@ def _grant(
     )
 
 
-def _obstacle(
-    connection: ConnectionFacts | None,
-    person: PersonFacts | None,
-    *,
-    freshness: timedelta,
-    now: datetime,
+def suspension(
+    connection: ConnectionFacts | None, *, freshness: timedelta, now: datetime
 ) -> Withheld | None:
-    """Return what keeps a person of Entra from holding anything at all."""
+    """Return why a connection grants nothing to anybody now, or None when it does."""
     if connection is None:
         return Withheld(reason=Reason.NO_CONNECTION)
     if not connection.enabled:
@@ -309,6 +305,21 @@ def _obstacle(
         return Withheld(reason=Reason.NEVER_READ, subject=connection.name)
     if now - read_at > freshness:
         return Withheld(reason=Reason.STALE, subject=connection.name, at=read_at)
+    return None
+
+
+def _obstacle(
+    connection: ConnectionFacts | None,
+    person: PersonFacts | None,
+    *,
+    freshness: timedelta,
+    now: datetime,
+) -> Withheld | None:
+    """Return what keeps a person of Entra from holding anything at all."""
+    suspended = suspension(connection, freshness=freshness, now=now)
+    if suspended is not None or connection is None:
+        return suspended
+    read_at = connection.last_good_read_at
     if person is None or not (person.present or person.deleted):
         return Withheld(reason=Reason.NOT_SEEN, subject=connection.name, at=read_at)
     for applies, reason in (

@@ -26,11 +26,6 @@ class PrivilegeSet(models.TextChoices):
     CUSTOM = "CUSTOM", "Custom"
 
 
-class UserManager(BaseUserManager["User"]):
-    def get_by_natural_key(self, username: str | None) -> User:
-        return self.get(username__iexact=username)
-
-
 class User(AbstractBaseUser):
     """A console account, local or of somebody who signs in with Entra.
 
@@ -61,7 +56,7 @@ class User(AbstractBaseUser):
     )
 
     USERNAME_FIELD = "username"
-    objects = UserManager()
+    objects = BaseUserManager["User"]()
 
     class Meta:
         ordering: ClassVar = ["username"]

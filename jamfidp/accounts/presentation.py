@@ -14,11 +14,9 @@ from jamfidp.accounts.explanations import ABOUT_GROUPS, Explanation, explain
 from jamfidp.accounts.models import PrivilegeSet
 from jamfidp.accounts.privileges import (
     ACTIONS,
-    CATALOGUE,
     OBJECTS,
     SETTINGS,
     ObjectPrivileges,
-    Privilege,
 )
 from jamfidp.components import Crumb
 from scoping.models import Site
@@ -178,14 +176,3 @@ def _links(standing: grants.Standing, viewer: ConsoleUser) -> dict[str, str]:
         ):
             links[one.object_id] = one.get_absolute_url()
     return links
-
-
-def privilege_lines() -> Sequence[tuple[str, Sequence[Privilege | None]]]:
-    """The table of object privileges that people tick: a line a kind, a verb a cell."""
-    return [
-        (
-            kind.label,
-            [CATALOGUE.get(f"{verb} {kind.label}") for verb in VERBS],
-        )
-        for kind in OBJECTS
-    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 
-from directory.models import DirectoryGroup
+from directory.models import CloudIdentityProvider, DirectoryGroup
 from jamfidp.accounts import account_groups, administrators, user_accounts
 from jamfidp.accounts.administrators import LastAdministrator
 from jamfidp.accounts.models import AccountGroup, DirectoryBinding, User
@@ -746,6 +747,140 @@ def test_a31_a_broken_binding_is_shown_and_can_be_replaced(console: Client) -> N
 
     assert DirectoryBinding.objects.get().object_id == new.object_id
     assert factories.entra_account(ana).has_perm("scoping.view_policy")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"enabled": False}, "is disabled", id="disabled"),
+        pytest.param(
+            {"last_good_read_at": timezone.now() - timedelta(hours=30)},
+            "longer than 24 hours ago",
+            id="too old",
+        ),
+        pytest.param(
+            {"first_complete_read_at": None}, "not been read completely", id="not read"
+        ),
+        pytest.param(None, "was deleted from this console", id="deleted"),
+    ],
+)
+def test_a_suspended_binding_says_why_and_counts_nobody(
+    console: Client, change: dict[str, Any] | None, words: str
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", factories.cloud_idp())
+    group = factories.account_group()
+    factories.bind(group, factories.directory_group("IT", ana.cloud_idp, ana))
+    if change is None:
+        ana.cloud_idp.delete()
+    else:
+        CloudIdentityProvider.objects.update(**change)
+
+    page = text(console.get(f"{GROUPS}{group.pk}/"))
+
+    assert words in page
+    assert "0 people through directory groups" in page
+
+
+def test_the_list_of_groups_is_searched(console: Client) -> None:
+    factories.account_group("Helpdesk")
+    factories.account_group("Auditors")
+
+    page = text(console.get(f"{GROUPS}?q=desk"))
+    assert "Helpdesk" in page
+    assert "Auditors" not in page
+    assert "No account group matches" in text(console.get(f"{GROUPS}?q=nothing"))
+    AccountGroup.objects.all().delete()
+    assert "No account group yet" in text(console.get(GROUPS))
+
+
+def test_the_choice_of_a_directory_group_is_searched(console: Client) -> None:
+    cloud_idp = factories.cloud_idp()
+    for number in range(30):
+        factories.directory_group(f"Team {number:02}", cloud_idp)
+    address = f"{GROUPS}from-directory/"
+
+    assert "There are more" in text(console.get(address))
+    found = text(console.get(f"{address}?q=team+29"))
+    assert "Team 29" in found
+    assert "Team 01" not in found
+    assert "No directory group matches" in text(console.get(f"{address}?q=nobody"))
+
+
+def test_a_group_that_is_not_there_cannot_be_proposed_or_bound(
+    console: Client,
+) -> None:
+    group = factories.account_group()
+
+    for address in (
+        f"{GROUPS}new/?directory_group=999",
+        f"{GROUPS}{group.pk}/directory-groups/new/?directory_group=999",
+        f"{GROUPS}{group.pk}/directory-groups/999/delete/",
+    ):
+        assert console.get(address).status_code == 404
+
+
+def test_a_directory_group_is_proposed_to_those_alone_who_may_read_them() -> None:
+    source = factories.directory_group("IT", factories.cloud_idp())
+    manager = factories.custom_account(
+        "manager", "Read Account Groups", "Create Account Groups"
+    )
+
+    response = client_of(manager).get(f"{GROUPS}new/?directory_group={source.pk}")
+
+    assert response.status_code == 404
+
+
+def test_hidden_members_are_a_warning_and_are_told(console: Client) -> None:
+    cloud_idp = factories.cloud_idp()
+    source = factories.directory_group("Secret", cloud_idp, hidden_membership=True)
+    group = factories.account_group()
+
+    page = text(
+        console.get(
+            f"{GROUPS}{group.pk}/directory-groups/new/?directory_group={source.pk}"
+        )
+    )
+
+    assert "Its members are hidden" in page
+
+
+def test_a35_a_group_that_gives_more_is_neither_deleted_nor_unbound(
+    administrator: User, manager: User
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", factories.cloud_idp())
+    group = factories.account_group("Administrators")
+    binding = factories.bind(group, factories.directory_group("IT", ana.cloud_idp, ana))
+    client = client_of(manager)
+
+    deleted = client.post(f"{GROUPS}{group.pk}/delete/", {"confirm": "Administrators"})
+    unbound = client.post(
+        f"{GROUPS}{group.pk}/directory-groups/{binding.pk}/delete/", {"confirm": "IT"}
+    )
+
+    assert (deleted.status_code, unbound.status_code) == (422, 422)
+    assert "do not hold" in text(deleted)
+    assert DirectoryBinding.objects.get().account_group == group
+
+
+def test_a_group_without_a_change_writes_no_history(console: Client) -> None:
+    group = factories.account_group("Helpdesk", privilege_set="AUDITOR")
+
+    console.post(
+        f"{GROUPS}{group.pk}/edit/",
+        {
+            "display_name": "Helpdesk",
+            "access_level": "FULL",
+            "privilege_set": "AUDITOR",
+        },
+    )
+
+    assert not ObjectHistory.objects.exists()
+
+
+def test_an_account_without_a_privilege_set_is_refused(console: Client) -> None:
+    response = console.post(f"{ACCOUNTS}new/", account_form(privilege_set=""))
+
+    assert "Choose a privilege set" in text(response)
 
 
 def test_a_binding_is_removed_by_typing_the_name(console: Client) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from directory import credentials
 from directory.models import CloudIdentityProvider, DirectoryUser
-from jamfidp.accounts import throttle
+from jamfidp.accounts import standing, throttle
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
 from tests import cast, factories
@@ -601,6 +601,39 @@ def test_two_sign_ins_in_two_tabs_of_one_browser_both_work(
     assert console.answer(console.at_microsoft(second)).status_code == 303
     assert console.signed_in()
     assert console.answer(console.at_microsoft(first))["Location"] == "/"
+    assert User.objects.filter(object_id=cast.ANA.object_id).count() == 1
+
+
+def test_an_answer_without_a_code_is_refused(console: Console) -> None:
+    state = parse_qs(urlsplit(console.start()).query)["state"][0]
+
+    assert "holds no code" in console.refusal(console.answer({"state": state}))
+
+
+def test_a_key_changed_during_the_sign_in_is_told(
+    console: Console, ana: DirectoryUser, settings: Any
+) -> None:
+    values = console.at_microsoft(console.start())
+    settings.ENCRYPTION_KEYS = ["other:" + "A" * 43 + "="]
+
+    page = console.refusal(console.answer(values))
+
+    assert "encryption key of the console was changed" in page
+
+
+def test_the_same_person_in_two_tabs_at_once_gets_one_account(
+    console: Console, ana: DirectoryUser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = console.at_microsoft(console.start())
+    decide = standing.of_person
+
+    def meanwhile(*args: Any, **kwargs: Any) -> Any:
+        factories.entra_account(ana)
+        return decide(*args, **kwargs)
+
+    monkeypatch.setattr(standing, "of_person", meanwhile)
+
+    assert console.answer(values)["Location"] == "/"
     assert User.objects.filter(object_id=cast.ANA.object_id).count() == 1
 
 

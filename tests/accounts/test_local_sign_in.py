@@ -456,6 +456,20 @@ def test_a_new_set_up_code_voids_the_old_one(browser: Client) -> None:
     assert browser.post("/setup/", setup_form(old)).status_code == 422
 
 
+def test_a_console_that_has_accounts_cannot_be_set_up_again(
+    administrator: User,
+) -> None:
+    with pytest.raises(first_administrator.AlreadySetUp):
+        first_administrator.set_up(
+            code="AAAAA",
+            username="root",
+            full_name="",
+            password="a long first password",
+            address=None,
+            now=timezone.now(),
+        )
+
+
 def test_guessing_the_set_up_code_is_slowed(browser: Client) -> None:
     first_administrator.new_code(now=timezone.now())
     for _ in range(throttle.FREE_PER_ACCOUNT):

@@ -99,8 +99,8 @@ def accountgroup_new(request: ConsoleRequest) -> HttpResponse:
 @privilege("accounts.view_accountgroup")
 def accountgroup_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     group = _visible(request, pk, "accounts.view_accountgroup")
-    states = account_groups.states_of(group)
-    accounts, people = account_groups.holders(group)
+    states = account_groups.states_of(group, now=timezone.now())
+    accounts, people = account_groups.holders(group, now=timezone.now())
     may_see_people = request.user.has_perm("directory.view_directoryuser")
     return render(
         request,
@@ -131,7 +131,7 @@ def accountgroup_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
         group=group,
     )
     if request.method == "POST" and form.is_valid():
-        accounts, people = account_groups.holders(group)
+        accounts, people = account_groups.holders(group, now=timezone.now())
         change = consequences.of_change(
             Privileges.of(group), form.chosen(), people=[*accounts, *people]
         )
@@ -187,7 +187,7 @@ def accountgroup_delete(request: ConsoleRequest, pk: int) -> HttpResponse:
             else:
                 messages.success(request, f"Deleted the account group {name}.")
                 return redirect(LIST)
-    accounts, people = account_groups.holders(group)
+    accounts, people = account_groups.holders(group, now=timezone.now())
     return render(
         request,
         "accounts/accountgroup_delete.html",
@@ -275,7 +275,7 @@ def binding_delete(request: ConsoleRequest, pk: int, binding_pk: int) -> HttpRes
     state = next(
         (
             one
-            for one in account_groups.states_of(group)
+            for one in account_groups.states_of(group, now=timezone.now())
             if one.binding.pk == binding_pk
         ),
         None,

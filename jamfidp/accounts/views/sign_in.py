@@ -8,7 +8,6 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.core import signing
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -187,8 +186,6 @@ def setup(request: HttpRequest) -> HttpResponse:
                 status = 429
             except first_administrator.AlreadySetUp:
                 return redirect("accounts:login")
-            except ValidationError as refused:
-                form.add_error("username", refused.messages[0])
             else:
                 return _enter(request, account, reverse("dashboard"))
     return render(request, "accounts/setup.html", {"form": form}, status=status)
