@@ -185,6 +185,15 @@ def nested_tree(group: DirectoryGroup) -> Sequence[NestedGroup]:
     return branches(group.pk, (group.pk,))
 
 
+def hidden_below(group: DirectoryGroup) -> list[DirectoryGroup]:
+    """Return nested groups whose members are not known: the group may hold more."""
+    return list(
+        DirectoryGroup.objects.filter(ancestors__ancestor=group)
+        .filter(Q(hidden_membership=True) | Q(state=DirectoryGroup.State.MENTIONED))
+        .order_by("display_name", "pk")
+    )
+
+
 def parents_of(group: DirectoryGroup) -> QuerySet[DirectoryGroup]:
     """Return the groups that a group is a direct member of."""
     return DirectoryGroup.objects.filter(nested__child=group, state=PRESENT).order_by(

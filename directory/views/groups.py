@@ -15,6 +15,7 @@ from directory.memberships import (
     NestedGroup,
     direct_members,
     effective_members,
+    hidden_below,
     nested_tree,
     parents_of,
     ways_in,
@@ -66,6 +67,7 @@ def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "twins": _twins(group),
             "tree": [branch(nested) for nested in tree],
             "nested_count": group.descendants.count(),
+            "hidden_below": hidden_below(group),
             "parents": list(parents_of(group)),
             "may_see_users": may_see_users,
             "uses": [

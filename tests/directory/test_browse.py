@@ -309,6 +309,20 @@ def test_hidden_membership_is_never_shown_as_nobody(
     assert "Nobody is in this group" not in page
 
 
+def test_a_group_with_a_hidden_group_in_it_has_at_least_its_members(
+    console: Client, fernhill: CloudIdentityProvider
+) -> None:
+    secret = group(fernhill, "Secret", hidden_membership=True)
+    inner = group(fernhill, "Inner", secret)
+    outer = group(fernhill, "Outer", inner, person(fernhill, "Ana Ruiz"))
+    alone = group(fernhill, "Alone", person(fernhill, "Milo Brandt"))
+
+    claim = "The effective members are at least these."
+
+    assert claim in text(console, outer.get_absolute_url())
+    assert claim not in text(console, alone.get_absolute_url())
+
+
 def test_a_group_shows_effective_members_with_the_way_in_and_direct_ones(
     console: Client, fernhill: CloudIdentityProvider
 ) -> None:
