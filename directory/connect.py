@@ -103,7 +103,7 @@ class AlreadyConnected(errors.EntraError):
         self.cloud_idp = cloud_idp
 
 
-class OtherTenant(errors.EntraError):
+class OtherTenant(errors.IdentityError):
     """What was proven is another tenant than the one expected."""
 
 

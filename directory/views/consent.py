@@ -158,11 +158,15 @@ def _browser_address(request: ConsoleRequest) -> str:
 
 
 def _chosen_cloud(request: ConsoleRequest, offered: Sequence[Cloud]) -> Cloud:
-    """The cloud of the address, else one that is ready, the sandbox before others."""
-    key = request.GET.get("cloud") or request.POST.get("cloud") or ""
+    """The cloud that was chosen, else one that is ready, the sandbox before others."""
+    sent = request.POST if request.method == "POST" else request.GET
+    key = sent.get("cloud", "")
     for cloud in offered:
         if cloud.key == key:
             return cloud
+    if key:
+        # Another cloud than the one meant is never taken in its place.
+        raise Http404
     ready = [
         cloud
         for cloud in offered

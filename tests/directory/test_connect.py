@@ -275,6 +275,74 @@ def test_consent_without_a_tenant_is_no_consent(journey: Journey) -> None:
     failed(journey, page, "ConsentIncomplete")
 
 
+def test_consent_for_a_tenant_that_does_not_exist_is_refused(journey: Journey) -> None:
+    page, microsoft = journey.consent_page()
+    ours = journey.sandbox.tenants[0]["id"]
+    back = journey.consent(microsoft).replace(
+        ours, "11111111-2222-3333-4444-555555555555"
+    )
+
+    journey.go(local(journey.go(local(back))))
+
+    assert "AADSTS90002" in failed(journey, page, "TenantNotFound")
+
+
+def test_a_sign_in_that_is_declined_after_consent_connects_nothing(
+    journey: Journey,
+) -> None:
+    page, microsoft = journey.consent_page()
+    code_answer = journey.code(journey.consent(microsoft))
+    state = answer_of(code_answer)["state"]
+    declined = urlencode(
+        {
+            "error": "access_denied",
+            "error_description": "AADSTS65004: <b>forged words</b>",
+            "state": state,
+        }
+    )
+
+    journey.go(local(journey.go(f"/connector/code/?{declined}")))
+
+    shown = failed(journey, page, "ConsentDeclined")
+    assert "AADSTS65004" in shown
+    # Whoever writes the description cannot put words on the console's page.
+    assert "forged words" not in shown
+
+
+def test_a_sign_in_without_a_code_connects_nothing(journey: Journey) -> None:
+    page, microsoft = journey.consent_page()
+    state = answer_of(journey.code(journey.consent(microsoft)))["state"]
+
+    journey.go(local(journey.go(f"/connector/code/?{urlencode({'state': state})}")))
+
+    failed(journey, page, "SignInResponseError")
+
+
+def test_every_page_before_microsoft_opens(journey: Journey) -> None:
+    new = "/settings/cloud-idps/new/"
+    assert "Microsoft Entra ID" in text_of(journey.console, new)
+    # Without a choice the cloud that is ready is taken, and never another one.
+    assert 'value="SANDBOX" selected' in text_of(journey.console, f"{new}entra/")
+    for page in ("entra/", "entra/permissions/"):
+        assert journey.console.get(f"{new}{page}?cloud=MOON").status_code == 404
+    started = journey.console.post(f"{new}entra/start/", {"cloud": "MOON"})
+    assert started.status_code == 404
+    assert not ConsentRequest.objects.exists()
+
+
+def test_the_verification_page_does_the_checks_with_and_without_javascript(
+    journey: Journey,
+) -> None:
+    page = journey.answered()
+
+    shown = text_of(journey.console, page)
+
+    assert f'hx-post="{page}verify/"' in shown
+    assert "<noscript>" in shown
+    # Nothing to end yet.
+    assert journey.go(f"{page}end-session/") == page
+
+
 # --- The callback ------------------------------------------------------------------
 
 
@@ -514,6 +582,44 @@ def test_renewed_consent_is_saved_once(journey: Journey) -> None:
 
     assert response.status_code == 422
     assert "This attempt is over" in response.content.decode()
+
+
+def test_an_answer_to_no_attempt_is_refused(journey: Journey) -> None:
+    _, microsoft = journey.consent_page()
+    callback = journey.to_callback(journey.code(journey.consent(microsoft)))
+    ConsentRequest.objects.all().delete()
+
+    refused(journey.console, callback, "unknown")
+
+
+def test_an_attempt_without_a_key_that_was_changed_ends_at_the_answer(
+    journey: Journey, settings: Any
+) -> None:
+    page, microsoft = journey.consent_page()
+    callback = journey.to_callback(journey.code(journey.consent(microsoft)))
+    settings.ENCRYPTION_KEYS = []
+
+    assert journey.go(callback) == page
+
+    failed(journey, page, "CredentialsUnreadable")
+
+
+def test_renewed_consent_is_held_against_the_tenant_of_the_connection(
+    journey: Journey,
+) -> None:
+    """Also where the connector is not the one to notice."""
+    journey.connect()
+    cloud_idp = CloudIdentityProvider.objects.get()
+    page = again(journey, cloud_idp)
+    microsoft = journey.go(journey.start_link(page))
+    journey.go(journey.to_callback(journey.code(journey.consent(microsoft))))
+    CloudIdentityProvider.objects.update(tenant_id=factories.OTHER_TENANT)
+
+    journey.verify(page)
+
+    assert journey.attempt(page).failure["kind"] == "OtherTenant"
+    journey.sign_out(page)
+    assert "Back to Fernhill Studio" in text_of(journey.console, page)
 
 
 def test_an_answer_id_works_once(journey: Journey) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,6 +123,15 @@ def notes(obj: Any) -> list[str]:
     ]
 
 
+GRANTED = [
+    {
+        "permission": name,
+        "granted": True,
+        "what": "x",
+        "at": "2026-11-03T12:00:00+00:00",
+    }
+    for name in ("User.Read", "User.Read.All", "GroupMember.Read.All")
+]
 OPTIONS = {
     "display_name": "Fernhill Studio",
     "search_timeout": "30",
@@ -242,6 +252,21 @@ def test_a_lost_key_is_said_on_the_page_and_nothing_is_deleted(
         ({"permissions_probed": []}, "Missing: User.Read, User.Read.All"),
         ({"enabled": False}, "Not read while disabled"),
         ({"last_good_read_at": None}, "Not read yet"),
+        (
+            {"status": Status.PERMISSIONS_MISSING, "permissions_probed": GRANTED},
+            "refused a read",
+        ),
+        ({"permissions_probed": GRANTED}, "All three granted and tried"),
+        (
+            {
+                "status": Status.UNREACHABLE,
+                "status_detail": "Down.",
+                "status_code": "c",
+                "status_request_id": "r",
+            },
+            "Microsoft's reference: c, request r",
+        ),
+        ({"cloud": "GCC_HIGH"}, "application registration of this cloud was removed"),
     ],
 )
 def test_each_check_has_its_evidence(
@@ -252,7 +277,27 @@ def test_each_check_has_its_evidence(
 ) -> None:
     CloudIdentityProvider.objects.update(**change)
 
-    assert evidence in text_of(browser, connection.get_absolute_url())
+    page = text_of(browser, connection.get_absolute_url())
+    assert evidence in html.unescape(page)
+
+
+@pytest.mark.parametrize(
+    ("age", "state"),
+    [
+        (timedelta(minutes=59), "good"),
+        (timedelta(minutes=61), "attention"),
+        (timedelta(hours=25), "bad"),
+    ],
+)
+def test_data_that_is_too_old_is_marked(
+    connection: CloudIdentityProvider, browser: Client, age: timedelta, state: str
+) -> None:
+    CloudIdentityProvider.objects.update(last_good_read_at=timezone.now() - age)
+
+    page = text_of(browser, connection.get_absolute_url())
+
+    check = page.partition("Directory</span>")[0].rpartition("check-")[2]
+    assert check.startswith(state)
 
 
 @pytest.mark.parametrize(
@@ -395,6 +440,29 @@ def test_a_mapping_that_cannot_be_is_refused(
 
     assert response.status_code == 422
     assert AttributeMappings.objects.get().user_name == "userPrincipalName"
+
+
+def test_mappings_of_a_disabled_connection_are_saved_and_not_read(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    CloudIdentityProvider.objects.update(enabled=False)
+
+    browser.post(
+        f"{connection.get_absolute_url()}mappings/", MAPPINGS | {"room": "city"}
+    )
+
+    assert AttributeMappings.objects.get().room == "city"
+    assert not SyncRun.objects.exists()
+
+
+def test_a_mapping_set_by_other_means_stays_selectable(
+    connection: CloudIdentityProvider, browser: Client
+) -> None:
+    AttributeMappings.objects.update(room="customProperty")
+
+    page = text_of(browser, f"{connection.get_absolute_url()}mappings/")
+
+    assert '<option value="customProperty" selected>' in page
 
 
 def test_ids_cannot_be_mapped(
@@ -603,6 +671,32 @@ def test_what_microsoft_refuses_becomes_the_status_with_its_number(
     assert code in page
     assert DirectoryUser.objects.count() == 0
     assert CloudIdentityProvider.objects.count() == 1
+
+
+def test_graph_answering_for_another_tenant_is_no_success(
+    live: CloudIdentityProvider, sandbox: Sandbox
+) -> None:
+    sandbox.control(
+        "POST",
+        "faults",
+        {
+            "path": "/v1.0/organization",
+            "status": 200,
+            "body": {
+                "value": [
+                    {
+                        "id": factories.OTHER_TENANT,
+                        "displayName": "Other",
+                        "verifiedDomains": [],
+                    }
+                ]
+            },
+        },
+    )
+
+    assert not connections.check(live, now=timezone.now())
+    live.refresh_from_db()
+    assert live.status == Status.REFUSED
 
 
 ERRORS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -507,6 +508,50 @@ def test_a_signed_message_of_another_shape_is_unreadable(
     assert caught.value.refusal is Refusal.UNREADABLE
 
 
+def test_a_message_of_one_kind_is_not_taken_for_another() -> None:
+    """Even when it carries everything that the other kind would."""
+    now = timezone.now()
+    key = keys.signing_key("console")
+    body = {
+        "iss": CONSOLE,
+        "aud": CONNECTOR,
+        "return_url": RETURN,
+        "cloud": "SANDBOX",
+        "client_id": "",
+        "tenant": "",
+        "state": "",
+        "nonce_hash": "",
+        "code_challenge": "",
+        "login_hint": "",
+        "reference": "1",
+        "iat": int(now.timestamp()),
+        "exp": int(now.timestamp()) + 60,
+    }
+
+    def of(kind: str) -> str:
+        headers = {"typ": kind, "kid": keys.key_id(key.public_key())}
+        return jwt.encode(body, key, algorithm="ES256", headers=headers)
+
+    readers = {messages.START: messages.read_start, messages.END: messages.read_end}
+    for kind, read in readers.items():
+        for sent in readers:
+            if sent == kind:
+                read(of(sent), audience=CONNECTOR, keys=[key.public_key()], now=now)
+                continue
+            with pytest.raises(messages.MessageRefused) as caught:
+                read(of(sent), audience=CONNECTOR, keys=[key.public_key()], now=now)
+            assert caught.value.refusal is Refusal.UNREADABLE
+
+
+def test_an_answer_too_long_for_a_cookie_is_said(journey: Journey) -> None:
+    _, microsoft = journey.consent_page()
+    code_answer = journey.code(journey.consent(microsoft))
+    state = code_answer.rpartition("state=")[2]
+    long = secrets.token_urlsafe(4000)
+
+    refused(journey.console, f"/connector/code/?code={long}&state={state}", "too-long")
+
+
 def test_a_cookie_is_bound_to_its_name_and_time() -> None:
     now = timezone.now()
     response = HttpResponse()
@@ -529,8 +574,6 @@ def test_a_cookie_is_bound_to_its_name_and_time() -> None:
 
 
 def test_a_code_of_microsofts_usual_length_fits_into_the_cookie() -> None:
-    import secrets
-
     kept = {
         "console_id": CONSOLE,
         "return_url": RETURN,
