@@ -20,6 +20,8 @@ from django.urls import reverse
 from directory import clouds, credentials
 from directory.dependents import ObjectRef
 from directory.entra import (
+    Cloud,
+    Discovery,
     EntraSession,
     IdTokenClaims,
     SigningKeys,
@@ -41,6 +43,8 @@ from jamfidp.history.record import record
 
 _ABOUT_GROUPS = ABOUT_GROUPS | {Reason.NO_GROUP}
 LIFETIME = timedelta(minutes=10)
+DISCOVERY_LIFETIME = timedelta(hours=1)
+_DISCOVERIES: dict[tuple[str, str], tuple[Discovery, datetime]] = {}
 # A person waits in front of the page.
 PATIENCE_SECONDS = 20.0
 
@@ -92,8 +96,8 @@ def begin(
         registration = credentials.registration(cloud.key)
         # Read now: a key that is lost is better told before the person signs in.
         credentials.credential(registration)
-        with EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2) as session:
-            discovery = discover(cloud, cloud_idp.tenant_id, session)
+        with _session(cloud) as session:
+            discovery = _discovery(cloud, cloud_idp.tenant_id, session, now=now)
         state_hash = _hash(secrets.state)
         flow = crypto.encrypt(
             json.dumps({"nonce": secrets.nonce, "verifier": secrets.code_verifier}),
@@ -222,8 +226,8 @@ def _proof(
         )
         cloud = clouds.cloud(request.cloud)
         registration = credentials.registration(cloud.key)
-        with EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2) as session:
-            discovery = discover(cloud, request.tenant_id, session)
+        with _session(cloud) as session:
+            discovery = _discovery(cloud, request.tenant_id, session, now=now)
             token = redeem_code(
                 discovery,
                 client_id=registration.client_id,
@@ -371,6 +375,25 @@ def _follow_names(
     if (account.full_name, account.username, account.email) != (name, username, email):
         account.full_name, account.username, account.email = name, username, email
         account.save(update_fields=["full_name", "username", "email"])
+
+
+def _session(cloud: Cloud) -> EntraSession:
+    return EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2)
+
+
+def _discovery(
+    cloud: Cloud, tenant_id: str, session: EntraSession, *, now: datetime
+) -> Discovery:
+    """Return the tenant's configuration, fetched once an hour in each process.
+
+    Anybody can open the address that begins a sign-in: it must not make the console
+    ask Microsoft each time.
+    """
+    key = (cloud.login_root, tenant_id)
+    known = _DISCOVERIES.get(key)
+    if known is None or now - known[1] >= DISCOVERY_LIFETIME:
+        known = _DISCOVERIES[key] = (discover(cloud, tenant_id, session), now)
+    return known[0]
 
 
 def _refused(error: EntraError) -> SignInRefused:

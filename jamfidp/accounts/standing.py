@@ -139,7 +139,9 @@ def person_facts(person: DirectoryUser | None) -> grants.PersonFacts | None:
         present=person.state == DirectoryUser.State.PRESENT,
         deleted=person.state == DirectoryUser.State.DELETED,
         enabled=person.account_enabled,
-        # Graph gives no type for some old accounts: then it is not known.
+        # Graph's userType decides: '#EXT#' in a name and `idp` in a token are hints
+        # only, since a tenant can make an outsider a member on purpose. Some old
+        # accounts have no type: then it is not known.
         guest=person.is_guest if person.user_type else None,
     )
 

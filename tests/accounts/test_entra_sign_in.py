@@ -637,6 +637,19 @@ def test_the_same_person_in_two_tabs_at_once_gets_one_account(
     assert User.objects.filter(object_id=cast.ANA.object_id).count() == 1
 
 
+def test_beginning_again_and_again_does_not_ask_microsoft_each_time(
+    console: Console,
+) -> None:
+    console.start()
+    console.sandbox.control("DELETE", "journal")
+
+    for _ in range(5):
+        console.start()
+
+    asked = console.sandbox.control("GET", "journal?plane=login")["entries"]
+    assert asked == []
+
+
 def test_old_requests_are_removed(console: Console) -> None:
     console.start()
     SignInRequest.objects.update(expires_at=timezone.now() - timedelta(hours=1))
