@@ -52,12 +52,15 @@ class Page:
                 raise NotOnPage(f"{self} does not say {text!r}: {self.text[:600]}")
         return self
 
-    def link(self, text: str) -> str:
-        """The address of the link with these words, or else the first that has them."""
+    def link(self, text: str, *, to: str = "") -> str:
+        """The address of the link with these words, or else the first that has them.
+
+        `to` is a part of the address, where several links have the same words.
+        """
         links = [
             (" ".join(element.text_content().split()), str(element.get("href")))
             for element in (self.root.iter("a") if self.root is not None else ())
-            if element.get("href")
+            if element.get("href") and to in str(element.get("href"))
         ]
         for words, address in sorted(links, key=lambda link: link[0] != text):
             if text in words:
@@ -94,7 +97,7 @@ class Browser:
 
     def follow(self, text: str) -> Page:
         """Follow the link of the open page."""
-        return self.open(self._here().link(text))
+        return self.open(self.here.link(text))
 
     def submit(
         self, marker: str, values: Mapping[str, Any] | None = None, *, button: str = ""
@@ -104,7 +107,7 @@ class Browser:
         `button` presses the button with these words, where a form has several. A
         value of None leaves a field out, a list sends it several times.
         """
-        here = self._here()
+        here = self.here
         form = here.form(marker)
         fields: list[tuple[str, str]] = [
             (str(name), str(value)) for name, value in form.form_values()
@@ -126,7 +129,7 @@ class Browser:
 
     def upload(self, marker: str, field: str, name: str, content: bytes) -> Page:
         """Send the form with one file."""
-        here = self._here()
+        here = self.here
         form = here.form(marker)
         fields = [
             (str(key), str(value)) for key, value in form.form_values() if key != field
@@ -138,7 +141,9 @@ class Browser:
             files={field: (name, content, "text/csv")},
         )
 
-    def _here(self) -> Page:
+    @property
+    def here(self) -> Page:
+        """The open page; raises NotOnPage when there is none."""
         if self.page is None:
             raise NotOnPage("No page is open.")
         return self.page

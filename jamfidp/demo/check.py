@@ -18,6 +18,8 @@ from jamfidp.demo.processes import Installation
 
 Say = Callable[[str], Any]
 SYNC_SECONDS = 90
+# The story gives the first computers to the named people, in their order.
+DEVICE_OF_MILO, DEVICE_OF_LAYLA = "FHC-0002", "FHC-0005"
 
 
 class StepFailed(Exception):
@@ -145,6 +147,106 @@ def sync_now(job: Job) -> None:
     job.wait_for_sync(page)
 
 
+def scope_a_policy(job: Job) -> None:
+    """Limit a policy to Engineering, nested, and exclude Ana Ruiz."""
+    admin = job.admin
+    admin.open(job.at("/computers/policies/?q=vpn"))
+    admin.follow("VPN client")
+    admin.follow("Scope")
+    admin.follow("Edit the scope")
+    admin.submit(
+        "version",
+        {"pick_kind_LIMITATION": "DIRECTORY_GROUP", "pick_q_LIMITATION": "engineering"},
+        button="Search what to add to Limitations",
+    ).says("118 members")
+    admin.submit("version", {"add": _entry("LIMITATION", "GROUP", company.ENGINEERING)})
+    admin.submit(
+        "version",
+        {"pick_kind_EXCLUSION": "DIRECTORY_USER", "pick_q_EXCLUSION": "ana ruiz"},
+        button="Search what to add to Exclusions",
+    ).says(company.ANA.upn)
+    admin.submit("version", {"add": _entry("EXCLUSION", "USER", company.ANA)}).says(
+        "leave the scope", "unknown"
+    )
+    page = admin.submit("version", button="Save").says("Engineering", "except Ana Ruiz")
+    job.addresses["scope"] = page.url
+
+
+def _entry(role: str, kind: str, who: company.Person | company.Group) -> str:
+    tenant = company.FERNHILL.tenant_id
+    return f"{role}|DIRECTORY_{kind}|{tenant}/{who.object_id}"
+
+
+def see_who_and_why(job: Job) -> None:
+    """Layla is in through nesting, Ana is excluded, Milo is in no limited group."""
+    admin = job.admin
+    for name, verdict, reason in (
+        (DEVICE_OF_LAYLA, "In scope", "Design Systems"),
+        (DEVICE_OF_MILO, "Not in scope", "Engineering"),
+    ):
+        admin.open(f"{job.addresses['scope']}?verdict=any&q={name}").says(verdict)
+        admin.follow("Why").says(verdict, reason)
+
+
+def give_privileges_to_a_directory_group(job: Job) -> None:
+    admin = job.admin
+    admin.open(job.at("/settings/account-groups/"))
+    admin.follow("Mac Admins")
+    admin.follow("Bind a directory group")
+    here = admin.open(admin.here.url + "?q=mac+admins")
+    admin.open(here.link("Mac Admins", to="directory_group="))
+    admin.submit("Bind the directory group").says("I have read the warnings")
+    admin.submit("Bind the directory group", {"confirmed": "on"}).says("1 person")
+
+
+def privileges_come_with_membership(job: Job) -> None:
+    """Milo is a member: he signs in with Entra and may see policies."""
+    person = job.person
+    person.open(job.at("/login/"))
+    person.follow("Sign in with Entra: Fernhill Studio")
+    person.submit("username", {"username": company.MILO.upn})
+    page = person.submit("password", {"password": company.MILO.password})
+    if "Permissions requested" in page.text:
+        page = person.submit("Accept", {"action": "accept"})
+    if "?" in page.url:
+        raise StepFailed(f"The address still holds an answer: {page.url}")
+    person.open(job.at("/computers/policies/")).says("VPN client")
+    person.open(job.at("/account/privileges/")).says("Mac Admins")
+
+
+def privileges_go_with_membership(job: Job) -> None:
+    """He leaves the group; after the next read his session may do nothing."""
+    group = company.MAC_ADMINS.object_id
+    job.control(
+        "DELETE",
+        f"tenants/{company.FERNHILL.tenant_id}/groups/{group}"
+        f"/members/{company.MILO.object_id}",
+    )
+    sync_now(job)
+    page = job.person.open(job.at("/computers/policies/"))
+    if page.status != 403 or "VPN client" in page.text:
+        raise StepFailed(f"He still sees policies: {page}")
+    job.control(
+        "PUT",
+        f"tenants/{company.FERNHILL.tenant_id}/groups/{group}"
+        f"/members/{company.MILO.object_id}",
+    )
+    sync_now(job)
+    job.person.open(job.at("/computers/policies/")).says("VPN client")
+
+
+def nothing_was_written(job: Job) -> None:
+    """The sandbox recorded what it was asked; no request of the console was a write."""
+    journal = job.control("GET", "journal?plane=graph")
+    entries = journal["entries"] if isinstance(journal, dict) else journal
+    if not entries:
+        raise StepFailed("The journal is empty.")
+    refused = [entry for entry in entries if entry.get("refused")]
+    writes = [entry for entry in entries if entry["method"] not in {"GET", "POST"}]
+    if refused or writes:
+        raise StepFailed(f"Requests that are no reads: {refused + writes}")
+
+
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("sign in as the local administrator", sign_in_locally),
     (
@@ -155,6 +257,21 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("the worker reads people, groups and memberships", read_everything),
     ("people and groups can be browsed, with paths", browse),
     ("a change in the directory arrives by a read of changes", a_change_arrives),
+    ("a policy is limited to a group and excludes a person", scope_a_policy),
+    ("who is in scope, and why", see_who_and_why),
+    (
+        "an account group is bound to a directory group",
+        give_privileges_to_a_directory_group,
+    ),
+    (
+        "signing in with Entra gives what the group gives",
+        privileges_come_with_membership,
+    ),
+    (
+        "leaving the group takes it away, without a new sign-in",
+        privileges_go_with_membership,
+    ),
+    ("nothing was written to Entra", nothing_was_written),
 )
 
 

@@ -25,6 +25,7 @@ MOBILE_MODELS = (
 LOCAL_ACCOUNTS = ("studioadmin", "render", "kiosk")
 SITES = ("Bristol Studio", "Montréal Studio")
 BUILDINGS = {"Fern House": "Bristol Studio", "Atelier Nord": "Montréal Studio"}
+NAMED = tuple(person for person in company.FERNHILL_PEOPLE if not person.guest)
 NETWORKS = {
     "Bristol Studio": ("10.20.0.0", "10.20.255.255"),
     "Montréal Studio": ("10.30.0.0", "10.30.255.255"),
@@ -72,7 +73,9 @@ def machines(now: datetime) -> Iterator[Machine]:
         model, systems = chance.choice(MOBILE_MODELS if mobile else MAC_MODELS)
         owner = people[position % len(people)]
         draw = chance.random()
-        if draw < 0.03:
+        if number < len(NAMED):
+            pass
+        elif draw < 0.03:
             owner = chance.choice(LOCAL_ACCOUNTS)
         elif draw < 0.07:
             owner = ""
@@ -96,7 +99,11 @@ def machines(now: datetime) -> Iterator[Machine]:
             seen_at=seen_at,
             assigned_user=owner,
         )
-        if not mobile:
+        if number < len(NAMED):
+            # The named people use the first computers, so that stories can count on it.
+            for channel in LastLogin.Channel:
+                machine.logins[channel] = (owner, seen_at)
+        elif not mobile:
             _log_in(machine, chance, people, seen_at)
         yield machine
 

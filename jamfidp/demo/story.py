@@ -65,7 +65,8 @@ def write(*, now: datetime, sandbox_application: dict[str, str], password: str) 
     _groups()
     _objects()
     _account_groups()
-    recompute.everything(now=now)
+    for kind in DeviceKind.values:
+        recompute.recompute(kind, now=now)
 
 
 def _application(actor: User, application: dict[str, str], now: datetime) -> None:
