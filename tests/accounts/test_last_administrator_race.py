@@ -1,6 +1,8 @@
 """Two administrators who demote each other at the same moment."""
 
-from threading import Barrier, Thread
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Thread
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -13,10 +15,23 @@ from tests import factories
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a36_of_two_who_delete_each_other_one_remains() -> None:
+def test_a36_of_two_who_delete_each_other_one_remains(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pair = [factories.administrator("one"), factories.administrator("two")]
     start = Barrier(2)
     refused: list[str] = []
+    both_deleted = Barrier(2)
+    delete_row = User.delete
+
+    def delete_and_wait(self: User, *args: Any, **kwargs: Any) -> Any:
+        outcome = delete_row(self, *args, **kwargs)
+        # Meets the other only where nothing keeps the two apart.
+        with suppress(BrokenBarrierError):
+            both_deleted.wait(timeout=1)
+        return outcome
+
+    monkeypatch.setattr(User, "delete", delete_and_wait)
 
     def delete(victim: User, actor: User) -> None:
         try:
