@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import NoReverseMatch, reverse
@@ -81,17 +81,24 @@ def word_of(cloud_idp: CloudIdentityProvider) -> str:
 @privilege(VIEW)
 @require_GET
 def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
-    rows = CloudIdentityProvider.objects.annotate(
-        people=Count(
-            "users", filter=Q(users__state=DirectoryUser.State.PRESENT), distinct=True
-        )
-    ).order_by("display_name", "pk")
+    rows = CloudIdentityProvider.objects.order_by("display_name", "pk")
+    people = dict(
+        DirectoryUser.objects.present()
+        .values_list("cloud_idp")
+        .annotate(count=Count("pk"))
+    )
     return render(
         request,
         "directory/cloud_idp_list.html",
         {
             "rows": [
-                (row, state_of(row), word_of(row), cloud_name(row.cloud))
+                (
+                    row,
+                    state_of(row),
+                    word_of(row),
+                    cloud_name(row.cloud),
+                    people.get(row.pk, 0),
+                )
                 for row in rows
             ],
             "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),

@@ -226,6 +226,9 @@ def test_the_list_shows_status_and_age_and_says_what_to_do_when_empty(
 
     assert "Credentials refused" in page
     assert "Disabled" in page
+    # One person read; of the other tenant the number is not known, which is no 0.
+    assert 'class="number">1</td>' in page
+    assert 'class="number">–</td>' in page
     assert "SANDBOX (not available in this console)" in page
 
 
