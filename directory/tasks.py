@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
-from kombu.exceptions import OperationalError
+from kombu.exceptions import KombuError
 
 from directory import preconditions
 from directory.models import (
@@ -79,7 +79,7 @@ def ask_hosts(cloud_key: str) -> None:
     """Have a worker try the hosts of a cloud; it answers in its heartbeat's row."""
     try:
         check_hosts.apply_async(args=(cloud_key,))
-    except (OperationalError, OSError):
+    except (KombuError, OSError):
         logger.warning("No worker could be asked whether it reaches %s", cloud_key)
 
 
@@ -97,7 +97,7 @@ def announce(run: SyncRun, *, now: datetime) -> None:
         return
     try:
         run_sync.apply_async(args=(run.pk,))
-    except (OperationalError, OSError):
+    except (KombuError, OSError):
         logger.warning("Sync run %s could not be announced to the workers", run.pk)
 
 

@@ -23,5 +23,6 @@ if settings.COMPONENT_GALLERY:
 
     urlpatterns.append(path("components/", gallery.components, name="gallery"))
 
+handler400 = "jamfidp.errors.bad_request"
 handler404 = "jamfidp.views.not_found"
 handler500 = "jamfidp.views.server_error"

@@ -12,6 +12,7 @@ from directory import freshness
 from jamfidp import crypto, everything, overview
 from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
+from jamfidp.errors import unsent
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
 
 
@@ -89,7 +90,14 @@ def health(request: HttpRequest) -> JsonResponse:
 
 @public("shown by Django in place of a view")
 def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
-    return render(request, "404.html", status=404)
+    """Also for a form whose object was deleted in another tab: it keeps its input."""
+    was_sent = request.method == "POST"
+    return render(
+        request,
+        "404.html",
+        {"was_sent": was_sent, "unsent": unsent(request) if was_sent else []},
+        status=404,
+    )
 
 
 @public("shown by Django in place of a view")
