@@ -9,7 +9,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from directory.memberships import (
@@ -48,6 +48,7 @@ def reachable(edges: set[tuple[int, int]], start: int) -> frozenset[int]:
     return frozenset(found - {start})
 
 
+@settings(deadline=None)
 @given(st.sets(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=40))
 def test_the_closure_equals_a_walk_from_every_group(
     edges: set[tuple[int, int]],
