@@ -28,6 +28,7 @@ from scoping.models import (
 from scoping.objects import IOS_PROFILE, KINDS
 from scoping.recompute import ScopedObject
 from scoping.smart_groups import save_smart_group
+from scoping.uses import uses_of_group
 from tests import factories
 from tests.scoping.inventory_rows import (
     NOBODY,
@@ -36,6 +37,7 @@ from tests.scoping.inventory_rows import (
     except_for,
     in_directory_group,
     limited_to,
+    ref_of,
     scoped,
     static_group,
     target,
@@ -657,6 +659,46 @@ def test_groups_of_a_foreign_site_are_not_there_and_keep_their_foreign_members()
     assert made.status_code == 302
     group = StaticGroup.objects.get(name="Mine")
     assert [row.name for row in group.devices.all()] == ["Mine"]
+
+
+def test_what_uses_a_group_and_what_a_device_has_leave_foreign_sites_out(
+    design: DirectoryGroup, ana: DirectoryUser
+) -> None:
+    berlin, madrid = factories.site("Berlin"), factories.site("Madrid")
+    mine = device("Mine", site=berlin, logged_in=ana, user=ana)
+    foreign = device("Foreign", site=madrid, serial_number="C02FOREIGN", user=ana)
+    scoped("Own", limited_to(design), everything=True, site=berlin)
+    scoped("Other", limited_to(design), everything=True, site=madrid)
+    scoped("Of no site", limited_to(design), everything=True)
+    lena = site_administrator(berlin)
+    account = User.objects.get(username="admin-Berlin")
+    uses = uses_of_group(ref_of(design), viewer=account)
+    assert [(use.name, use.detail) for use in uses] == [("Own", "limitation (nested)")]
+    fragment = text(lena.get(page("device-scopes-fragment", mine.pk)))
+    assert "Own" in fragment
+    assert "Other" not in fragment
+    assert "Of no site" not in fragment
+    pasted = lena.post(
+        page("staticcomputergroup-new"),
+        {
+            "name": "Mine",
+            "site": berlin.pk,
+            "serial_numbers": foreign.serial_number,
+            "save": "1",
+        },
+    )
+    assert pasted.status_code == 422
+    assert "No device here has: C02FOREIGN." in text(pasted)
+
+
+def test_why_a_device_of_another_site_is_out_names_the_sites(console: Client) -> None:
+    berlin, madrid = factories.site("Berlin"), factories.site("Madrid")
+    mac = device("Mac", site=madrid)
+    obj = scoped("Own", everything=True, site=berlin)
+    why = text(console.get(page("policy-derivation", obj.pk, mac.pk)))
+    assert "The scope is for devices of the site Berlin" in why
+    assert "Mac belongs to Madrid" in why
+    assert "Move Mac to the site Berlin" in why
 
 
 @pytest.mark.parametrize(
