@@ -60,10 +60,13 @@ class Watch:
 
     def message(self, message: ConsoleMessage) -> None:
         text = message.text
-        # A page that answers 403 or 422 on purpose is reported as an error too.
-        refused = "the server responded with a status of 4" in text
+        # Reported as errors, and none: a page that answers 403 or 422 on purpose, and
+        # a search that htmx took back because more was typed.
+        expected = "the server responded with a status of 4" in text or text.startswith(
+            ("htmx:sendAbort", "htmx:afterRequest")
+        )
         if "Content Security Policy" in text or (
-            message.type == "error" and not refused
+            message.type == "error" and not expected
         ):
             self.faults.append(f"{message.type}: {text} ({message.location})")
 
