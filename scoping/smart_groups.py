@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -43,10 +45,24 @@ from scoping.recompute import (
     recompute,
 )
 from scoping.scopes import Preview, compare
-from scoping.static_groups import GroupGone, GroupInUse
+from scoping.static_groups import GroupChanged, GroupGone, GroupInUse
 from scoping.uses import device_group_key, uses_of_device_group
 
 __all__ = ["GroupGone", "GroupInUse", "NameTaken", "delete_smart_group", "preview"]
+
+
+CRITERION_COLUMNS = (
+    "and_or",
+    "name",
+    "search_type",
+    "value",
+    "opening_paren",
+    "closing_paren",
+    "tenant_id",
+    "object_id",
+    "nested",
+    "device_group",
+)
 
 
 def word(kind: str) -> str:
@@ -236,6 +252,13 @@ def in_words(criteria: Sequence[Criterion], kind: str) -> str:
     return " ".join(parts)
 
 
+def mark_of(group: SmartGroup) -> str:
+    """A short mark that is another one once the group is changed."""
+    rows = group.criteria.order_by("priority").values_list(*CRITERION_COLUMNS)
+    text = json.dumps([group.name, group.site_id, [list(row) for row in rows]])
+    return sha256(text.encode()).hexdigest()[:16]
+
+
 def save_smart_group(
     *,
     kind: str,
@@ -243,6 +266,7 @@ def save_smart_group(
     site: Site | None,
     criteria: Sequence[Criterion],
     group: SmartGroup | None = None,
+    seen: str = "",
     actor: Any,
     now: datetime,
     viewer: ConsoleUser | None = None,
@@ -250,12 +274,13 @@ def save_smart_group(
     """Create or change a smart group, calculate it and all that relies on it.
 
     Priorities are given by the order of `criteria`. `viewer` limits which groups
-    criteria may newly name.
+    criteria may newly name; `seen` is the `mark_of` the group as the person saw it.
 
     Raises:
         CriteriaError: with every problem; circular reliance is one.
         NameTaken: another smart group of this kind has the name.
         GroupGone: it was deleted meanwhile.
+        GroupChanged: it is another than was seen.
     """
     with transaction.atomic():
         row = SmartGroup(kind=kind)
@@ -266,6 +291,8 @@ def save_smart_group(
                     f"{group.name} was deleted meanwhile. Nothing was saved."
                 )
             row = stored
+            if seen and seen != mark_of(row):
+                raise GroupChanged(row.name)
         _, ordered = check(criteria, kind=kind, group=group, viewer=viewer)
         before = stored_criteria(row) if group is not None else []
         old = (row.name, str(row.site or ""), in_words(before, kind))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -32,6 +34,17 @@ NAMED = 20
 
 class GroupGone(Exception):
     """The group was deleted meanwhile."""
+
+
+class GroupChanged(Exception):
+    """Somebody saved the group since the form was opened."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Somebody saved {name} while you were editing it. Nothing of yours was"
+            " saved and what you entered is kept below. Save again to replace what they"
+            " saved, or discard it and look at the group."
+        )
 
 
 class GroupInUse(Exception):
@@ -101,16 +114,19 @@ def save_static_group(
     site: Site | None,
     device_ids: Collection[int],
     group: StaticGroup | None = None,
+    seen: str = "",
     actor: Any,
     now: datetime,
 ) -> StaticGroup:
     """Create or change a group; `device_ids` are all its members from now on.
 
-    Devices of another kind or site are left out.
+    Devices of another kind or site are left out. `seen` is the `mark_of` the group
+    as the person saw it.
 
     Raises:
         NameTaken: another static group of this kind has the name.
         GroupGone: it was deleted meanwhile.
+        GroupChanged: it is another than was seen.
     """
     with transaction.atomic():
         if group is None:
@@ -122,6 +138,8 @@ def save_static_group(
                     f"{group.name} was deleted meanwhile. Nothing was saved."
                 )
             row = stored
+            if seen and seen != mark_of(row):
+                raise GroupChanged(row.name)
         before = (row.name, str(row.site or ""))
         row.name, row.site = name, site
         try:
@@ -162,6 +180,13 @@ def save_static_group(
                 because=f"after a change of the static group {name}",
             )
     return row
+
+
+def mark_of(group: StaticGroup) -> str:
+    """A short mark that is another one once the group is changed."""
+    ids = sorted(group.devices.order_by().values_list("pk", flat=True))
+    text = json.dumps([group.name, group.site_id, ids])
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def scopes_naming(group: StaticGroup) -> set[int]:

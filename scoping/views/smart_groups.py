@@ -38,7 +38,7 @@ from scoping.models import Device, DeviceKind, SmartGroup
 from scoping.objects import NameTaken
 from scoping.recompute import counted, inventory_of
 from scoping.smart_groups import delete_smart_group, save_smart_group, stored_criteria
-from scoping.static_groups import GroupGone, GroupInUse
+from scoping.static_groups import GroupChanged, GroupGone, GroupInUse
 from scoping.uses import uses_of_device_group
 from scoping.verdict import Verdict
 from scoping.views.derivations import change_in_words, node
@@ -394,6 +394,7 @@ def _edit(request: ConsoleRequest, kind: str, group: SmartGroup | None) -> HttpR
                 site=form.cleaned_data["site"],
                 criteria=criteria.criteria,
                 group=group,
+                seen=request.POST.get("seen", ""),
                 actor=request.user,
                 now=timezone.now(),
                 viewer=request.user,
@@ -404,6 +405,8 @@ def _edit(request: ConsoleRequest, kind: str, group: SmartGroup | None) -> HttpR
             form.add_error("name", str(error))
         except GroupGone:
             return _gone(request, kind)
+        except GroupChanged as error:
+            return _editor(request, kind, group, form, criteria, changed=str(error))
         else:
             messages.success(
                 request,
@@ -422,6 +425,7 @@ def _editor(
     criteria: CriteriaForm,
     *,
     refused: bool = False,
+    changed: str = "",
 ) -> HttpResponse:
     parsed, criteria = _check(request, kind, group, criteria, refused=refused)
     amounts, names = _preview(request, kind, group, form, parsed)
@@ -440,6 +444,8 @@ def _editor(
         fragments={"group-editor": "scoping/_smartgroup_form.html"},
         context={
             "group": group,
+            "seen": _seen(request, group, changed),
+            "changed": changed,
             "section": section,
             "form": form,
             "is_bound": request.method == "POST",
@@ -466,8 +472,16 @@ def _editor(
             "crumbs": crumbs,
             "directory_as_of": as_of(timezone.now()),
         },
-        status=422 if refused else 200,
+        status=409 if changed else 422 if refused else 200,
     )
+
+
+def _seen(request: ConsoleRequest, group: SmartGroup | None, changed: str) -> str:
+    """The mark of the group as the person has seen it."""
+    if group is None:
+        return ""
+    known = "" if changed else request.POST.get("seen", "")
+    return known or smart_groups.mark_of(group)
 
 
 def _sentence(criteria: Sequence[Criterion], kind: str) -> str:

@@ -25,6 +25,7 @@ from scoping.models import Device, DeviceKind, StaticGroup
 from scoping.objects import NameTaken
 from scoping.recompute import counted
 from scoping.static_groups import (
+    GroupChanged,
     GroupGone,
     GroupInUse,
     by_serial_number,
@@ -260,7 +261,7 @@ def _edit(
     )
     saved = set(_members(group)) if group is not None else set()
     visible = set(visible_ids(request.user, kind))
-    chosen, refused = saved & visible, False
+    chosen, refused, changed = saved & visible, False, ""
     if request.method == "POST":
         chosen = _posted(request) & visible
         refused = not form.is_valid() and "save" in request.POST
@@ -293,12 +294,15 @@ def _edit(
                     # Members that the person may not see stay.
                     device_ids=chosen | (saved - visible),
                     group=group,
+                    seen=request.POST.get("seen", ""),
                     actor=request.user,
                     now=timezone.now(),
                 )
             except NameTaken as error:
                 form.add_error("name", str(error))
                 refused = True
+            except GroupChanged as error:
+                changed = str(error)
             except GroupGone as error:
                 messages.error(request, str(error))
                 return redirect(url(kind, "list"))
@@ -308,7 +312,16 @@ def _edit(
                     f"{row.name} was saved with {counted(row.devices.count(), kind)}.",
                 )
                 return redirect(row)
-    return _editor(request, kind, group, form, chosen, saved & visible, refused=refused)
+    return _editor(
+        request,
+        kind,
+        group,
+        form,
+        chosen,
+        saved & visible,
+        refused=refused,
+        changed=changed,
+    )
 
 
 def _posted(request: ConsoleRequest) -> set[int]:
@@ -331,6 +344,7 @@ def _editor(
     saved: set[int],
     *,
     refused: bool,
+    changed: str,
 ) -> HttpResponse:
     q = request.POST.get("q", "").strip()
     allowed = candidates(kind, site_id=None, viewer=request.user)
@@ -354,6 +368,8 @@ def _editor(
         fragments={"group-editor": "scoping/_staticgroup_form.html"},
         context={
             "group": group,
+            "seen": _seen(request, group, changed),
+            "changed": changed,
             "section": SECTIONS[DeviceKind(kind)],
             "form": form,
             "is_bound": refused,
@@ -368,8 +384,16 @@ def _editor(
             "cancel_url": group.get_absolute_url() if group else url(kind, "list"),
             "crumbs": crumbs,
         },
-        status=422 if refused else 200,
+        status=409 if changed else 422 if refused else 200,
     )
+
+
+def _seen(request: ConsoleRequest, group: StaticGroup | None, changed: str) -> str:
+    """The mark of the group as the person has seen it."""
+    if group is None:
+        return ""
+    known = "" if changed else request.POST.get("seen", "")
+    return known or static_groups.mark_of(group)
 
 
 def group_delete(request: ConsoleRequest, *, kind: str, pk: int) -> HttpResponse:

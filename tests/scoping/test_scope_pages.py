@@ -492,6 +492,36 @@ def test_a_smart_group_in_use_is_not_deleted(console: Client) -> None:
     assert "Wi-Fi" in text(console.get(page("smartcomputergroup-uses", group.pk)))
 
 
+@pytest.mark.parametrize("sort", ["smart", "static"])
+def test_a_group_saved_in_another_tab_is_not_overwritten_unseen(
+    sort: str, console: Client
+) -> None:
+    group: SmartGroup | StaticGroup = static_group("Macs", device("Mac"))
+    if sort == "smart":
+        group = save_smart_group(
+            kind="COMPUTER",
+            name="Macs",
+            site=None,
+            criteria=[],
+            actor=None,
+            now=timezone.now(),
+        )
+    edit = page(f"{sort}computergroup-edit", group.pk)
+    seen = str(console.get(edit).context["seen"])
+    theirs = console.post(edit, {"name": "Theirs", "seen": seen, "save": "1"})
+    assert theirs.status_code == 302
+    mine = console.post(edit, {"name": "Mine", "seen": seen, "save": "1"})
+    assert mine.status_code == 409
+    assert "Somebody saved Theirs while you were editing it" in text(mine)
+    assert 'value="Mine"' in text(mine)
+    group.refresh_from_db()
+    assert group.name == "Theirs"
+    again_seen = str(mine.context["seen"])
+    assert again_seen != seen
+    knowingly = console.post(edit, {"name": "Mine", "seen": again_seen, "save": "1"})
+    assert knowingly.status_code == 302
+
+
 def test_a_static_group_is_filled_by_serial_number_and_by_name(console: Client) -> None:
     first = device("First", serial_number="C02AAA")
     second = device("Second", serial_number="C02BBB")
