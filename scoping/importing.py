@@ -24,6 +24,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 
 from jamfidp.access import ConsoleUser
 from jamfidp.history.record import NewEntry, record, record_many
+from jamfidp.spreadsheet import restored
 from scoping import changes, inventory, matching_rows, user_location
 from scoping.matching import MatchCounts, count_matches, fold
 from scoping.models import (
@@ -35,7 +36,6 @@ from scoping.models import (
     InventoryUser,
     Site,
 )
-from scoping.spreadsheet import restored
 
 MAX_BYTES = 5 * 1024 * 1024
 MAX_ROWS = 20_000
@@ -233,6 +233,11 @@ def read(content: bytes, *, kind: DeviceKind) -> Reading:
             f" {MAX_BYTES // 1024 // 1024} MB are read. Split it into several files."
         )
     text, encoding = _decode(content)
+    if "\x00" in text:
+        raise FileRefused(
+            "The file holds characters that are no text. Save the list as 'CSV UTF-8'"
+            " and upload that file."
+        )
     if not text.strip():
         raise FileRefused("The file is empty.")
     known = {

@@ -20,12 +20,14 @@ from django.views.decorators.http import require_GET, require_POST
 
 from directory import freshness
 from directory.dependents import ObjectRef
+from jamfidp import keyset
 from jamfidp.access import get_visible_or_404, privilege
 from jamfidp.components import Chip, Crumb, Entry, Tab
 from jamfidp.history.models import ObjectHistory
 from jamfidp.history.record import entries_for, record
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
-from scoping import importing, inventory, keyset, matching_rows, user_location
+from jamfidp.spreadsheet import lines
+from scoping import importing, inventory, matching_rows, user_location
 from scoping.dependents import devices_of_person
 from scoping.forms.inventory import DeviceForm, LoginReportForm, UserAndLocationForm
 from scoping.inventory import COMPUTERS, MOBILE_DEVICES, Section
@@ -39,7 +41,6 @@ from scoping.models import (
     Site,
 )
 from scoping.principal import Person, Principal
-from scoping.spreadsheet import lines
 from scoping.views.gone import deletion
 
 PAGE_SIZE = 50

@@ -15,12 +15,12 @@ from django.views.decorators.http import require_GET, require_POST
 from jamfidp.access import privilege
 from jamfidp.components import Crumb, Tab
 from jamfidp.htmx import ConsoleRequest
+from jamfidp.spreadsheet import lines
 from scoping import importing
 from scoping.forms.inventory import ImportForm
 from scoping.importing import State
 from scoping.inventory import COMPUTERS, MOBILE_DEVICES, Section
 from scoping.models import InventoryImport
-from scoping.spreadsheet import lines
 
 PAGE_SIZE = 100
 LABELS = {

@@ -15,10 +15,11 @@ from django.views.decorators.http import require_GET
 
 from directory import freshness
 from directory.dependents import ObjectRef
+from jamfidp import keyset
 from jamfidp.access import privilege
 from jamfidp.components import Chip, Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
-from scoping import keyset, matching_rows, who_is_who
+from scoping import matching_rows, who_is_who
 from scoping.matching import fold
 from scoping.models import DeviceKind, InventoryUser, LastLogin
 from scoping.principal import Ambiguous, Person, Principal, Unconfirmed
