@@ -39,8 +39,8 @@ demo-check: install ## Do the whole job over HTTP in a temporary folder; one lin
 	@$(CHECKS_ENV) $(BIN)/python manage.py demo_check
 
 demo-reset: ## Forget what the demo stored
-	@echo "==> Removing var/demo"
-	@rm -rf var/demo
+	@if [ -x $(BIN)/python ] && [ -d var/demo ]; then $(CHECKS_ENV) $(BIN)/python manage.py demo --reset; \
+	else rm -rf var/demo; echo "==> Nothing is stored in var/demo"; fi
 
 test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)

@@ -27,7 +27,7 @@ def unsent(request: HttpRequest) -> list[tuple[str, str]]:
         for name, values in request.POST.lists()
         if name not in INTERNAL and not name.endswith(SECRET)
         for value in values
-        if isinstance(value, str) and value.strip()
+        if value.strip()
     ]
 
 

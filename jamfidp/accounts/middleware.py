@@ -23,7 +23,7 @@ class SignInRequiredMiddleware(LoginRequiredMiddleware):
     address alone may show nothing, or do something, when it is opened later.
     """
 
-    def handle_no_permission(
+    def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Any
     ) -> HttpResponseBase:
         if request.method not in {"GET", "HEAD"}:

@@ -5,6 +5,7 @@ localhost and the sandbox at 127.0.0.1, so that their cookies never meet.
 """
 
 import base64
+import fcntl
 import json
 import os
 import secrets
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,16 @@ START_SECONDS = 90
 STOP_SECONDS = 10
 
 
+# In the order in which they are stopped: the sandbox last.
+NAMES = ("console", "worker", "sandbox")
+
+
 class DidNotStart(Exception):
     """A process ended or stayed silent; the message holds the end of its log."""
+
+
+class InUse(Exception):
+    """Another demo works in the folder; the message says how to reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +101,89 @@ def free_ports() -> Ports:
 
 
 def is_free(port: int) -> bool:
+    """Whether nothing listens there on loopback, whatever localhost means here."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as one:
+            one.settimeout(1)
+            if one.connect_ex((address, port)) == 0:
+                return False
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             one.bind(("127.0.0.1", port))
         except OSError:
             return False
-        return True
+    return True
+
+
+# --- Who uses a folder -------------------------------------------------------------
+#
+# Each process holds a lock on a file of its own, which its children inherit and the
+# kernel lets go when the last of them is gone: a number in a file alone may belong to
+# somebody else by now.
+
+
+def _lock(file: Path) -> int | None:
+    """Return a descriptor that holds the lock; None while another process has it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_held(file: Path) -> bool:
+    descriptor = _lock(file) if file.exists() else None
+    if descriptor is not None:
+        os.close(descriptor)
+    return file.exists() and descriptor is None
+
+
+@contextmanager
+def sole_use(folder: Path) -> Iterator[None]:
+    """Keep every other demo out of the folder.
+
+    Raises:
+        InUse
+    """
+    file = folder / "running" / "demo"
+    descriptor = _lock(file)
+    if descriptor is None:
+        address = _values(folder / "env").get("CONSOLE_URL", "its address")
+        raise InUse(
+            f"A demo is running in {folder} already (process {file.read_text()}). Use "
+            f"it at {address}, or stop it with Ctrl-C first."
+        )
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def leftovers(folder: Path) -> dict[str, int]:
+    """Return processes, by name, of a demo that was killed before it stopped them."""
+    found = {name: folder / "running" / name for name in NAMES}
+    return {
+        name: int(file.read_text()) for name, file in found.items() if _is_held(file)
+    }
+
+
+def end_leftovers(folder: Path) -> None:
+    """End them and their children: asked first, then made to."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for leader in leftovers(folder).values():
+            with suppress(ProcessLookupError):
+                # Each was started in a group of its own.
+                os.killpg(leader, number)
+        while leftovers(folder) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        deadline += STOP_SECONDS
 
 
 def _values(env_file: Path) -> dict[str, str]:
@@ -149,6 +234,14 @@ def _start(
     command: Sequence[str],
     ready: Callable[[], bool],
 ) -> None:
+    mark = installation.folder / "running" / name
+    lock = _lock(mark)
+    if lock is None:
+        raise DidNotStart(
+            f"A {name} of an earlier start still runs (process {mark.read_text()}). "
+            "End it first."
+        )
+    begins = _log_size(installation, name)
     with installation.log(name).open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own command line
             command,
@@ -159,14 +252,27 @@ def _start(
             stderr=subprocess.STDOUT,
             # Its own group: Ctrl-C reaches us alone, and we stop them in order.
             start_new_session=True,
+            pass_fds=(lock,),
         )
+    mark.write_text(str(process.pid))
+    os.close(lock)
     installation.running[name] = process
     deadline = time.monotonic() + START_SECONDS
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            tail = installation.log(name).read_text(errors="replace")[-3000:]
+            tail = _log_since(installation, name, begins)[-3000:]
             raise DidNotStart(f"The {name} did not start. The end of its log:\n{tail}")
         time.sleep(0.1)
+
+
+def _log_size(installation: Installation, name: str) -> int:
+    """In bytes; what comes after it was written by a later start."""
+    log = installation.log(name)
+    return log.stat().st_size if log.exists() else 0
+
+
+def _log_since(installation: Installation, name: str, begins: int) -> str:
+    return installation.log(name).read_bytes()[begins:].decode(errors="replace")
 
 
 def start_sandbox(installation: Installation, *options: str) -> None:
@@ -196,6 +302,7 @@ def start_sandbox(installation: Installation, *options: str) -> None:
 
 def start_worker(installation: Installation) -> None:
     """One worker with beat; two processes, both queues."""
+    begins = _log_size(installation, "worker")
     _start(
         installation,
         "worker",
@@ -211,7 +318,7 @@ def start_worker(installation: Installation) -> None:
             "--loglevel=INFO",
             f"--schedule={installation.folder / 'celerybeat-schedule'}",
         ],
-        lambda: " ready." in installation.log("worker").read_text(errors="replace"),
+        lambda: " ready." in _log_since(installation, "worker", begins),
     )
 
 
@@ -250,14 +357,15 @@ def start_console(installation: Installation) -> None:
 def stop(installation: Installation, name: str) -> None:
     """End one process: asked first, then made to."""
     process = installation.running.pop(name, None)
-    if process is None or process.poll() is not None:
+    if process is None:
         return
     process.send_signal(signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
+    # Itself, or children that outlived it: celery's beat does when a worker is killed.
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def start_everything(
@@ -284,5 +392,5 @@ def stopped_at_the_end(installation: Installation) -> Iterator[Installation]:
     try:
         yield installation
     finally:
-        for name in ("console", "worker", "sandbox"):
+        for name in NAMES:
             stop(installation, name)
