@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -82,11 +83,20 @@ def change_group(
     accounts: Sequence[User],
     actor: User,
     now: datetime,
+    confirmed: bool = False,
 ) -> None:
-    """Change name, privileges and assigned accounts. Raises as `create_group`."""
+    """Change name, privileges and assigned accounts. Raises as `create_group`.
+
+    Raises:
+        UnsafeBinding: the group would give more, by Full Access, to the members of
+            bound directory groups that are no safe source; it was not confirmed.
+    """
     check_place(actor, "accounts.change_accountgroup", privileges)
     check_covers(actor, Privileges.of(group))
     check_covers(actor, privileges)
+    warnings = warnings_of_change(group, privileges, now=now)
+    if warnings and not confirmed:
+        raise UnsafeBinding(warnings)
     before = _facts(group)
     group.display_name = display_name
     privileges.put_on(group)
@@ -104,8 +114,10 @@ def change_group(
             obj=group,
             actor=actor,
             action="changed",
-            note=f"Changed the account group {group.display_name}.",
-            details=changes,
+            note=f"Changed the account group {group.display_name}."
+            + (" Confirmed in spite of warnings." if warnings else ""),
+            details=changes
+            | ({"warnings": ["", " ".join(warnings)]} if warnings else {}),
             now=now,
         )
 
@@ -241,6 +253,28 @@ def warnings_for(
             "nested group, gives Full Access."
         )
     return warnings
+
+
+def warnings_of_change(
+    group: AccountGroup, after: Privileges, *, now: datetime
+) -> list[str]:
+    """Return what makes bound directory groups unsafe for more than they give now.
+
+    Bound while the group gave little, they would else become a source of Full Access
+    that nobody was warned of.
+    """
+    before = Privileges.of(group)
+    if after.access_level != AccessLevel.FULL or (
+        before.access_level == AccessLevel.FULL and after.names <= before.names
+    ):
+        return []
+    raised = copy(group)
+    after.put_on(raised)
+    return [
+        f"{state.binding}: {warning}"
+        for state in states_of(raised, now=now)
+        for warning in state.warnings
+    ]
 
 
 @dataclass(frozen=True, slots=True)

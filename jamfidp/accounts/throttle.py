@@ -58,7 +58,11 @@ class Browser:
 
 
 def username_key(username: str) -> str:
-    folded = unicodedata.normalize("NFC", username).casefold().strip()
+    """Return one key for all spellings that the database takes for the same name.
+
+    It compares in upper case, where a dotless i is an I and a long s an S.
+    """
+    folded = unicodedata.normalize("NFC", username).upper().casefold().strip()
     return salted_hmac("accounts.throttle", folded, algorithm="sha256").hexdigest()
 
 

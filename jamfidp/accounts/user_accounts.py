@@ -121,15 +121,21 @@ def check_place(actor: User, permission: str, given: Privileges) -> None:
         raise OutsideYourSites
 
 
-def check_may_manage(actor: User, account: User) -> None:
+def check_may_manage(actor: User, account: User, *, now: datetime) -> None:
     """Raises MoreThanYouHold when the account has been given more than the actor holds.
 
     Judged by what it has been given, not by what it holds at the moment: a password
-    that is set today opens what comes back tomorrow.
+    that is set today opens what comes back tomorrow. What comes through directory
+    groups counts besides: nobody shuts out an administrator who signs in with Entra.
     """
     check_covers(actor, Privileges.of(account))
     for group in account.groups.select_related("site"):
         check_covers(actor, Privileges.of(group))
+    held = standing.of(actor)
+    for grant in standing.read(account, now=now).grants:
+        lacking = held.lacks(grant.names, site_id=grant.site_id)
+        if lacking:
+            raise MoreThanYouHold(lacking)
 
 
 @transaction.atomic
@@ -191,7 +197,7 @@ def change_account(
         MoreThanYouHold, LastAdministrator
     """
     check_place(actor, "accounts.change_user", privileges)
-    check_may_manage(actor, account)
+    check_may_manage(actor, account, now=now)
     check_covers(actor, privileges)
     for group in groups:
         check_covers(actor, Privileges.of(group))
@@ -232,7 +238,7 @@ def set_password(account: User, *, password: str, actor: User, now: datetime) ->
     """
     if not account.is_local:
         raise ValidationError("This account signs in with Entra and has no password.")
-    check_may_manage(actor, account)
+    check_may_manage(actor, account, now=now)
     account.set_password(password)
     account.save(update_fields=["password"])
     record(
@@ -250,7 +256,7 @@ def delete_account(account: User, *, actor: User, now: datetime) -> None:
 
     A person of Entra comes back by signing in while a bound group holds them.
     """
-    check_may_manage(actor, account)
+    check_may_manage(actor, account, now=now)
     with one_remains():
         record(
             obj=account,

@@ -135,16 +135,23 @@ def accountgroup_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
         change = consequences.of_change(
             Privileges.of(group), form.chosen(), people=[*accounts, *people]
         )
-        if change is not None and "reviewed" not in request.POST:
+        now = timezone.now()
+        warnings = account_groups.warnings_of_change(group, form.chosen(), now=now)
+        reviewed = "reviewed" in request.POST
+        confirmed = "confirmed" in request.POST
+        if change is not None and (not reviewed or (warnings and not confirmed)):
             return render(
                 request,
                 "accounts/review.html",
                 {
                     "subject": group,
                     "change": change,
+                    "warnings": warnings,
+                    "unconfirmed": reviewed,
                     "kept": kept_fields(request),
                     "crumbs": _crumbs(group),
                 },
+                status=422 if reviewed else 200,
             )
         try:
             account_groups.change_group(
@@ -153,7 +160,8 @@ def accountgroup_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
                 privileges=form.chosen(),
                 accounts=form.resulting_accounts(),
                 actor=request.user,
-                now=timezone.now(),
+                now=now,
+                confirmed=confirmed,
             )
         except (ValidationError, MoreThanYouHold) as refused:
             group.refresh_from_db()

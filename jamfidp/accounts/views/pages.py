@@ -12,6 +12,7 @@ from jamfidp.history.record import entries_for
 from jamfidp.htmx import ConsoleRequest
 
 ENTRIES = 20
+NOT_TYPED = {"csrfmiddlewaretoken", "reviewed", "confirmed"}
 
 
 def section_tabs(viewer: ConsoleUser, current: str) -> list[Tab]:
@@ -60,6 +61,6 @@ def kept_fields(request: ConsoleRequest) -> list[tuple[str, str]]:
     return [
         (name, value)
         for name, values in request.POST.lists()
-        if name != "csrfmiddlewaretoken" and "password" not in name
+        if name not in NOT_TYPED and "password" not in name
         for value in values
     ]

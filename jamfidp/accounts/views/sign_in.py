@@ -33,6 +33,8 @@ FLOW_BROWSER = "sign_in_browser"
 FLOW_PATH = "/login/entra/"
 REFUSAL = "sign_in_refused"
 TEN_MINUTES = 600
+# What a sign-in request keeps of where to go.
+LONGEST_PATH = 2048
 
 
 class SeeOther(HttpResponseRedirect):
@@ -46,8 +48,10 @@ class SeeOther(HttpResponseRedirect):
 
 def local_path(candidate: str) -> str:
     """Return where to go after signing in: a path of this console, or its first page."""
-    local = candidate.startswith("/") and url_has_allowed_host_and_scheme(
-        candidate, allowed_hosts=None
+    local = (
+        candidate.startswith("/")
+        and len(candidate) <= LONGEST_PATH
+        and url_has_allowed_host_and_scheme(candidate, allowed_hosts=None)
     )
     return candidate if local else reverse("dashboard")
 
