@@ -1,15 +1,30 @@
-"""Django's authentication backend: who a local account is.
+"""Django's authentication backend: who an account is, and what it may do.
 
-Privileges are answered by `jamfidp.accounts.grants` through the user model itself.
+Features and templates ask Django (`has_perm`, `{{ perms }}`); Django asks here.
 """
 
 from typing import Any
 
 from django.contrib.auth.backends import BaseBackend
 
+from jamfidp.access import SiteAccess
+from jamfidp.accounts import standing
 from jamfidp.accounts.models import User
 
 
 class ConsoleBackend(BaseBackend):
     def get_user(self, user_id: Any) -> User | None:
         return User.objects.filter(pk=user_id, is_active=True).first()
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        # Django asks for anonymous visitors too.
+        return isinstance(user_obj, User) and standing.has_perm(user_obj, perm, obj)
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        return isinstance(user_obj, User) and standing.has_module_perms(
+            user_obj, app_label
+        )
+
+    def sites_with(self, user_obj: Any, perm: str) -> SiteAccess:
+        """Where the account holds the permission."""
+        return standing.sites_with(user_obj, perm)

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from directory.dependents import ObjectRef
 from jamfidp.access import SiteAccess
-from jamfidp.accounts.models import AccessLevel
+from jamfidp.accounts.levels import AccessLevel
 from jamfidp.accounts.privileges import BY_PERMISSION, Reach, in_reach, names_of
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.contrib.auth import get_backends
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
 from django.db.models import Q
@@ -11,19 +12,9 @@ from django.db.models.functions import Lower
 from django.urls import reverse
 
 from jamfidp.access import SiteAccess
-
-
-class AccessLevel(models.TextChoices):
-    FULL = "FULL", "Full Access"
-    SITE = "SITE", "Site Access"
-    GROUP = "GROUP", "Group Access"
-
-
-class PrivilegeSet(models.TextChoices):
-    ADMINISTRATOR = "ADMINISTRATOR", "Administrator"
-    AUDITOR = "AUDITOR", "Auditor"
-    ENROLLMENT = "ENROLLMENT", "Enrollment Only"
-    CUSTOM = "CUSTOM", "Custom"
+from jamfidp.accounts.levels import AccessLevel as AccessLevel
+from jamfidp.accounts.levels import PrivilegeSet as PrivilegeSet
+from jamfidp.accounts.privileges import BY_PERMISSION
 
 
 class User(AbstractBaseUser):
@@ -89,26 +80,23 @@ class User(AbstractBaseUser):
         return not self.object_id
 
     def has_perm(self, perm: str, obj: Any = None) -> bool:
-        from jamfidp.accounts import standing  # which needs this model
-
-        return standing.has_perm(self, perm, obj)
+        return any(backend.has_perm(self, perm, obj) for backend in get_backends())
 
     def has_module_perms(self, app_label: str) -> bool:
-        from jamfidp.accounts import standing
-
-        return standing.has_module_perms(self, app_label)
+        return any(
+            backend.has_module_perms(self, app_label)  # type: ignore[attr-defined]
+            for backend in get_backends()
+        )
 
     def privilege_name(self, perm: str) -> str:
         """What administrators call a permission: Jamf Pro's privilege name."""
-        from jamfidp.accounts.privileges import BY_PERMISSION
-
         privilege = BY_PERMISSION.get(perm)
         return privilege.name if privilege else perm
 
     def sites_with(self, perm: str) -> SiteAccess:
-        from jamfidp.accounts import standing
-
-        return standing.sites_with(self, perm)
+        (backend,) = get_backends()
+        access: SiteAccess = backend.sites_with(self, perm)  # type: ignore[attr-defined]
+        return access
 
 
 class AccountGroup(models.Model):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from jamfidp.accounts.models import PrivilegeSet
+from jamfidp.accounts.levels import PrivilegeSet
 
 
 class Tab(StrEnum):
