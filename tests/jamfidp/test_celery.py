@@ -27,7 +27,7 @@ def test_people_wait_in_a_queue_of_their_own() -> None:
     assert router.route({}, tick.name)["queue"].name == "background"
 
 
-def test_the_tick_is_scheduled() -> None:
+def test_the_ticks_are_scheduled() -> None:
     scheduled = {entry["task"] for entry in current_app.conf.beat_schedule.values()}
 
-    assert scheduled == {tick.name}
+    assert scheduled == {tick.name, "scoping.tasks.tick"}
