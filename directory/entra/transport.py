@@ -27,7 +27,7 @@ from urllib3.exceptions import HTTPError as Urllib3Error
 from urllib3.exceptions import SSLError as Urllib3SslError
 
 from directory.entra import errors
-from directory.entra.clouds import Cloud, origin
+from directory.entra.clouds import SANDBOX_KEY, Cloud, origin
 
 logger = logging.getLogger(__name__)
 
@@ -415,7 +415,7 @@ class EntraSession(requests.Session):
                 "The proxy between the console and Microsoft cannot be used."
             ) from None
         except (requests.exceptions.RequestException, Urllib3Error):
-            raise errors.Unreachable("Microsoft cannot be reached.") from None
+            raise self._unreachable() from None
         except OSError:
             raise errors.TlsRefused(
                 "The file with the certificate authorities cannot be read.",
@@ -426,6 +426,16 @@ class EntraSession(requests.Session):
         finally:
             response.close()
         return response
+
+    def _unreachable(self) -> errors.Unreachable:
+        if self.cloud.key == SANDBOX_KEY:
+            return errors.Unreachable(
+                "The sandbox tenant cannot be reached: it does not run, or not at the "
+                "address of the settings.",
+                advice="Start it: 'make demo' does so together with the console, "
+                "'manage.py entra_sandbox' alone. Nothing was changed.",
+            )
+        return errors.Unreachable("Microsoft cannot be reached.")
 
     def _read_body(self, response: requests.Response, deadline: float) -> None:
         """Read the whole body, giving up at the deadline however slowly it drips."""
@@ -483,6 +493,7 @@ class EntraSession(requests.Session):
             f"{_party(read)} {what}.",
             retry_after=retry_after(response.headers, self._wall_clock()),
             status=response.status_code,
+            code=f"HTTP {response.status_code}",
             request_id=request_id(response),
         )
 

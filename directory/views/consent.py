@@ -89,8 +89,8 @@ REFUSALS = {
     ),
     connect.Refusal.UNKNOWN: (
         "The answer belongs to no attempt",
-        "No attempt to connect a tenant was begun for it in this console, or it ended "
-        "long ago.",
+        "No attempt to connect a tenant was begun for it in this console, it ended long "
+        "ago, or its connection was deleted meanwhile.",
     ),
     connect.Refusal.OTHER_BROWSER: (
         "The answer belongs to another browser",
