@@ -102,6 +102,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "jamfidp.accounts.site_choice.ChosenSiteMiddleware",
     "jamfidp.accounts.middleware.NoPrivilegesMiddleware",
 ]
 

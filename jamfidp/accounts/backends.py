@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib.auth.backends import BaseBackend
 
 from jamfidp.access import SiteAccess
-from jamfidp.accounts import standing
+from jamfidp.accounts import site_choice, standing
 from jamfidp.accounts.models import User
 
 
@@ -28,3 +28,7 @@ class ConsoleBackend(BaseBackend):
     def sites_with(self, user_obj: Any, perm: str) -> SiteAccess:
         """Where the account holds the permission."""
         return standing.sites_with(user_obj, perm)
+
+    def site_choices(self, user_obj: Any) -> Any:
+        """The sites where the account holds something."""
+        return site_choice.choices(user_obj)

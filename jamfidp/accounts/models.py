@@ -46,6 +46,9 @@ class User(AbstractBaseUser):
         "AccountGroup", related_name="accounts", blank=True
     )
 
+    # The site that this session looks at alone (`site_choice`); not stored.
+    chosen_site: Any = None
+
     USERNAME_FIELD = "username"
     objects = BaseUserManager["User"]()
 
@@ -92,6 +95,12 @@ class User(AbstractBaseUser):
         """What administrators call a permission: Jamf Pro's privilege name."""
         privilege = BY_PERMISSION.get(perm)
         return privilege.name if privilege else perm
+
+    @property
+    def site_choices(self) -> Any:
+        """The sites to choose from, for templates."""
+        (backend,) = get_backends()
+        return backend.site_choices(self)  # type: ignore[attr-defined]
 
     def sites_with(self, perm: str) -> SiteAccess:
         (backend,) = get_backends()

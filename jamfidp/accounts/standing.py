@@ -219,4 +219,13 @@ def has_module_perms(user: User, app_label: str) -> bool:
 
 
 def sites_with(user: User, perm: str) -> SiteAccess:
-    return of(user).access(perm)
+    """Where the privilege is held, narrowed to the site the person looks at."""
+    access = of(user).access(perm)
+    privilege = BY_PERMISSION.get(perm)
+    site = user.chosen_site
+    if site is None or privilege is None or privilege.reach is not Reach.SITE:
+        return access
+    return SiteAccess(
+        everywhere=False,
+        site_ids=frozenset({site.pk} if access.may_see(site.pk) else ()),
+    )

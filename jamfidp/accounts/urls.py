@@ -5,6 +5,7 @@ from jamfidp.accounts.views import (
     fragments,
     my_privileges,
     sign_in,
+    site_choice,
     user_accounts,
 )
 
@@ -17,6 +18,7 @@ urlpatterns = [
     path("login/entra/callback/", sign_in.entra_callback, name="entra-callback"),
     path("login/entra/refused/", sign_in.entra_refused, name="entra-refused"),
     path("account/privileges/", my_privileges.my_privileges, name="my-privileges"),
+    path("account/site/", site_choice.choose_site, name="choose-site"),
     path("settings/accounts/", user_accounts.user_list, name="user-list"),
     path("settings/accounts/new/", user_accounts.user_new, name="user-new"),
     path("settings/accounts/<int:pk>/", user_accounts.user_detail, name="user-detail"),
