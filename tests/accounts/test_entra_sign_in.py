@@ -355,7 +355,7 @@ def test_microsoft_out_of_reach_is_told(console: Console, settings: Any) -> None
 
     response = console.client.get(START, {"connection": console.cloud_idp.pk})
 
-    assert "Check the network" in console.refusal(response)
+    assert "The sandbox tenant cannot be reached" in console.refusal(response)
 
 
 # --- Attacks ---------------------------------------------------------------------
