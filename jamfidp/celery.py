@@ -10,6 +10,7 @@ from pathlib import Path
 from celery import Celery
 from celery.schedules import schedule
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from jamfidp import filesystem_broker
 
@@ -31,4 +32,11 @@ app.conf.beat_schedule = {
 for option in ("data_folder_in", "data_folder_out", "control_folder"):
     folder = getattr(settings, "CELERY_BROKER_TRANSPORT_OPTIONS", {}).get(option)
     if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"It cannot write to {settings.VAR_DIR} ({error.strerror}). Make the "
+                "folder writable for the user that the console runs as, or name "
+                "another one in VAR_DIR."
+            ) from error

@@ -229,8 +229,9 @@ def read(content: bytes, *, kind: DeviceKind) -> Reading:
     """
     if len(content) > MAX_BYTES:
         raise FileRefused(
-            f"The file has {len(content) / 1024 / 1024:.1f} MB; up to"
-            f" {MAX_BYTES // 1024 // 1024} MB are read. Split it into several files."
+            # No more than one byte above the limit was read.
+            f"The file is too large: up to {MAX_BYTES // 1024 // 1024} MB are read."
+            " Split it into several files."
         )
     text, encoding = _decode(content)
     if "\x00" in text:
@@ -239,7 +240,9 @@ def read(content: bytes, *, kind: DeviceKind) -> Reading:
             " and upload that file."
         )
     if not text.strip():
-        raise FileRefused("The file is empty.")
+        raise FileRefused(
+            "The file is empty. Export the list again, or begin with the template."
+        )
     known = {
         _heading(name): column.field
         for column in columns_for(kind)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from directory.models import CloudIdentityProvider
 from jamfidp.accounts.models import AccountGroup, User
-from scoping.models import Site
+from scoping.models import InventoryImport, Site
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -202,3 +203,14 @@ def test_another_host_name_is_refused_naming_the_consoles_own(
     assert "http://localhost:8000" in text(answer)
     assert 'href="http://localhost:8000/"' in text(answer)
     assert host not in text(answer)
+
+
+def test_a_file_that_is_too_large_is_refused_next_to_the_field(console: Client) -> None:
+    large = SimpleUploadedFile("fleet.csv", b"Serial Number\n" + b"A" * 6_000_000)
+
+    answer = console.post("/computers/import/", {"file": large, "look_up": "on"})
+
+    assert answer.status_code == 422
+    assert "The file is too large: up to 5 MB are read" in text(answer)
+    assert "Split it into several files" in text(answer)
+    assert not InventoryImport.objects.exists()

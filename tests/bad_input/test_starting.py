@@ -1,0 +1,67 @@
+"""A console that cannot start says so in one sentence, with what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+def start(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "VAR_DIR": str(tmp_path / "var"),
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'console.sqlite3'}",
+        **settings,
+    }
+    return subprocess.run(
+        [sys.executable, "manage.py", "check"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"SECRET_KEY": ""}, "Set it in the environment or in .env"),
+        ({"CONSOLE_URL": "http://console.example"}, "has to be an https address"),
+    ],
+    ids=["no secret key", "plain http"],
+)
+def test_a_setting_that_cannot_be_is_said_without_a_traceback(
+    tmp_path: Path, settings: dict[str, str], says: str
+) -> None:
+    ended = start(tmp_path, **settings)
+
+    assert ended.returncode == 1
+    assert "The console cannot start." in ended.stderr
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file in its place")
+
+    ended = start(tmp_path)
+
+    assert ended.returncode == 1
+    assert f"It cannot write to {tmp_path / 'var'}" in ended.stderr
+    assert "VAR_DIR" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("keys", ["", "broken", "id:bm90IDMyIGJ5dGVz"])
+def test_a_console_without_a_usable_key_starts(tmp_path: Path, keys: str) -> None:
+    ended = start(tmp_path, ENCRYPTION_KEYS=keys)
+
+    assert ended.returncode == 0, ended.stderr
