@@ -10,9 +10,9 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import pytest
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.wsgi import get_wsgi_application
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import NARROW, serious_findings
+from tests.browser.conftest import NARROW, OpenPage, Watch, serious_findings
 
 pytestmark = pytest.mark.browser
 
@@ -51,19 +51,16 @@ def root(page: Page, name: str) -> Any:
     "viewport", [{"width": 1440, "height": 900}, NARROW], ids=["wide", "narrow"]
 )
 def test_every_component_is_accessible(
-    browser: Browser,
+    open_page: OpenPage,
+    watch: Watch,
     gallery: str,
     axe: str,
-    viewport: ViewportSize,
+    viewport: dict[str, int],
     dark: bool,
 ) -> None:
-    # Unwatched: the policy blocks styles that the checker itself tries to set.
-    with browser.new_context(
-        viewport=viewport, color_scheme="dark" if dark else "light"
-    ) as context:
-        page = context.new_page()
-        page.goto(gallery)
-        assert serious_findings(page, axe) == []
+    page = open_page(viewport=viewport, dark=dark)
+    page.goto(gallery)
+    assert serious_findings(page, axe, watch) == []
 
 
 @pytest.mark.parametrize("width", [360, 599, 600, 991, 992, 1200, 2560])

@@ -1,0 +1,220 @@
+"""Every page of the console: readable by everybody, on every screen, in both themes.
+
+The pages are taken from the routes. A route that needs an object is in the table of
+samples, one that shows no page is in the table of those, and one that is in neither
+fails here: new pages are looked at from their first day.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.urls import URLPattern
+from playwright.sync_api import Browser, Page
+
+from jamfidp.demo.processes import Installation
+from tests import cast
+from tests.browser import walking
+from tests.browser.conftest import WIDE, OpenPage, Watch, serious_findings
+
+pytestmark = pytest.mark.browser
+
+ROUTES = dict(walking.routes())
+# Only people who are not signed in see these.
+SIGNED_OUT = {
+    "accounts:login",
+    "accounts:setup",
+    "accounts:entra-refused",
+    "connector:refused",
+}
+# Pages that say what was refused, and how they answer.
+REFUSALS = {
+    "accounts:entra-refused": 403,
+    "accounts:setup": 404,
+    "directory:consent-refused": 400,
+    "connector:refused": 400,
+}
+# Rules whose answer depends on the theme; the others are asked once.
+COLORS = ["color-contrast", "link-in-text-block"]
+SHIFT = """() => new Promise(resolve => {
+    let shift = 0;
+    new PerformanceObserver(list => list.getEntries().forEach(entry => {
+        shift += entry.hadRecentInput ? 0 : entry.value;
+    })).observe({type: "layout-shift", buffered: true});
+    setTimeout(() => resolve(shift), 30);
+})"""
+# The document hides what overflows it: only tabs and tables scroll in their frame.
+OUTSIDE = """() => {
+    const scrolls = e => e && getComputedStyle(e).overflowX === "auto";
+    const tables = [...document.querySelectorAll(".table-wrap")]
+        .filter(e => !scrolls(e) && e.scrollWidth > e.clientWidth + 1);
+    const all = [...document.querySelectorAll("main *, header *")]
+    .filter(e => e.checkVisibility({visibilityProperty: true}))
+    .filter(e => !e.parentElement.closest(".tabs, thead, svg"))
+    .filter(e => !scrolls(e.closest(".table-wrap")))
+    .filter(e => !e.closest("[data-menu]:not([open]) > .menu-panel"))
+    .filter(e => e.getBoundingClientRect().right > innerWidth + 1);
+    return [...tables, ...all].map(e => `${e.tagName}.${e.getAttribute("class")}`);
+}"""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Watch:
+    return Watch()
+
+
+def _open(browser: Browser, shared: Watch) -> Page:
+    context = browser.new_context(
+        viewport={"width": WIDE["width"], "height": WIDE["height"]},
+        color_scheme="light",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.on("console", shared.message)
+    page.on("pageerror", shared.error)
+    page.set_default_timeout(20_000)
+    return page
+
+
+@pytest.fixture(scope="module")
+def administrator(
+    browser: Browser, connected: Installation, shared: Watch
+) -> Iterator[Page]:
+    """One page, signed in, for all routes: opening a profile for each takes long."""
+    page = _open(browser, shared)
+    walking.sign_in_locally(page, connected)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def stranger(browser: Browser, shared: Watch) -> Iterator[Page]:
+    page = _open(browser, shared)
+    yield page
+    page.context.close()
+
+
+def faults_of(page: Page, axe: str, watch: Watch) -> list[str]:
+    """What is wrong with the page that is open; leaves it wide and light."""
+    page.wait_for_function("() => !document.querySelector('.htmx-request')")
+    faults = []
+    shift = page.evaluate(SHIFT)
+    if shift >= 0.1:
+        faults.append(f"the page jumps while it loads ({shift:.2f})")
+    headings = page.locator("h1").count()
+    if headings != 1:
+        faults.append(f"{headings} headings of the first level")
+    if not page.locator("h1").first.inner_text().strip():
+        faults.append("the heading is empty")
+    if len(page.title()) < 5:
+        faults.append(f"the title is {page.title()!r}")
+    faults += serious_findings(page, axe, watch)
+    page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
+    faults += [
+        f"dark: {fault}" for fault in serious_findings(page, axe, watch, only=COLORS)
+    ]
+    page.evaluate("document.documentElement.dataset.bsTheme = 'light'")
+    for width in (WIDE["width"], 2560, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        outside = page.evaluate(OUTSIDE)
+        if outside:
+            faults.append(f"wider than {width} pixels: {outside[:5]}")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            faults.append(f"scrolls sideways at {width} pixels")
+    page.set_viewport_size({"width": WIDE["width"], "height": WIDE["height"]})
+    return faults
+
+
+@pytest.mark.parametrize("name", [*filter(walking.is_page, ROUTES)])
+def test_page_is_fit_for_everybody(
+    administrator: Page,
+    stranger: Page,
+    shared: Watch,
+    connected: Installation,
+    axe: str,
+    name: str,
+) -> None:
+    page = stranger if name in SIGNED_OUT else administrator
+    shared.faults.clear()
+    answer = page.goto(walking.address(connected, name, ROUTES[name]))
+    assert answer
+    expected = REFUSALS.get(name, 200)
+    assert (answer.status, page.url) == (expected, answer.request.url)
+    assert faults_of(page, axe, shared) == []
+    assert shared.faults == []
+
+
+@pytest.mark.parametrize("name", [name for name in ROUTES if not walking.is_page(name)])
+def test_route_that_is_called_no_page_shows_none(
+    administrator: Page, connected: Installation, name: str
+) -> None:
+    address = walking.address(connected, name, ROUTES[name])
+    answer = administrator.request.get(address, max_redirects=0)
+    assert not answer.ok or "<!doctype" not in answer.text().lower()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/", "/computers/999999/"])
+def test_page_of_an_error_is_fit_for_everybody(
+    administrator: Page, shared: Watch, connected: Installation, axe: str, path: str
+) -> None:
+    shared.faults.clear()
+    answer = administrator.goto(connected.console_url + path)
+    assert answer
+    assert answer.status == 404
+    assert faults_of(administrator, axe, shared) == []
+    assert shared.faults == []
+
+
+def test_every_step_of_a_consent_is_fit_for_everybody(
+    open_page: OpenPage, watch: Watch, connected: Installation, axe: str
+) -> None:
+    """From the wizard over Microsoft's pages to the question whether to save."""
+    page = open_page()
+    faults: list[str] = []
+
+    def look() -> None:
+        faults.extend(
+            f"{page.url.split('?')[0]}: {f}" for f in faults_of(page, axe, watch)
+        )
+
+    walking.sign_in_locally(page, connected)
+    page.goto(f"{connected.console_url}/settings/cloud-idps/new/entra/permissions/")
+    page.get_by_role("button", name="Begin").click()
+    look()
+    page.get_by_role("link", name="Continue to Microsoft").click()
+    look()
+    page.get_by_label("Email or user name").fill(cast.QUARREL.global_administrator.upn)
+    page.get_by_role("button", name="Next").click()
+    look()
+    page.get_by_label("Password").fill(cast.PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    look()
+    page.get_by_role("button", name="Accept").click()
+    look()
+    page.get_by_role("link", name="Continue").click()
+    page.get_by_role("heading", name="Connect Quarrel").wait_for(timeout=30_000)
+    look()
+    assert faults == []
+
+
+def test_page_for_somebody_without_the_privilege_names_it_as_jamf_does(
+    open_page: OpenPage, watch: Watch, connected: Installation, axe: str
+) -> None:
+    page = open_page()
+    page.goto(f"{connected.console_url}/login/")
+    page.get_by_role("link", name="Sign in with Entra: Fernhill Studio").click()
+    walking.sign_in_at_the_sandbox(page, cast.MILO.upn)
+    page.get_by_role("button", name="Navigation").wait_for()
+    assert faults_of(page, axe, watch) == []
+    page.goto(f"{connected.console_url}/settings/cloud-idps/")
+    assert faults_of(page, axe, watch) == []
+
+
+def test_a_new_route_needs_a_sample(connected: Installation) -> None:
+    with pytest.raises(AssertionError, match="Name an object for directory:new"):
+        walking.address(
+            connected,
+            "directory:new-detail",
+            URLPattern(ROUTES["directory:user-detail"].pattern, lambda: None),
+        )
