@@ -91,6 +91,8 @@ class Browser:
         self._session = requests.Session()
         self._session.trust_env = False
         self.page: Page | None = None
+        # Every address of the way, redirects included.
+        self.visited: list[str] = []
 
     def open(self, url: str) -> Page:
         return self._go("GET", url)
@@ -157,6 +159,7 @@ class Browser:
             if not answer.is_redirect:
                 break
             target = urljoin(answer.url, answer.headers["Location"])
+            self.visited.append(target)
             answer = self._session.get(target, allow_redirects=False, timeout=60)
         self.page = Page(answer)
         return self.page

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from directory.sandbox import company
-from jamfidp.demo import processes, story
+from jamfidp.demo import canaries, processes, story
 from jamfidp.demo.browsing import Browser, NotOnPage, Page
 from jamfidp.demo.processes import Installation
 
@@ -247,6 +247,17 @@ def nothing_was_written(job: Job) -> None:
         raise StepFailed(f"Requests that are no reads: {refused + writes}")
 
 
+def nothing_was_kept(job: Job) -> None:
+    """Codes, states, signed messages, tokens, the application's secret."""
+    visited = [*job.admin.visited, *job.person.visited]
+    count, found = canaries.left_behind(job.installation, visited)
+    names = {name for name, _ in canaries.carried(visited)}
+    if not names >= {"code", "state", "answer"}:
+        raise StepFailed(f"Only {count} secrets were seen on the way: {names}")
+    if found:
+        raise StepFailed(f"Secrets were kept: {', '.join(found)}")
+
+
 STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     ("sign in as the local administrator", sign_in_locally),
     (
@@ -272,6 +283,7 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
         privileges_go_with_membership,
     ),
     ("nothing was written to Entra", nothing_was_written),
+    ("no secret stands in a log, a message or the database", nothing_was_kept),
 )
 
 
