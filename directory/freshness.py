@@ -95,6 +95,13 @@ def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
         )
 
 
+def privileges_until(cloud_idp: CloudIdentityProvider) -> datetime | None:
+    """Return when privileges held through it are suspended unless it is read again."""
+    at = cloud_idp.last_good_read_at
+    limit = timedelta(hours=settings.DIRECTORY_FRESHNESS_HOURS)
+    return at + limit if at is not None else None
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """Task workers: those heard of lately, and when the last one was."""

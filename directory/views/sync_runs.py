@@ -85,6 +85,8 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "run": run,
             "crumbs": [Crumb("Sync runs", reverse("directory:syncrun-list"))],
             "reference": reference(run),
+            "privileges_until": freshness.privileges_until(run.cloud_idp),
+            "now": now,
             "progress": progress(run, now),
             "changes": changes(run),
             "workers": freshness.workers(now),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from directory import credentials
 from directory.entra import TokenCache
@@ -154,6 +156,12 @@ def test_a_refusal_is_told_in_words_and_changes_nothing(
     assert run.request_id
     assert run.request_id in at_run
     assert "people keep the groups of the last good read" in at_run
+    read_at = known.cloud_idp.last_good_read_at
+    assert read_at is not None
+    suspended = f"{read_at + timedelta(hours=24):%-d %B %Y, %H:%M}"
+    assert f"privileges held through this directory are suspended on {suspended}" in (
+        at_run
+    )
     assert 'value="ana.ruiz@fernhill.example"' in at_test
     assert known.cloud_idp.status == case.status
     assert known.cloud_idp.users_delta_link == link
@@ -247,3 +255,22 @@ def test_a_lost_key_is_told_everywhere_and_deletes_nothing(
     assert entered.status_code == 303
     known.read()
     assert known.cloud_idp.status == "ACTIVE"
+
+
+# --- For how long ------------------------------------------------------------------
+
+
+def test_a_failure_that_lasts_says_since_when_privileges_are_suspended(
+    known: Story, console: Client
+) -> None:
+    consent(known, "DELETE")
+    long_ago = timezone.now() - timedelta(hours=30)
+    type(known.cloud_idp).objects.update(last_good_read_at=long_ago)
+
+    run = known.sync()
+
+    since = f"{long_ago + timedelta(hours=24):%-d %B %Y, %H:%M}"
+    assert (
+        f"Privileges held through this directory are suspended since {since}, until a "
+        "read succeeds"
+    ) in text_of(console.get(run.get_absolute_url()))
