@@ -78,10 +78,15 @@ def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
             url,
         )
     elif not idp.completely_read:
+        if idp.status_detail:
+            first = f"The first read failed. {idp.status_detail}"
+        elif workers(now).running:
+            first = "The first read is running or about to begin."
+        else:
+            first = "The first read waits for a task worker, and none is running."
         yield Caution(
             f"{idp} has not been read completely yet",
-            "Somebody who is missing here may exist. The first read is running or "
-            "about to begin.",
+            f"Somebody who is missing here may exist. {first}",
             url,
         )
     elif idp.last_good_read_at and idp.last_good_read_at < now - stale_after():

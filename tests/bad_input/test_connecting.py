@@ -153,6 +153,9 @@ def test_a_connection_is_saved_without_a_worker_and_its_first_read_waits(
     assert "No task worker is running" in tab
     assert "What was asked for waits and begins when one starts" in tab
     assert "celery --app=jamfidp worker" in tab
+    assert "The first read waits for a task worker, and none is running" in text_of(
+        journey.console, "/users/"
+    )
 
 
 @pytest.mark.parametrize("broken", ["no folder", "a file in its place"])

@@ -244,6 +244,10 @@ def test_a_lost_key_is_told_everywhere_and_deletes_nothing(
         assert "cannot be read" in text
     assert "/settings/entra-application/SANDBOX/" in at_connection
     assert held(known) == before
+    signed_in = Client(SERVER_NAME="localhost").post(
+        "/login/", {"username": "admin", "password": "correct horse battery staple"}
+    )
+    assert (signed_in.status_code, signed_in["Location"]) == (303, "/")
     # Entered anew, everything goes on.
     entered = console.post(
         "/settings/entra-application/SANDBOX/client/",
@@ -274,3 +278,16 @@ def test_a_failure_that_lasts_says_since_when_privileges_are_suspended(
         f"Privileges held through this directory are suspended since {since}, until a "
         "read succeeds"
     ) in text_of(console.get(run.get_absolute_url()))
+
+
+def test_a_first_read_that_failed_is_not_said_to_be_about_to_begin(
+    sandbox: Sandbox, console: Client
+) -> None:
+    story = connected(sandbox)
+    consent(story, "DELETE")
+    story.sync()
+
+    shown = text_of(console.get("/users/"))
+
+    assert "The first read failed. The enterprise application is missing" in shown
+    assert "about to begin" not in shown
