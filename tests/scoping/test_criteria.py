@@ -580,7 +580,8 @@ def test_the_worst_allowed_pattern_ends_soon(pattern: str) -> None:
     start = time.perf_counter()
     compiled.search("a" * 255)
 
-    assert time.perf_counter() - start < 2
+    # No measure of speed: a pattern that backtracks without bound would take years.
+    assert time.perf_counter() - start < 60
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import timedelta
-from time import perf_counter
 from typing import Any
 
 import pytest
@@ -307,7 +306,7 @@ def test_criteria_over_days_follow_the_clock() -> None:
     assert len(captured) == len(DeviceKind.values), "calculated within the hour: left"
 
 
-def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_two_seconds() -> None:
+def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_few_queries() -> None:
     now = timezone.now()
     idp = factories.cloud_idp()
     people = DirectoryUser.objects.bulk_create(
@@ -370,8 +369,8 @@ def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_two_seconds() -> No
         for n in range(40)
     ]
     Scope.objects.update(decided=b"", unknown=b"", decided_count=0)
-    began = perf_counter()
-    recompute("COMPUTER", now=now)
-    assert perf_counter() - began < 2
+    with CaptureQueriesContext(connection) as captured:
+        recompute("COMPUTER", now=now)
+    assert len(captured) < 80, "neither devices nor members cost a query"
     objects[0].scope.refresh_from_db()
     assert objects[0].scope.decided_count > 0
