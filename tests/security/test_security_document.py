@@ -1,0 +1,32 @@
+"""docs/security.md names tests that exist."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "security.md"
+# The attacks that a release has to withstand.
+REQUIRED = {1, 2, 3, 4, 5, 9, 14, 15, 17, 23, 29, 30, 31, 32, 35, 36, 37, 40, 52}
+
+
+def test_every_test_that_the_document_names_exists() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text())
+    missing = []
+
+    for path, name in named:
+        tree = ast.parse((ROOT / path).read_text())
+        known = {one.name for one in tree.body if isinstance(one, ast.FunctionDef)}
+        if name not in known:
+            missing.append(f"{path}::{name}")
+
+    assert len(named) > 50
+    assert missing == []
+
+
+def test_every_attack_that_has_to_be_withstood_has_a_row() -> None:
+    rows = re.findall(r"^\| ([A0-9, ]+) \|", DOCUMENT.read_text(), re.MULTILINE)
+
+    found = {int(number) for row in rows for number in re.findall(r"A(\d+)", row)}
+
+    assert found >= REQUIRED
