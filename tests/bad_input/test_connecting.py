@@ -7,7 +7,7 @@ connection, wrong and expired secret) is not repeated here.
 from __future__ import annotations
 
 import html
-from typing import Any
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -161,7 +161,11 @@ def test_a_connection_is_saved_without_a_worker_and_its_first_read_waits(
 @pytest.mark.parametrize("broken", ["no folder", "a file in its place"])
 @pytest.mark.django_db(transaction=True)
 def test_work_is_kept_when_the_broker_takes_no_messages(
-    journey: Journey, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, broken: str
+    journey: Journey,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    broken: str,
 ) -> None:
     folder = tmp_path / "messages"
     if broken == "a file in its place":
@@ -174,4 +178,5 @@ def test_work_is_kept_when_the_broker_takes_no_messages(
 
     assert SyncRun.objects.get().state == SyncRun.State.QUEUED
     assert asked.status_code == 302
+    assert "could not be announced to the workers" in caplog.text
     assert "Waiting for a worker" in text_of(journey.console, asked["Location"])
