@@ -1,13 +1,13 @@
 """What holds for every request that comes in and every page that goes out."""
 
 from collections.abc import Callable
+from typing import Any
 
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-NUL, ENCODED_NUL = "\x00", b"%00"
-FORM = "application/x-www-form-urlencoded"
+NUL = "\x00"
 
 
 class PrivatePagesMiddleware:
@@ -37,11 +37,17 @@ class NulRefusedMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        query = request.META.get("QUERY_STRING", "")
-        if NUL in request.path_info or ENCODED_NUL.decode() in query or NUL in query:
+        if NUL in request.path_info or any(map(_holds_nul, request.GET.lists())):
             raise BadRequest("NUL in the address")
-        if request.content_type == FORM and (
-            ENCODED_NUL in request.body or NUL.encode() in request.body
-        ):
-            raise BadRequest("NUL in the form")
         return self.get_response(request)
+
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> None:
+        if any(map(_holds_nul, request.POST.lists())):
+            raise BadRequest("NUL in the form")
+
+
+def _holds_nul(field: tuple[str, list[Any]]) -> bool:
+    name, values = field
+    return NUL in name or any(NUL in str(value) for value in values)
