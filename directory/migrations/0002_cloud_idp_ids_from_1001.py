@@ -1,4 +1,9 @@
-"""Number cloud identity providers from 1001, as Jamf Pro does (its API: minimum 1001)."""
+"""Number cloud identity providers from 1001, as Jamf Pro does (its API: minimum 1001).
+
+SQLite adds a column by copying the table, and an empty copy has forgotten where its
+numbers begin: a migration that changes this table has to call this again, and a test
+on the first number fails when it does not.
+"""
 
 from django.db import migrations
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
