@@ -108,6 +108,14 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,}"
 
 
+@register.filter
+def noun_for(plural: str, count: int | None) -> str:
+    """The noun as it stands after the count; `plural` is an English plural in s."""
+    if count != 1:
+        return plural
+    return f"{plural[:-3]}y" if plural.endswith("ies") else plural.removesuffix("s")
+
+
 @register.simple_tag
 def url_if_served(url_name: str) -> str:
     """The address of a page, or "" where this console does not serve it."""

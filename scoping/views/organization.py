@@ -158,10 +158,7 @@ def _list(request: ConsoleRequest, kind: Kind) -> HttpResponse:
 
 
 def _crumbs(kind: Kind, part: Part | None = None) -> list[Crumb]:
-    crumbs = [
-        Crumb("Settings", reverse("settings")),
-        Crumb(kind.title, reverse(f"scoping:{kind.route}-list")),
-    ]
+    crumbs = [Crumb(kind.title, reverse(f"scoping:{kind.route}-list"))]
     if part is not None:
         detail = reverse(f"scoping:{kind.route}-detail", args=[part.pk])
         crumbs.append(Crumb(str(part), detail))

@@ -155,11 +155,16 @@ def axe() -> str:
 
 
 def serious_findings(
-    page: Page, axe: str, watch: Watch, *, only: Sequence[str] = ()
+    page: Page,
+    axe: str,
+    watch: Watch,
+    *,
+    only: Sequence[str] = (),
+    within: str = "html",
 ) -> list[str]:
     """What axe calls serious or critical on the page as it stands.
 
-    `only` names rules, where not all are asked for.
+    `only` names rules, where not all are asked for; `within` the part to look at.
     """
     # The policy blocks styles that the checker itself tries to set.
     with watch.paused(page):
@@ -168,7 +173,9 @@ def serious_findings(
         options = {"resultTypes": ["violations"]} | (
             {"runOnly": list(only)} if only else {}
         )
-        found = page.evaluate("options => axe.run(document, options)", options)
+        found = page.evaluate(
+            "([within, options]) => axe.run(within, options)", [within, options]
+        )
     return [
         f"{page.url}: {fault['id']} ({fault['impact']}): "
         + "; ".join(" ".join(node["target"]) for node in fault["nodes"][:5])

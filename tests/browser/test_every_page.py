@@ -22,20 +22,11 @@ pytestmark = pytest.mark.browser
 
 ROUTES = dict(walking.routes())
 # Only people who are not signed in see these.
-SIGNED_OUT = {
-    "accounts:login",
-    "accounts:setup",
-    "accounts:entra-refused",
-    "connector:refused",
-}
+SIGNED_OUT = {"accounts:login", "connector:refused"}
 # Pages that say what was refused, and how they answer.
-REFUSALS = {
-    "accounts:entra-refused": 403,
-    "accounts:setup": 404,
-    "directory:consent-refused": 400,
-    "connector:refused": 400,
-}
-# Rules whose answer depends on the theme; the others are asked once.
+REFUSALS = {"directory:consent-refused": 400, "connector:refused": 400}
+# Rules whose answer depends on the theme; the others are asked once. What stands
+# around the pages is asked on the page of an error.
 COLORS = ["color-contrast", "link-in-text-block"]
 SHIFT = """() => new Promise(resolve => {
     let shift = 0;
@@ -111,11 +102,10 @@ def faults_of(page: Page, axe: str, watch: Watch) -> list[str]:
         faults.append(f"the title is {page.title()!r}")
     faults += serious_findings(page, axe, watch)
     page.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
-    faults += [
-        f"dark: {fault}" for fault in serious_findings(page, axe, watch, only=COLORS)
-    ]
+    found = serious_findings(page, axe, watch, only=COLORS, within="main")
+    faults += [f"dark: {fault}" for fault in found]
     page.evaluate("document.documentElement.dataset.bsTheme = 'light'")
-    for width in (WIDE["width"], 2560, 360):
+    for width in (WIDE["width"], 1200, 2560, 360):
         page.set_viewport_size({"width": width, "height": 800})
         outside = page.evaluate(OUTSIDE)
         if outside:
@@ -163,6 +153,8 @@ def test_page_of_an_error_is_fit_for_everybody(
     assert answer
     assert answer.status == 404
     assert faults_of(administrator, axe, shared) == []
+    administrator.evaluate("document.documentElement.dataset.bsTheme = 'dark'")
+    assert serious_findings(administrator, axe, shared) == []
     assert shared.faults == []
 
 

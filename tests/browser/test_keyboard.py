@@ -38,6 +38,11 @@ def press(page: Page, wanted: Locator, key: str = "Enter") -> None:
     page.keyboard.press(key)
 
 
+def in_navigation(page: Page, name: str) -> Locator:
+    console = page.get_by_role("navigation", name="Console")
+    return console.get_by_role("link", name=name)
+
+
 def heading(page: Page) -> Locator:
     return page.get_by_role("heading", level=1)
 
@@ -67,7 +72,7 @@ def test_skip_link_is_first_and_leads_past_the_navigation(page: Page) -> None:
 
 
 def test_wizard_goes_to_microsoft(page: Page) -> None:
-    press(page, page.get_by_role("link", name="Cloud identity providers"))
+    press(page, in_navigation(page, "Cloud identity providers"))
     press(page, page.get_by_role("main").get_by_role("link", name="New"))
     press(page, page.get_by_role("button", name="Next"))
     expect(heading(page)).to_have_text("Is this console ready to connect?")
@@ -77,7 +82,7 @@ def test_wizard_goes_to_microsoft(page: Page) -> None:
 
 
 def test_group_is_found_added_to_a_scope_and_saved(page: Page) -> None:
-    press(page, page.get_by_role("link", name="Policies"))
+    press(page, in_navigation(page, "Policies"))
     search = page.get_by_role("main").get_by_role("searchbox")
     tab_to(page, search)
     page.keyboard.press("ArrowDown")
@@ -119,12 +124,12 @@ def test_search_of_everything_opens_closes_and_leads_on(page: Page) -> None:
     expect(found).to_be_visible()
     # A part of a page: a whole one would bring its own navigation along.
     expect(results.locator("nav, h1, main")).to_have_count(0)
+    # The browser empties the field, which is typing; nothing opens again by that.
     page.keyboard.press("Escape")
-    expect(results.get_by_role("link")).to_have_count(0)
+    page.wait_for_timeout(600)
+    expect(results).to_be_empty()
     expect(box).to_be_focused()
-    page.keyboard.type(" ")
-    page.keyboard.press("Backspace")
-    page.keyboard.press("Backspace")
+    page.keyboard.type("ana ruiz")
     expect(found).to_be_visible()
     page.keyboard.press("ArrowDown")
     expect(found).to_be_focused()

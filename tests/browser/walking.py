@@ -31,6 +31,10 @@ NO_PAGE = {
     "directory:consent-end": "consent",
     "directory:cloud-idp-consent": "form",
     "accounts:logout": "form",
+    "accounts:choose-site": "form",
+    # Leads to the sign-in unless it is its moment.
+    "accounts:setup": "before the first account",
+    "accounts:entra-refused": "after a refusal",
     "connector:signed-out": "takes Microsoft's answer",
     # Parts that other pages fetch.
     "accounts:directory-user": "fragment",
@@ -69,7 +73,7 @@ NO_PAGE_ENDINGS = {
     "connector:end": "form",
 }
 # Their names end like the ones above, and they are pages.
-PAGES = {"accounts:entra-refused", "directory:consent-refused", "connector:refused"}
+PAGES = {"directory:consent-refused", "connector:refused"}
 
 # One object for each kind of page: what the routes of these names are about.
 SAMPLES = {
@@ -198,6 +202,8 @@ def everything_at_once(installation: Installation) -> check.Job:
     check.read_everything(job)
     check.scope_a_policy(job)
     check.give_privileges_to_a_directory_group(job)
+    job.admin.open(job.at("/devices/smart-groups/new/"))
+    job.admin.submit("new_criterion", {"name": "Phones"}, button="Save")
     for section, serial in (("computers", "C02FHNEW"), ("devices", "F02FHNEW")):
         page = job.admin.open(job.at(f"/{section}/import/template.csv"))
         columns = next(csv.reader(io.StringIO(page.source.lstrip("\ufeff"))))

@@ -157,6 +157,21 @@ def test_time_that_never_was_is_said_in_words() -> None:
     assert "not yet" in draw('{% when None never="not yet" %}')
 
 
+@pytest.mark.parametrize(
+    ("shown", "total", "words"),
+    [
+        (1, 1, "1 policy"),
+        (0, 0, "0 policies"),
+        (1, None, "1 policy"),
+        (1, 3, "1 of 3 policies"),
+    ],
+)
+def test_count_agrees_with_its_noun(shown: int, total: int | None, words: str) -> None:
+    page = include("paging", shown=shown, total=total, noun="policies")
+    assert words in " ".join(page.split())
+    assert "1 account<" in include("paging", shown=1, total=1, noun="accounts")
+
+
 def test_unknown_number_is_not_a_nought() -> None:
     assert draw("{{ a|number }} {{ b|number }}", a=1204, b=0) == "1,204 0"
     assert "0" not in draw("{{ a|number }}", a=None)

@@ -104,7 +104,8 @@ function walkRows(event) {
     event.preventDefault();
     next.focus();
   } else if (here === 0 && step < 0) {
-    (list.matches("table") ? document : list).querySelector("main input[type=search], input[type=search]")?.focus();
+    const search = list.matches("table") ? document.querySelector("main input[type=search]") : list.querySelector("input[type=search]");
+    search?.focus();
   }
 }
 document.addEventListener("keydown", (event) => {
@@ -162,8 +163,11 @@ function say(text) {
   document.querySelector("#page-messages")?.replaceChildren(notice);
 }
 document.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr } = event.detail;
-  if (/^\s*<!doctype/i.test(xhr.responseText) && xhr.status < 400) {
+  const { target, xhr } = event.detail;
+  if (target.id === "search-results" && !document.querySelector("[data-global-search] input").value.trim()) {
+    event.detail.shouldSwap = false; // the search was closed or emptied meanwhile
+    target.replaceChildren();
+  } else if (/^\s*<!doctype/i.test(xhr.responseText) && xhr.status < 400) {
     event.detail.shouldSwap = false; // a whole page: the server wants it shown as one
     location.assign(xhr.responseURL || location.href);
   }
