@@ -105,7 +105,7 @@ def faults_of(page: Page, axe: str, watch: Watch) -> list[str]:
     found = serious_findings(page, axe, watch, only=COLORS, within="main")
     faults += [f"dark: {fault}" for fault in found]
     page.evaluate("document.documentElement.dataset.bsTheme = 'light'")
-    for width in (WIDE["width"], 1200, 2560, 360):
+    for width in (WIDE["width"], 1280, 2560, 360):
         page.set_viewport_size({"width": width, "height": 800})
         outside = page.evaluate(OUTSIDE)
         if outside:
