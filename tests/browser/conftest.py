@@ -36,8 +36,12 @@ NARROW = {"width": 390, "height": 844}
 
 
 def chromium() -> str | None:
-    return os.environ.get("CHROMIUM") or next(
-        filter(None, map(shutil.which, NAMES)), None
+    """The system's Chromium, or the one that CHROMIUM names; None when not there."""
+    named = os.environ.get("CHROMIUM")
+    return (
+        shutil.which(named)
+        if named
+        else next(filter(None, map(shutil.which, NAMES)), None)
     )
 
 

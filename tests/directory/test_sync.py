@@ -350,3 +350,12 @@ def test_two_tenants_are_kept_apart(known: Story, sandbox: Sandbox) -> None:
 
     assert held(other) == truth(other)
     assert held(known) == truth(known)
+
+
+def test_a_group_that_comes_on_several_pages_is_counted_once(story: Story) -> None:
+    story.behave(member_slice=50, repeat_in_delta=True)
+
+    run = story.read(FULL)
+
+    assert run.groups_read == DirectoryGroup.objects.present().count() == 120
+    assert run.users_read == DirectoryUser.objects.present().count() == 1000
