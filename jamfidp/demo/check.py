@@ -19,7 +19,7 @@ from jamfidp.demo.processes import Installation
 Say = Callable[[str], Any]
 SYNC_SECONDS = 90
 # The story gives the first computers to the named people, in their order.
-DEVICE_OF_MILO, DEVICE_OF_LAYLA = "FHC-0002", "FHC-0005"
+DEVICE_OF_MILO, DEVICE_OF_ANA, DEVICE_OF_LAYLA = "FHC-0002", "FHC-0003", "FHC-0005"
 
 
 class StepFailed(Exception):
@@ -183,6 +183,7 @@ def see_who_and_why(job: Job) -> None:
     for name, verdict, reason in (
         (DEVICE_OF_LAYLA, "In scope", "Design Systems"),
         (DEVICE_OF_MILO, "Not in scope", "Engineering"),
+        (DEVICE_OF_ANA, "Not in scope", "exclusion"),
     ):
         admin.open(f"{job.addresses['scope']}?verdict=any&q={name}").says(verdict)
         admin.follow("Why").says(verdict, reason)
