@@ -1,7 +1,7 @@
 """Writing many rows at once: what the ORM does too slowly for a whole directory.
 
-Tried on 100,000 people with a million memberships: `bulk_create` takes 45 s where
-this takes 3. Names of tables and columns come from the models; values are always
+A prototype with a million memberships on PostgreSQL 15 took 46 s by `bulk_create`
+and 8 s by COPY into the indexed table. Names of tables and columns come from the models; values are always
 parameters.
 """
 
