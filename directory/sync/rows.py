@@ -1,8 +1,8 @@
 """Writing many rows at once: what the ORM does too slowly for a whole directory.
 
 A prototype with a million memberships on PostgreSQL 15 took 46 s by `bulk_create`
-and 8 s by COPY into the indexed table. Names of tables and columns come from the models; values are always
-parameters.
+and 8 s by COPY into the indexed table. Names of tables and columns come from the
+models; values are always parameters.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
