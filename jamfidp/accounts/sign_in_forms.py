@@ -63,7 +63,7 @@ class SetUpForm(NewPasswordForm):
     code = forms.CharField(
         label="Set-up code",
         max_length=100,
-        help_text="Printed on the console's server by `manage.py setup_code`.",
+        help_text="Printed on the console's server by the command manage.py setup_code.",
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     username = forms.CharField(
