@@ -1,13 +1,12 @@
 """How old what we know is, and whether anybody is there to renew it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 
-from directory.models import CloudIdentityProvider, SyncRun, WorkerHeartbeat
+from directory.models import CloudIdentityProvider, WorkerHeartbeat
 
 # A worker writes its heartbeat with every tick (5 s) and every page it reads.
 WORKER_SILENT_AFTER = timedelta(seconds=60)
@@ -125,15 +124,3 @@ def workers(now: datetime) -> Workers:
         alive=[row.name for row in rows if row.at > now - WORKER_SILENT_AFTER],
         last_heard_at=rows[0].at if rows else None,
     )
-
-
-def dashboard(now: datetime) -> Mapping[str, Any]:
-    """What the first page says of each connection."""
-    connections = list(CloudIdentityProvider.objects.order_by("display_name"))
-    return {
-        "connections": connections,
-        "workers": workers(now),
-        "latest_runs": [
-            SyncRun.objects.filter(cloud_idp=idp).first() for idp in connections
-        ],
-    }

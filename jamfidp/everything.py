@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.urls import reverse
 
 from directory.models import DirectoryGroup, DirectoryUser
 from directory.sync.attributes import fold
 from jamfidp.access import ConsoleUser, visible_to
 from jamfidp.templatetags.navigation import NAVIGATION
+from scoping import matching
 from scoping.models import (
     ConfigurationProfile,
     Device,
@@ -86,9 +87,7 @@ def _devices(text: str, user: ConsoleUser) -> Iterable[Hit]:
         if not user.has_perm(perm):
             continue
         rows = visible_to(Device.objects.filter(kind=kind), user, perm).filter(
-            Q(name__icontains=text)
-            | Q(serial_number__icontains=text)
-            | Q(assigned_user__username__icontains=text)
+            search__contains=matching.fold(text)
         )
         for row in rows.select_related("assigned_user")[:HITS_PER_KIND]:
             yield Hit(

@@ -64,6 +64,17 @@ def test_search_finds_a_device_and_a_page_by_name(console: Client) -> None:
     assert "Network segments" in pages
 
 
+def test_search_finds_a_device_by_its_name_in_any_script_and_case(
+    console: Client,
+) -> None:
+    make_device("RÉNDER-Ångström")
+
+    assert (
+        "RÉNDER-Ångström"
+        in console.get("/search/", {"q": "rénder-ångs"}).content.decode()
+    )
+
+
 def test_search_as_you_type_answers_with_the_fragment_alone(console: Client) -> None:
     make_device("Render-Node")
 
