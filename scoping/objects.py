@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 
 from jamfidp.history.record import record
 from scoping.models import (
@@ -98,10 +98,6 @@ def kind_of(obj: ScopedObject) -> ObjectKind:
     if isinstance(obj, Policy):
         return POLICY
     return MACOS_PROFILE if obj.kind == DeviceKind.COMPUTER else IOS_PROFILE
-
-
-def kinds_for(device_kind: str) -> tuple[ObjectKind, ...]:
-    return tuple(kind for kind in KINDS if kind.device_kind == device_kind)
 
 
 def create_object(
@@ -278,10 +274,3 @@ def name_for_copy(obj: ScopedObject) -> str:
         number += 1
         name = f"{base} {number}"
     return name
-
-
-def label_of(obj: Model) -> str:
-    """'Policy', 'Configuration profile': what an object is called in lists."""
-    if isinstance(obj, Policy | ConfigurationProfile):
-        return kind_of(obj).noun.capitalize()
-    return str(obj._meta.verbose_name).capitalize()

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from django.db import transaction
 from pyroaring import BitMap
 
-from directory.dependents import AppliedChange, ObjectRef
+from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider
 from directory.sync.bitmaps import pack, unpack
 from jamfidp.history.record import record
@@ -359,11 +359,6 @@ def after_change(change: Change, now: datetime) -> None:
             recompute(
                 kind, now=now, devices=rest, because="after a change of the inventory"
             )
-
-
-def after_directory_change(change: AppliedChange, *, now: datetime) -> None:
-    """A read of the directory was applied: judge again what relies on it."""
-    after_change(Change(directory=change), now)
 
 
 def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:

@@ -17,7 +17,6 @@ from directory.sync.bitmaps import unpack
 from jamfidp.access import ConsoleUser, visible_to
 from jamfidp.history.record import record
 from scoping.criteria import (
-    FIELDS,
     CircularGroups,
     Criteria,
     CriteriaError,
@@ -76,11 +75,6 @@ def word(kind: str) -> str:
 
 def stored_criteria(group: SmartGroup) -> list[Criterion]:
     return [criterion_of(row) for row in group.criteria.order_by("priority")]
-
-
-def family_of(name: str) -> Family | None:
-    """What kind of value a criterion of this name compares."""
-    return next((each.family for each in FIELDS if each.name == name), None)
 
 
 def device_groups(

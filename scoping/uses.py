@@ -187,14 +187,6 @@ class InScope:
     decided: bool
 
 
-def verdict_of(scope: Scope, device_id: int) -> tuple[Verdict, bool]:
-    """The stored verdict of a device, and whether it is decided to be in scope."""
-    decided = device_id in unpack(scope.decided or None)
-    if scope.computed_at is None or device_id in unpack(scope.unknown or None):
-        return Verdict.UNKNOWN, decided
-    return Verdict.of(decided), decided
-
-
 def objects_for_device(
     device: Device, *, viewer: ConsoleUser, everything: bool = False
 ) -> list[InScope]:
