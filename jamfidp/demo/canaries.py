@@ -39,7 +39,11 @@ def left_behind(
     }
     found = []
     for file in _files(installation.folder):
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError:
+            # The console goes on meanwhile: SQLite ends its log, workers take messages.
+            continue
         where = file.relative_to(installation.folder)
         found += [
             f"{name} in {where}"
@@ -52,6 +56,7 @@ def left_behind(
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    yield from folder.glob("console.sqlite3*")
+    # The log (-wal) before the database that it is written into.
+    yield from sorted(folder.glob("console.sqlite3*"), reverse=True)
     for name in ("log", "broker"):
         yield from (one for one in (folder / name).rglob("*") if one.is_file())
