@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from directory.sandbox import query
+from directory.sandbox.behavior import Behavior
 from directory.sandbox.errors import GraphError, bad_request, unsupported
 from directory.sandbox.page_tokens import TokenSealer
 from directory.sandbox.schema import DEFAULTS
-from directory.sandbox.store import Behavior
 from directory.sandbox.tenant import Change, DirectoryObject, Kind, Tenant, What
 
 Json = dict[str, Any]

@@ -10,19 +10,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from directory.sandbox import control, faults, tls
+from directory.sandbox import control, tls
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.generate import Sizes
 from directory.sandbox.graph import GraphPlane
-from directory.sandbox.journal import Entry, redact
+from directory.sandbox.listener import Listener
 from directory.sandbox.login import LoginPlane
 from directory.sandbox.store import (
     APPLICATION_ID,
@@ -30,11 +29,9 @@ from directory.sandbox.store import (
     Sandbox,
     open_sandbox,
 )
-from directory.sandbox.tokens import short_hash
 
 HOST = "127.0.0.1"
 _log = logging.getLogger("directory.sandbox")
-_LARGEST_FORM = 64 * 1024
 _LAST_ANSWERS = 1.0
 
 
@@ -48,80 +45,6 @@ class Options:
     redirect_uris: tuple[str, ...] = ()
     sizes: Sizes | None = None
     keep: bool = False
-
-
-class Listener:
-    """Wraps a plane's application: journal, log line without query, faults."""
-
-    def __init__(self, sandbox: Sandbox, app: ASGIApp, plane: str) -> None:
-        self.sandbox = sandbox
-        self.app = app
-        self.plane = plane
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        query = parse_qsl(scope["query_string"].decode("latin-1"), True)
-        entry = self.sandbox.journal.add(
-            at=self.sandbox.clock.zulu(),
-            plane=self.plane,
-            method=scope["method"],
-            path=scope["path"],
-            query=[name for name, _value in query],
-        )
-        entry.parameters = redact(query)
-        _read_headers(scope, entry)
-
-        # Starlette makes request.state of this.
-        async def noting(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                entry.status = message["status"]
-                entry.milliseconds = round((time.perf_counter() - started) * 1000, 2)
-                _log.info("%s %s %s", entry.method, entry.path, entry.status)
-            await send(message)
-
-        # Starlette makes request.state of this.
-        scope["state"] = {"entry": entry}
-        fault = None
-        if not scope["path"].startswith("/control/"):
-            fault = self.sandbox.faults.take(scope["method"], scope["path"])
-        if fault is None:
-            await self.app(scope, _noting_form(receive, scope, entry), noting)
-        else:
-            entry.fault = True
-            entry.status = fault.status or 0
-            await faults.play(fault, self.app, scope, receive, send)
-
-
-def _read_headers(scope: Scope, entry: Entry) -> None:
-    for name, value in scope["headers"]:
-        if name == b"client-request-id":
-            entry.client_request_id = value.decode("latin-1")
-        elif name == b"authorization":
-            entry.parameters["authorization"] = short_hash(value.decode("latin-1"))
-
-
-def _noting_form(receive: Receive, scope: Scope, entry: Entry) -> Receive:
-    """Note the names of a posted form on its way, values hashed."""
-    is_form = any(
-        name == b"content-type" and value.startswith(b"application/x-www-form")
-        for name, value in scope["headers"]
-    )
-    if not is_form:
-        return receive
-    seen = bytearray()
-
-    async def noting() -> Message:
-        message = await receive()
-        if message["type"] == "http.request" and len(seen) < _LARGEST_FORM:
-            seen.extend(message.get("body", b""))
-            if not message.get("more_body"):
-                entry.parameters |= redact(parse_qsl(seen.decode("utf-8", "replace")))
-        return message
-
-    return noting
 
 
 class _Server(uvicorn.Server):

@@ -6,13 +6,13 @@ and, with ``keep``, appended to a file that is replayed at the next start.
 
 import json
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from directory.sandbox import generate, tls
 from directory.sandbox.applications import Application, Secret, ServicePrincipal
+from directory.sandbox.behavior import Behavior
 from directory.sandbox.clock import Clock
 from directory.sandbox.company import COMPANIES, Company
 from directory.sandbox.faults import Faults
@@ -24,46 +24,6 @@ from directory.sandbox.tokens import KeyRing
 APPLICATION_ID = "0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40"
 APPLICATION_NAME = "JamfIDP Console (sandbox)"
 ALIASES = ("organizations", "common")
-
-
-@dataclass(slots=True)
-class Behavior:
-    """Switches for what Microsoft leaves open or does only now and then."""
-
-    page_size: int = 100
-    delta_page_size: int = 200
-    member_slice: int = 500
-    empty_pages: bool = False
-    repeat_in_delta: bool = False
-    hidden_membership: str = "forbidden"
-    deleted_in_full_round: bool = False
-    delta_expiry: str = "sync-state-not-found"
-    delta_lifetime: int = 7 * 24 * 3600
-    token_lifetime: int = 3599
-    session_lifetime: int = 24 * 3600
-
-    CHOICES = {
-        "hidden_membership": ("forbidden", "empty", "shown"),
-        "delta_expiry": (
-            "gone",
-            "sync-state-not-found",
-            "older-than-30-days",
-            "resync-required",
-        ),
-    }
-
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Set switches by name. Raises ValueError and changes nothing on a bad one."""
-        known = {entry.name for entry in fields(self)}
-        for name, value in values.items():
-            if name not in known:
-                raise ValueError(f"There is no switch '{name}'.")
-            if type(value) is not type(getattr(self, name)):
-                raise ValueError(f"The switch '{name}' does not take {value!r}.")
-            if value not in self.CHOICES.get(name, (value,)):
-                raise ValueError(f"'{name}' is one of {self.CHOICES[name]}.")
-        for name, value in values.items():
-            setattr(self, name, value)
 
 
 @dataclass(slots=True)
