@@ -74,9 +74,9 @@ class GraphRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    body: Json
-    units: int
-    is_action: bool = False
+    """What a read found: a JSON object, or its text where it is rendered already."""
+
+    body: Json | bytes
 
 
 def sealer(request: GraphRequest) -> TokenSealer:
@@ -127,12 +127,3 @@ def link(request: GraphRequest, parameters: Mapping[str, str]) -> str:
         f"{name}={quote(value, safe=',')}" for name, value in parameters.items()
     )
     return f"{request.sandbox.url}/v1.0{quote(request.path)}?{encoded}"
-
-
-def units(request: GraphRequest, cost: int) -> int:
-    if "$select" in request.parameters:
-        cost -= 1
-    top = request.parameters.get("$top", "")
-    if top.isdigit() and int(top) < 20:
-        cost -= 1
-    return max(1, cost)

@@ -55,9 +55,9 @@ class GraphPlane:
         try:
             if request.method == "POST" and path == "/$batch":
                 entry.template = "/v1.0/$batch"
-                answer = self._batch(raw, lowered, entry)
+                answer, units = self._batch(raw, lowered, entry), 1
             else:
-                answer = self._answer(
+                answer, units = self._answer(
                     request.method, path, parameters, lowered, raw, entry
                 )
         except GraphError as error:
@@ -71,13 +71,13 @@ class GraphPlane:
             )
         headers |= {
             "odata-version": "4.0",
-            "x-ms-resource-unit": str(answer.units),
+            "x-ms-resource-unit": str(units),
             "vary": "Accept-Encoding",
             "content-type": _CONTENT_TYPE,
         }
-        if answer.is_action:
+        if request.method == "POST" and path != "/$batch":
             headers["location"] = self.sandbox.url
-        return Response(orjson.dumps(answer.body), headers=headers)
+        return _encoded(answer, headers)
 
     def _answer(
         self,
@@ -87,7 +87,7 @@ class GraphPlane:
         headers: Mapping[str, str],
         raw: bytes,
         entry: Entry,
-    ) -> Answer:
+    ) -> tuple[Answer, int]:
         found = find_read(method, path)
         if found is None:
             entry.refused = True
@@ -98,7 +98,7 @@ class GraphPlane:
         entry.tenant_id, entry.client_id = tenant.id, principal.client_id
         if not roles & read.permissions:
             raise denied()
-        return read.handler(
+        answer = read.handler(
             GraphRequest(
                 sandbox=self.sandbox,
                 tenant=tenant,
@@ -110,6 +110,7 @@ class GraphPlane:
                 body=_json(raw) if method == "POST" else None,
             )
         )
+        return answer, read.units(parameters)
 
     def _who(
         self, authorization: str
@@ -143,8 +144,7 @@ class GraphPlane:
         if "" in names or len(set(names)) != len(names):
             raise bad_request("The ids of a batch must be present and unique.")
         return Answer(
-            {"responses": [self._batch_item(item, headers, entry) for item in items]},
-            1,
+            {"responses": [self._batch_item(item, headers, entry) for item in items]}
         )
 
     def _batch_item(self, item: Json, headers: Mapping[str, str], entry: Entry) -> Json:
@@ -159,7 +159,7 @@ class GraphPlane:
         request_id = str(uuid.uuid4())
         template = entry.template
         try:
-            answer = self._answer(
+            answer, _units = self._answer(
                 str(item.get("method", "GET")).upper(),
                 url.path,
                 dict(parse_qsl(url.query, keep_blank_values=True)),
@@ -167,7 +167,7 @@ class GraphPlane:
                 json.dumps(item.get("body")).encode(),
                 entry,
             )
-            status, body = 200, answer.body
+            status, body = 200, _embedded(answer)
             more = {"Content-Type": _CONTENT_TYPE}
         except GraphError as error:
             status = error.status
@@ -175,6 +175,20 @@ class GraphPlane:
             more = {"Content-Type": "application/json"} | error.headers
         entry.template = template
         return {"id": str(item["id"]), "status": status, "headers": more, "body": body}
+
+
+def _encoded(answer: Answer, headers: dict[str, str]) -> Response:
+    content = answer.body
+    if isinstance(content, dict):
+        content = orjson.dumps(content)
+    return Response(content, headers=headers)
+
+
+def _embedded(answer: Answer) -> Any:
+    """Return the body as a part of another one."""
+    if isinstance(answer.body, bytes):
+        return orjson.Fragment(answer.body)
+    return answer.body
 
 
 def _unauthorized(message: str) -> GraphError:

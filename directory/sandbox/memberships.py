@@ -9,7 +9,6 @@ from directory.sandbox.calls import (
     Json,
     next_link,
     paging,
-    units,
 )
 from directory.sandbox.errors import GraphError, bad_request, denied, unsupported
 from directory.sandbox.objects import GUID, group_of, user_of
@@ -35,7 +34,7 @@ def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
 
 
 def _objects(
-    request: GraphRequest, found: list[DirectoryObject], *, cast: str, cost: int
+    request: GraphRequest, found: list[DirectoryObject], *, cast: str
 ) -> Answer:
     """Page through directory objects of mixed kinds, or of one kind with a cast."""
     kind = Kind(cast) if cast else None
@@ -78,7 +77,7 @@ def _objects(
     if start + size < len(found):
         body["@odata.nextLink"] = next_link(request, start + size)
     body["value"] = value
-    return Answer(body, units(request, cost))
+    return Answer(body)
 
 
 def _mixed_names(text: str | None) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ def _cast(request: GraphRequest) -> str:
 def members(request: GraphRequest) -> Answer:
     group = group_of(request)
     found = [] if _closed(request, group) else request.tenant.direct_members(group.id)
-    return _objects(request, found, cast=_cast(request), cost=3)
+    return _objects(request, found, cast=_cast(request))
 
 
 def transitive_members(request: GraphRequest) -> Answer:
@@ -113,7 +112,7 @@ def transitive_members(request: GraphRequest) -> Answer:
         if _closed(request, group)
         else request.tenant.transitive_members(group.id, closed=request.hidden())
     )
-    return _objects(request, found, cast=_cast(request), cost=5)
+    return _objects(request, found, cast=_cast(request))
 
 
 def _visible_groups_of(
@@ -134,12 +133,12 @@ def transitive_member_of(request: GraphRequest) -> Answer:
             for entry in request.tenant.present(Kind.DIRECTORY_ROLE)
             if entry.properties["displayName"] == role
         ]
-    return _objects(request, found, cast=_cast(request), cost=2)
+    return _objects(request, found, cast=_cast(request))
 
 
-def _string_collection(request: GraphRequest, ids: list[str], units: int) -> Answer:
+def _string_collection(request: GraphRequest, ids: list[str]) -> Answer:
     context = request.context("Collection(Edm.String)")
-    return Answer({"@odata.context": context, "value": ids}, units, is_action=True)
+    return Answer({"@odata.context": context, "value": ids})
 
 
 def get_member_groups(request: GraphRequest) -> Answer:
@@ -156,7 +155,7 @@ def get_member_groups(request: GraphRequest) -> Answer:
             "Directory_ResultSizeLimitExceeded",
             "The specified result size limit is exceeded.",
         )
-    return _string_collection(request, ids, 2)
+    return _string_collection(request, ids)
 
 
 def check_member_groups(request: GraphRequest) -> Answer:
@@ -169,7 +168,7 @@ def check_member_groups(request: GraphRequest) -> Answer:
             raise bad_request(f"Invalid GUID: {key}")
     held = {group.id for group in _visible_groups_of(request, user)}
     ids = [key.lower() for key in asked if key.lower() in held]
-    return _string_collection(request, ids, 4)
+    return _string_collection(request, ids)
 
 
 def _body_value(request: GraphRequest, name: str, kind: type) -> Any:

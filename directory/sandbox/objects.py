@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from directory.sandbox import filters, query
-from directory.sandbox.calls import Answer, GraphRequest, Json, next_link, paging, units
+from directory.sandbox.calls import Answer, GraphRequest, Json, next_link, paging
 from directory.sandbox.errors import GraphError, bad_request, not_found, unsupported
 from directory.sandbox.schema import DEFAULTS, ORGANIZATION, ORGANIZATION_COLLECTIONS
 from directory.sandbox.tenant import DirectoryObject, Kind
@@ -37,7 +37,7 @@ def organization(request: GraphRequest) -> Answer:
             empty: Any = [] if name in ORGANIZATION_COLLECTIONS else None
             row[name] = values.get(name, empty)
     return Answer(
-        {"@odata.context": request.context("organization", chosen), "value": [row]}, 1
+        {"@odata.context": request.context("organization", chosen), "value": [row]}
     )
 
 
@@ -87,7 +87,7 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     if position < total:
         body["@odata.nextLink"] = next_link(request, position)
     body["value"] = value
-    return Answer(body, units(request, 2 if kind is Kind.USER else 1))
+    return Answer(body)
 
 
 def _tests(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
@@ -146,7 +146,7 @@ def _one(request: GraphRequest, entry: DirectoryObject, entity_set: str) -> Answ
         "@odata.context": request.context(f"{entity_set}{chosen}/$entity"),
         **query.view(entry, names or DEFAULTS[entry.kind], typed=False),
     }
-    return Answer(body, 1)
+    return Answer(body)
 
 
 def one_user(request: GraphRequest) -> Answer:

@@ -4,7 +4,7 @@ It is the sandbox's own list, not the client's.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from directory.sandbox import delta, memberships, objects
@@ -29,13 +29,23 @@ Handler = Callable[[GraphRequest], Answer]
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One line of the list of reads; any of the permissions is enough."""
+    """One line of the list of reads; any of the permissions is enough.
+
+    ``cost`` is in resource units, before what the query adds or takes off.
+    https://learn.microsoft.com/graph/throttling-limits#identity-and-access-service-limits
+    """
 
     method: str
     template: str
     pattern: re.Pattern[str]
     permissions: frozenset[str]
     handler: Handler
+    cost: int
+
+    def units(self, parameters: Mapping[str, str]) -> int:
+        cost = self.cost - ("$select" in parameters) + ("$expand" in parameters)
+        top = parameters.get("$top", "")
+        return max(1, cost - (top.isdigit() and int(top) < 20))
 
 
 def _delta(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
@@ -61,7 +71,7 @@ def _delta(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     if page.delta_token:
         body["@odata.deltaLink"] = link(request, {"$deltatoken": page.delta_token})
     body["value"] = page.value
-    return Answer(body, 1)
+    return Answer(body)
 
 
 def _users_delta(request: GraphRequest) -> Answer:
@@ -90,15 +100,17 @@ def _read(
     pattern: str,
     permissions: frozenset[str],
     handler: Handler,
+    *,
+    cost: int = 1,
 ) -> Read:
-    return Read(method, template, re.compile(pattern), permissions, handler)
+    return Read(method, template, re.compile(pattern), permissions, handler, cost)
 
 
 READS: tuple[Read, ...] = (
     _read(
         "GET", "/organization", "/organization", READ_ORGANIZATION, objects.organization
     ),
-    _read("GET", "/users", "/users", READ_USERS, objects.users),
+    _read("GET", "/users", "/users", READ_USERS, objects.users, cost=2),
     _read("GET", "/users/delta", f"/users/{_DELTA}", READ_USERS, _users_delta),
     _read("GET", "/users/{id}", f"/users/{_KEY}", READ_USERS, objects.one_user),
     _read(
@@ -107,6 +119,7 @@ READS: tuple[Read, ...] = (
         f"/users/{_KEY}/transitiveMemberOf{_CAST}",
         _BOTH,
         memberships.transitive_member_of,
+        cost=2,
     ),
     _read(
         "POST",
@@ -114,6 +127,7 @@ READS: tuple[Read, ...] = (
         f"/users/{_KEY}/(?:microsoft\\.graph\\.)?getMemberGroups",
         _BOTH,
         memberships.get_member_groups,
+        cost=2,
     ),
     _read(
         "POST",
@@ -121,6 +135,7 @@ READS: tuple[Read, ...] = (
         f"/users/{_KEY}/(?:microsoft\\.graph\\.)?checkMemberGroups",
         _BOTH,
         memberships.check_member_groups,
+        cost=4,
     ),
     _read("GET", "/groups", "/groups", READ_GROUPS, objects.groups),
     _read("GET", "/groups/delta", f"/groups/{_DELTA}", READ_GROUPS, _groups_delta),
@@ -131,6 +146,7 @@ READS: tuple[Read, ...] = (
         f"/groups/{_KEY}/members{_CAST}",
         READ_GROUPS,
         memberships.members,
+        cost=3,
     ),
     _read(
         "GET",
@@ -138,6 +154,7 @@ READS: tuple[Read, ...] = (
         f"/groups/{_KEY}/transitiveMembers{_CAST}",
         READ_GROUPS,
         memberships.transitive_members,
+        cost=5,
     ),
 )
 
