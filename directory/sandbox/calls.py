@@ -74,9 +74,13 @@ class GraphRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a read found: a JSON object, or its text where it is rendered already."""
+    """What a read found: a JSON object, or its text where it is rendered already.
+
+    ``gzipped`` is the same text compressed, for readers that take it so.
+    """
 
     body: Json | bytes
+    gzipped: bytes | None = None
 
 
 def sealer(request: GraphRequest) -> TokenSealer:

@@ -1,5 +1,6 @@
 """Microsoft Graph v1.0 over HTTP: who asks, may they, and the shape of answers."""
 
+import gzip
 import json
 import uuid
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _CONTENT_TYPE = (
 
 
 _MOST_IN_BATCH = 20
+_WORTH_COMPRESSING = 1024
 
 
 class GraphPlane:
@@ -77,7 +79,7 @@ class GraphPlane:
         }
         if request.method == "POST" and path != "/$batch":
             headers["location"] = self.sandbox.url
-        return _encoded(answer, headers)
+        return _encoded(answer, headers, lowered.get("accept-encoding", ""))
 
     def _answer(
         self,
@@ -177,10 +179,14 @@ class GraphPlane:
         return {"id": str(item["id"]), "status": status, "headers": more, "body": body}
 
 
-def _encoded(answer: Answer, headers: dict[str, str]) -> Response:
+def _encoded(answer: Answer, headers: dict[str, str], accepted: str) -> Response:
+    """Render the answer, compressed where the reader takes gzip and it is worth it."""
     content = answer.body
     if isinstance(content, dict):
         content = orjson.dumps(content)
+    if "gzip" in accepted and len(content) > _WORTH_COMPRESSING:
+        headers["content-encoding"] = "gzip"
+        content = answer.gzipped or gzip.compress(content, compresslevel=1)
     return Response(content, headers=headers)
 
 

@@ -519,6 +519,19 @@ def test_answers_carry_graphs_headers(graph: Graph) -> None:
     assert reply.headers["content-type"].startswith("application/json;odata.metadata")
 
 
+def test_answers_are_compressed_for_readers_that_ask(graph: Graph) -> None:
+    packed = graph.call("GET", "/users", accept_encoding="gzip, deflate")
+    plain = graph.call("GET", "/users", accept_encoding="identity")
+    small = graph.call("GET", "/users?$top=1&$select=id", accept_encoding="gzip")
+
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.headers["vary"] == "Accept-Encoding"
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"])
+    assert packed.body["value"] == plain.body["value"]
+    assert "content-encoding" not in plain.headers
+    assert "content-encoding" not in small.headers
+
+
 @pytest.mark.parametrize(
     ("path", "units"),
     [
