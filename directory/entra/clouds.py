@@ -17,10 +17,12 @@ from directory.entra.errors import InvalidCloudAddress
 class Cloud:
     """One Microsoft cloud.
 
-    Roots are origins without a trailing slash. `ca_file` replaces the machine's
+    Roots are origins without a trailing slash; `login_aliases` are further hosts of
+    the same sign-in service. `region_sub_scopes` are what a discovery document says
+    in `tenant_region_sub_scope` for tenants of this cloud alone, which tells apart
+    clouds that share a sign-in service. `ca_file` replaces the machine's
     certificate authorities; None means those of certifi, or the ones that
-    REQUESTS_CA_BUNDLE names. `instance_name` is what a discovery document says in
-    `cloud_instance_name`. Only a `loopback` cloud may show its pages for people
+    REQUESTS_CA_BUNDLE names. Only a `loopback` cloud may show its pages for people
     over plain http.
     """
 
@@ -30,7 +32,8 @@ class Cloud:
     graph_root: str
     scope: str
     portal_root: str
-    instance_name: str = ""
+    login_aliases: tuple[str, ...] = ()
+    region_sub_scopes: tuple[str, ...] = ()
     ca_file: str | None = None
     loopback: bool = False
 
@@ -42,7 +45,7 @@ PUBLIC = Cloud(
     graph_root="https://graph.microsoft.com",
     scope="https://graph.microsoft.com/.default",
     portal_root="https://portal.azure.com",
-    instance_name="microsoftonline.com",
+    login_aliases=("login.microsoft.com", "login.windows.net", "sts.windows.net"),
 )
 US_GOV_L4 = Cloud(
     key="GCC_HIGH",
@@ -51,7 +54,8 @@ US_GOV_L4 = Cloud(
     graph_root="https://graph.microsoft.us",
     scope="https://graph.microsoft.us/.default",
     portal_root="https://portal.azure.us",
-    instance_name="microsoftonline.us",
+    login_aliases=("login.usgovcloudapi.net",),
+    region_sub_scopes=("DODCON",),
 )
 US_GOV_L5 = Cloud(
     key="DOD",
@@ -60,7 +64,8 @@ US_GOV_L5 = Cloud(
     graph_root="https://dod-graph.microsoft.us",
     scope="https://dod-graph.microsoft.us/.default",
     portal_root="https://portal.azure.us",
-    instance_name="microsoftonline.us",
+    login_aliases=("login.usgovcloudapi.net",),
+    region_sub_scopes=("DOD",),
 )
 CHINA = Cloud(
     key="CHINA",
@@ -69,7 +74,7 @@ CHINA = Cloud(
     graph_root="https://microsoftgraph.chinacloudapi.cn",
     scope="https://microsoftgraph.chinacloudapi.cn/.default",
     portal_root="https://portal.azure.cn",
-    instance_name="partner.microsoftonline.cn",
+    login_aliases=("login.chinacloudapi.cn",),
 )
 
 CLOUDS: Mapping[str, Cloud] = MappingProxyType(
@@ -78,6 +83,23 @@ CLOUDS: Mapping[str, Cloud] = MappingProxyType(
 """Microsoft's clouds by key. The sandbox is never in it."""
 
 SANDBOX_KEY = "SANDBOX"
+
+
+def home_cloud(document: Mapping[str, object]) -> Cloud | None:
+    """Return the Microsoft cloud that a discovery document puts its tenant in.
+
+    Microsoft's public sign-in service answers for tenants of other clouds too, with
+    their addresses. None means that the document names no Microsoft cloud.
+    """
+    host = urlsplit(str(document.get("token_endpoint", ""))).hostname
+    sharing = [
+        cloud
+        for cloud in CLOUDS.values()
+        if host in (urlsplit(cloud.login_root).hostname, *cloud.login_aliases)
+    ]
+    sub_scope = document.get("tenant_region_sub_scope")
+    told_apart = [cloud for cloud in sharing if sub_scope in cloud.region_sub_scopes]
+    return next(iter((*told_apart, *sharing)), None)
 
 
 def is_loopback_host(host: str | None) -> bool:

@@ -89,7 +89,7 @@ class _MsalHttp:
         if response.status_code != 200:
             raise response_error(response)
         document = json_object(response)
-        check_cloud(self._session.cloud, str(document.get("token_endpoint", "")))
+        check_cloud(self._session.cloud, document)
         return response
 
     def post(

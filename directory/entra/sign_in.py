@@ -17,7 +17,7 @@ import requests
 
 from directory.entra import errors
 from directory.entra.aadsts import sign_in_error
-from directory.entra.clouds import CLOUDS, Cloud, is_loopback_host, origin
+from directory.entra.clouds import Cloud, home_cloud, is_loopback_host, origin
 from directory.entra.ids import is_guid
 from directory.entra.transport import EntraSession, request_id
 
@@ -129,7 +129,7 @@ def checked_discovery(
                 f"Microsoft's OpenID configuration has no {name}."
             )
         fields[name] = value
-    check_cloud(cloud, fields["token_endpoint"])
+    check_cloud(cloud, document)
 
     prefix, suffix = f"{cloud.login_root}/", "/v2.0"
     issuer = fields["issuer"]
@@ -155,16 +155,24 @@ def checked_discovery(
     return Discovery(cloud=cloud, tenant=path, **fields)
 
 
-def check_cloud(cloud: Cloud, token_endpoint: str) -> None:
-    for other in CLOUDS.values():
-        if other.login_root == cloud.login_root:
-            continue
-        if token_endpoint.startswith(other.login_root + "/"):
-            raise errors.WrongCloud(
-                f"The tenant belongs to another cloud: {other.name}.",
-                advice="Choose the cloud of the tenant, and start again.",
-                cloud_key=other.key,
-            )
+def check_cloud(cloud: Cloud, document: Mapping[str, Any]) -> None:
+    """Refuse a discovery document of a tenant in another cloud.
+
+    Raises:
+        WrongCloud: it names the cloud that the tenant is in.
+    """
+    home = home_cloud(document)
+    if home is None or home.key == cloud.key:
+        return
+    sub_scope = document.get("tenant_region_sub_scope")
+    if home.login_root == cloud.login_root and sub_scope not in home.region_sub_scopes:
+        # Which of the two it is, the document does not say.
+        return
+    raise errors.WrongCloud(
+        f"The tenant belongs to another cloud: {home.name}.",
+        advice="Choose the cloud of the tenant, and start again.",
+        cloud_key=home.key,
+    )
 
 
 def _check_endpoint(

@@ -1,7 +1,7 @@
 import pytest
 
 from directory.entra import CLOUDS, PUBLIC, SANDBOX_KEY, sandbox_cloud
-from directory.entra.clouds import is_loopback_host, origin
+from directory.entra.clouds import home_cloud, is_loopback_host, origin
 from directory.entra.errors import InvalidCloudAddress
 
 
@@ -17,6 +17,77 @@ def test_every_microsoft_cloud_has_plain_https_roots_and_its_own_scope(
         assert known.scope == f"{known.graph_root}/.default"
         assert not known.loopback
         assert known.ca_file is None
+
+
+# https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
+# https://learn.microsoft.com/graph/deployments
+@pytest.mark.parametrize(
+    ("key", "login", "graph", "portal"),
+    [
+        (
+            "PUBLIC",
+            "login.microsoftonline.com",
+            "graph.microsoft.com",
+            "portal.azure.com",
+        ),
+        (
+            "GCC_HIGH",
+            "login.microsoftonline.us",
+            "graph.microsoft.us",
+            "portal.azure.us",
+        ),
+        (
+            "DOD",
+            "login.microsoftonline.us",
+            "dod-graph.microsoft.us",
+            "portal.azure.us",
+        ),
+        (
+            "CHINA",
+            "login.partner.microsoftonline.cn",
+            "microsoftgraph.chinacloudapi.cn",
+            "portal.azure.cn",
+        ),
+    ],
+)
+def test_the_four_clouds_have_microsofts_addresses(
+    key: str, login: str, graph: str, portal: str
+) -> None:
+    cloud = CLOUDS[key]
+
+    assert cloud.login_root == f"https://{login}"
+    assert cloud.graph_root == f"https://{graph}"
+    assert cloud.scope == f"https://{graph}/.default"
+    assert cloud.portal_root == f"https://{portal}"
+
+
+@pytest.mark.parametrize(
+    ("host", "sub_scope", "key"),
+    [
+        ("login.microsoftonline.com", None, "PUBLIC"),
+        ("login.microsoftonline.com", "GCC", "PUBLIC"),
+        ("login.windows.net", None, "PUBLIC"),
+        ("login.microsoftonline.us", "DODCON", "GCC_HIGH"),
+        ("login.microsoftonline.us", None, "GCC_HIGH"),
+        ("login.microsoftonline.us", "DOD", "DOD"),
+        ("login.partner.microsoftonline.cn", None, "CHINA"),
+        ("login.chinacloudapi.cn", None, "CHINA"),
+        ("127.0.0.1:8443", None, None),
+        ("login.microsoftonline.us.evil.example", "DOD", None),
+    ],
+)
+def test_f43_a_discovery_document_tells_the_cloud_of_its_tenant(
+    host: str, sub_scope: str | None, key: str | None
+) -> None:
+    document = {
+        "token_endpoint": f"https://{host}/t/oauth2/v2.0/token",
+        "tenant_region_sub_scope": sub_scope,
+    }
+
+    found = home_cloud(document)
+
+    assert (found.key if found else None) == key
+    assert home_cloud({}) is None
 
 
 def test_the_sandbox_is_not_among_microsofts_clouds() -> None:

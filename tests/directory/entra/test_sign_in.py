@@ -9,6 +9,7 @@ import responses
 from directory.entra import (
     PUBLIC,
     US_GOV_L4,
+    US_GOV_L5,
     Cloud,
     admin_consent_url,
     authorization_url,
@@ -198,14 +199,43 @@ def test_a_discovery_document_for_a_domain_must_name_a_tenant_id() -> None:
         checked_discovery(PUBLIC, "fernhill.example", document)
 
 
-def test_a_government_tenant_behind_the_public_address_is_named() -> None:
-    document = configuration(root=US_GOV_L4.login_root)
+@pytest.mark.parametrize(
+    ("asked", "root", "sub_scope", "key", "name"),
+    [
+        (PUBLIC, US_GOV_L4.login_root, "DODCON", "GCC_HIGH", "L4 (GCC High)"),
+        (PUBLIC, US_GOV_L4.login_root, "DOD", "DOD", "L5 (DoD)"),
+        (US_GOV_L4, US_GOV_L4.login_root, "DOD", "DOD", "L5 (DoD)"),
+        (US_GOV_L5, US_GOV_L4.login_root, "DODCON", "GCC_HIGH", "L4 (GCC High)"),
+        (PUBLIC, "https://login.chinacloudapi.cn", None, "CHINA", "21Vianet"),
+        (US_GOV_L4, PUBLIC.login_root, None, "PUBLIC", "Microsoft Entra ID"),
+    ],
+    ids=lambda value: getattr(value, "key", value),
+)
+def test_f43_a_tenant_of_another_cloud_is_named(
+    asked: Cloud, root: str, sub_scope: str | None, key: str, name: str
+) -> None:
+    document = configuration(root=root) | {"tenant_region_sub_scope": sub_scope}
 
     with pytest.raises(errors.WrongCloud) as caught:
-        checked_discovery(PUBLIC, TENANT, document)
+        checked_discovery(asked, TENANT, document)
 
-    assert caught.value.cloud_key == "GCC_HIGH"
-    assert "US Government" in caught.value.message
+    assert caught.value.cloud_key == key
+    assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "sub_scope"),
+    [(PUBLIC, "GCC"), (US_GOV_L4, None), (US_GOV_L5, None), (US_GOV_L5, "DOD")],
+    ids=lambda value: getattr(value, "key", value),
+)
+def test_f43_what_the_document_leaves_open_is_not_another_cloud(
+    asked: Cloud, sub_scope: str | None
+) -> None:
+    document = configuration(root=asked.login_root) | {
+        "tenant_region_sub_scope": sub_scope
+    }
+
+    assert checked_discovery(asked, TENANT, document).tenant == TENANT
 
 
 def test_a_loopback_cloud_may_show_its_pages_over_plain_http() -> None:
