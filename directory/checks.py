@@ -3,43 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
 from directory.connector import keys
-from directory.entra import sandbox_cloud
-from directory.entra.errors import InvalidCloudAddress
 from jamfidp import crypto
-
-
-@register()
-def sandbox_is_local(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
-    """The sandbox stands in for Microsoft: it has to be on this machine, as we are."""
-    if not settings.ENTRA_SANDBOX_URL:
-        return []
-    found: list[CheckMessage] = []
-    try:
-        sandbox_cloud(settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE)
-    except InvalidCloudAddress as error:
-        found.append(
-            Error(
-                f"ENTRA_SANDBOX_URL: {error.message}",
-                hint=error.advice,
-                id="directory.E001",
-            )
-        )
-    if not settings.CONSOLE_IS_LOCAL:
-        found.append(
-            Error(
-                "ENTRA_SANDBOX_URL is set, and this console is not on localhost. "
-                "Anybody could sign in at a sandbox.",
-                hint="Remove ENTRA_SANDBOX_URL from this deployment.",
-                id="directory.E002",
-            )
-        )
-    return found
 
 
 @register()

@@ -1,9 +1,11 @@
 """The Microsoft clouds that this deployment may talk to.
 
-The sandbox is one of them only while a setting names it, and only on loopback.
+The sandbox is one of them only while a setting names it, only on loopback, and never
+in production.
 """
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from directory.entra import CLOUDS, SANDBOX_KEY, Cloud, sandbox_cloud
 from directory.entra.errors import EntraError, InvalidCloudAddress
@@ -25,13 +27,38 @@ class CloudUnavailable(EntraError):
 
 def sandbox() -> Cloud | None:
     """Return the sandbox cloud, or None when it is not named or not on loopback."""
-    if not settings.ENTRA_SANDBOX_URL:
+    if not settings.ENTRA_SANDBOX_URL or settings.PRODUCTION:
         return None
     try:
         return sandbox_cloud(settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE)
     except InvalidCloudAddress:
-        # The system check names the fault; to everything else there is no sandbox.
+        # Start-up names the fault; to everything else there is no sandbox.
         return None
+
+
+def refuse_a_misplaced_sandbox() -> None:
+    """Stop the start of a console that is told to trust a sandbox it must not trust.
+
+    It runs in every process that loads Django: web server, worker, commands.
+
+    Raises:
+        ImproperlyConfigured: the sandbox is not on this machine, or this console is
+            in production, where anybody could sign in at a sandbox.
+    """
+    if not settings.ENTRA_SANDBOX_URL:
+        return
+    if settings.PRODUCTION:
+        raise ImproperlyConfigured(
+            "ENTRA_SANDBOX_URL is set, and this console is in production: CONSOLE_URL "
+            "or CONNECTOR_URL is not on this machine. Anybody could sign in at a "
+            "sandbox. Remove ENTRA_SANDBOX_URL from this deployment."
+        )
+    try:
+        sandbox_cloud(settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE)
+    except InvalidCloudAddress as error:
+        raise ImproperlyConfigured(
+            f"ENTRA_SANDBOX_URL: {error.message} {error.advice}"
+        ) from None
 
 
 def available() -> list[Cloud]:

@@ -40,7 +40,6 @@ ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
 # fixed here and never taken from a request.
 CONSOLE_URL = env.str("CONSOLE_URL", default="http://localhost:8000").rstrip("/")
 _console = urlsplit(CONSOLE_URL)
-CONSOLE_IS_LOCAL = _console.hostname in {"localhost", "127.0.0.1"}
 if _console.scheme != "https" and not (
     _console.scheme == "http" and _console.hostname == "localhost"
 ):
@@ -52,7 +51,7 @@ if _console.scheme != "https" and not (
 HOSTING_TIER = env.str("HOSTING_TIER", default="STANDARD_CLOUD")
 
 # The sandbox tenant stands in for Microsoft when it is named here. It has to be on
-# loopback; system checks and directory.entra refuse anything else.
+# loopback, and the console not in production: directory.clouds refuses to start else.
 ENTRA_SANDBOX_URL = env.str("ENTRA_SANDBOX_URL", default="")
 ENTRA_SANDBOX_CA_FILE = env.str("ENTRA_SANDBOX_CA_FILE", default="")
 
@@ -65,6 +64,14 @@ CONNECTOR_SIGNING_KEY = env.str("CONNECTOR_SIGNING_KEY", default="")
 CONNECTOR_PUBLIC_KEY = env.str("CONNECTOR_PUBLIC_KEY", default="")
 # Of a connector served alone: JSON with the consoles it answers to.
 CONNECTOR_CONSOLES_FILE = env.str("CONNECTOR_CONSOLES_FILE", default="")
+
+# In production, unless every address that browsers reach it by is on this machine.
+# What is admitted for trying the console out asks for this, and for nothing else.
+PRODUCTION = not {_console.hostname, urlsplit(CONNECTOR_URL).hostname} <= {
+    "localhost",
+    "127.0.0.1",
+    "::1",
+}
 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_console.hostname or "localhost"])
 CSRF_TRUSTED_ORIGINS = [CONSOLE_URL] if _console.scheme == "https" else []

@@ -11,8 +11,18 @@ import pytest
 
 from tests.conftest import ROOT
 
+CHECK = (sys.executable, "manage.py", "check")
+WEB_SERVER = (sys.executable, "-m", "gunicorn", "--check-config", "jamfidp.wsgi")
+WORKER = (sys.executable, "-m", "celery", "--app=jamfidp", "report")
+SANDBOX = {
+    "ENTRA_SANDBOX_URL": "https://127.0.0.1:8443",
+    "ENTRA_SANDBOX_CA_FILE": "ca.pem",
+}
 
-def start(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+
+def start(
+    tmp_path: Path, /, *command: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "VAR_DIR": str(tmp_path / "var"),
@@ -20,7 +30,7 @@ def start(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
         **settings,
     }
     return subprocess.run(
-        [sys.executable, "manage.py", "check"],
+        command or CHECK,
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -35,8 +45,12 @@ def start(tmp_path: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     [
         ({"SECRET_KEY": ""}, "Set it in the environment or in .env"),
         ({"CONSOLE_URL": "http://console.example"}, "has to be an https address"),
+        (
+            SANDBOX | {"ENTRA_SANDBOX_URL": "https://10.0.0.5:8443"},
+            "is not on this machine",
+        ),
     ],
-    ids=["no secret key", "plain http"],
+    ids=["no secret key", "plain http", "a sandbox elsewhere"],
 )
 def test_a_setting_that_cannot_be_is_said_without_a_traceback(
     tmp_path: Path, settings: dict[str, str], says: str
@@ -47,6 +61,18 @@ def test_a_setting_that_cannot_be_is_said_without_a_traceback(
     assert "The console cannot start." in ended.stderr
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [CHECK, WEB_SERVER, WORKER], ids=lambda c: c[2])
+def test_a22_no_process_of_a_console_in_production_starts_with_a_sandbox(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    production = {"CONSOLE_URL": "https://console.example.com"}
+
+    ended = start(tmp_path, *command, **production, **SANDBOX)
+
+    assert ended.returncode != 0
+    assert "this console is in production" in ended.stdout + ended.stderr
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

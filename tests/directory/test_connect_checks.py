@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
 
@@ -25,7 +26,7 @@ def ids(found: Any) -> list[str]:
     return [message.id for message in found]
 
 
-# --- System checks -----------------------------------------------------------------
+# --- Start-up and system checks -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -38,31 +39,34 @@ def ids(found: Any) -> list[str]:
         "https://127.0.0.1:8443/path",
     ],
 )
-def test_a_sandbox_that_is_not_on_loopback_stops_the_console(
+def test_a22_a44_a_sandbox_that_is_not_on_loopback_stops_the_console(
     settings: Any, url: str
 ) -> None:
-    """A22, A44"""
     settings.ENTRA_SANDBOX_URL, settings.ENTRA_SANDBOX_CA_FILE = url, "ca.pem"
 
-    assert ids(checks.sandbox_is_local(None)) == ["directory.E001"]
+    with pytest.raises(ImproperlyConfigured, match="ENTRA_SANDBOX_URL"):
+        clouds.refuse_a_misplaced_sandbox()
     assert clouds.sandbox() is None
     assert [cloud.key for cloud in clouds.available()] == list(CLOUDS)
 
 
-def test_a_sandbox_in_a_deployed_console_stops_it(settings: Any) -> None:
+def test_a22_a_sandbox_is_no_cloud_of_a_console_in_production(settings: Any) -> None:
     settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:8443"
     settings.ENTRA_SANDBOX_CA_FILE = "ca.pem"
-    assert ids(checks.sandbox_is_local(None)) == []
+    clouds.refuse_a_misplaced_sandbox()
+    assert clouds.available()[-1].key == "SANDBOX"
 
-    settings.CONSOLE_IS_LOCAL = False
+    settings.PRODUCTION = True
 
-    assert ids(checks.sandbox_is_local(None)) == ["directory.E002"]
+    with pytest.raises(ImproperlyConfigured, match="in production"):
+        clouds.refuse_a_misplaced_sandbox()
+    assert [cloud.key for cloud in clouds.available()] == list(CLOUDS)
 
 
 def test_without_a_sandbox_there_is_no_sandbox_cloud(settings: Any) -> None:
     settings.ENTRA_SANDBOX_URL = ""
 
-    assert ids(checks.sandbox_is_local(None)) == []
+    clouds.refuse_a_misplaced_sandbox()
     with pytest.raises(clouds.CloudUnavailable, match="not switched on"):
         clouds.cloud("SANDBOX")
     with pytest.raises(clouds.CloudUnavailable, match="not known"):
