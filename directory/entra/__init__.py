@@ -1,7 +1,7 @@
 """Microsoft Entra ID and Microsoft Graph, as a library that does not know Django.
 
-`clouds` is data, `transport` the only way out, `sign_in` Microsoft's pages,
-`identity` tokens, `id_token` what they prove, `graph` the directory. Nothing here
+`clouds` is data, `transport` the only way out, over `tls`, `sign_in` Microsoft's
+pages, `identity` tokens, `id_token` what they prove, `graph` the directory. Nothing here
 writes to Entra.
 """
 
@@ -14,6 +14,7 @@ from directory.entra.clouds import (
     US_GOV_L4,
     US_GOV_L5,
     Cloud,
+    Egress,
     sandbox_cloud,
 )
 from directory.entra.credentials import (
@@ -59,6 +60,7 @@ from directory.entra.sign_in import (
     new_sign_in_secrets,
     nonce_hash,
 )
+from directory.entra.tls import TlsInUse
 from directory.entra.transport import (
     EntraSession,
     Exchange,
@@ -81,6 +83,7 @@ __all__ = [
     "Cloud",
     "Credential",
     "Discovery",
+    "Egress",
     "EntraSession",
     "Exchange",
     "GraphClient",
@@ -99,6 +102,7 @@ __all__ = [
     "SignInSecrets",
     "SigningKeys",
     "TenantId",
+    "TlsInUse",
     "TokenCache",
     "TokenProvider",
     "TokenSource",

@@ -6,11 +6,33 @@ talks to. Source: https://learn.microsoft.com/graph/deployments
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from directory.entra.errors import InvalidCloudAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Egress:
+    """How requests leave the machine. Nothing of it is read from the environment."""
+
+    proxy_url: str = field(default="", repr=False)
+    """http or https; may carry a user name and a password."""
+    no_proxy: str = ""
+    """Host names and domains that are reached without the proxy, with commas."""
+    ca_file: str = ""
+    """Certificate authorities in PEM, trusted besides the public ones."""
+
+    def proxy_for(self, host: str) -> str:
+        """Return the proxy to ask for a host, or an empty text."""
+        names = (name.strip().lstrip(".").lower() for name in self.no_proxy.split(","))
+        direct = any(
+            name in ("*", host.lower()) or host.lower().endswith(f".{name}")
+            for name in names
+            if name
+        )
+        return "" if direct else self.proxy_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +42,9 @@ class Cloud:
     Roots are origins without a trailing slash; `login_aliases` are further hosts of
     the same sign-in service. `region_sub_scopes` are what a discovery document says
     in `tenant_region_sub_scope` for tenants of this cloud alone, which tells apart
-    clouds that share a sign-in service. `ca_file` replaces the machine's
-    certificate authorities; None means those of certifi, or the ones that
-    REQUESTS_CA_BUNDLE names. Only a `loopback` cloud may show its pages for people
-    over plain http.
+    clouds that share a sign-in service. `ca_file` takes the place of the public
+    certificate authorities (those of certifi). Only a `loopback` cloud may show its
+    pages for people over plain http; it is reached without any proxy.
     """
 
     key: str
@@ -36,6 +57,7 @@ class Cloud:
     region_sub_scopes: tuple[str, ...] = ()
     ca_file: str | None = None
     loopback: bool = False
+    egress: Egress = Egress()
 
 
 PUBLIC = Cloud(

@@ -9,9 +9,9 @@ writes no query string, body, token or name of a person to any log.
 import logging
 import random
 import re
-import ssl
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -24,10 +24,10 @@ import orjson
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError as Urllib3Error
-from urllib3.exceptions import SSLError as Urllib3SslError
 
 from directory.entra import errors
 from directory.entra.clouds import SANDBOX_KEY, Cloud, origin
+from directory.entra.tls import TlsInUse, in_use, refusal, tls_context
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +36,8 @@ READ_SECONDS = 30.0
 TOTAL_SECONDS = 120.0
 ATTEMPTS = 5
 MAX_BODY_BYTES = 128 * 1024 * 1024
+LONGEST_RETRY_AFTER = 24 * 3600.0
 BATCH_LIMIT = 20
-
-# TLS 1.3 suites all have forward secrecy and cannot be listed here.
-FORWARD_SECRET = ":".join(("ECDHE+AESGCM", "ECDHE+CHACHA20"))
 
 _RETRIED = frozenset({429, 500, 502, 503, 504})
 # A code is used up by the first request that arrives; after these answers alone
@@ -239,31 +237,36 @@ class TransferStats:
             self.on_wait(seconds, reason)
 
 
-def tls_context() -> ssl.SSLContext:
-    """Return a context for TLS 1.2 and higher with forward secrecy only.
-
-    The peers settle on the highest version that both know. Certificate
-    authorities are added per connection, from `verify`.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
-    context.set_ciphers(FORWARD_SECRET)
-    return context
-
-
 class _TlsAdapter(HTTPAdapter):
+    """Connects over TLS as `tls_context` says, trusting more authorities if told."""
+
+    def __init__(self, *, left: Callable[[], float], ca_file: str) -> None:
+        self._left = left
+        self._ca_file = ca_file
+        super().__init__()
+
+    @property
+    def shaken(self) -> Mapping[str, TlsInUse]:
+        return self._context.shaken
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["ssl_context"] = tls_context()
+        self._context = kwargs["ssl_context"] = tls_context(self._left)
         super().init_poolmanager(*args, **kwargs)
 
-    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
-        kwargs["ssl_context"] = tls_context()
-        return super().proxy_manager_for(*args, **kwargs)
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        kwargs["ssl_context"] = kwargs["proxy_ssl_context"] = self._context
+        return super().proxy_manager_for(proxy, **kwargs)
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self._ca_file:
+            # Here and not before: a file that cannot be read fails a call by name.
+            self._context.load_verify_locations(cafile=self._ca_file)
+            self._ca_file = ""
 
 
 class _WithoutNames(logging.Filter):
-    """Shorten the paths in urllib3's debug lines: they hold names of people."""
+    """Shorten the paths in urllib3's lines: they hold names of people."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -276,17 +279,26 @@ class _WithoutNames(logging.Filter):
         return True
 
 
+class _WithoutAnswers(logging.Filter):
+    """Drop urllib3's warning of headers it cannot parse.
+
+    It quotes the whole address and what the other side sent.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.exc_info
+
+
 logging.getLogger("urllib3.connectionpool").addFilter(_WithoutNames())
-
-
-def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+logging.getLogger("urllib3.connection").addFilter(_WithoutAnswers())
 
 
 class EntraSession(requests.Session):
     """The session that MSAL and the Graph client share.
 
     Args:
+        tls_observer: called with what a handshake came to, once for each host and
+            again when it changes.
         total_seconds: limit for one call, all attempts and waits together.
         attempts: how often one request is sent at most.
         sleep, clock, wall_clock: for tests; `clock` is monotonic seconds,
@@ -303,6 +315,7 @@ class EntraSession(requests.Session):
         cloud: Cloud,
         *,
         observer: TransferObserver | None = None,
+        tls_observer: Callable[[TlsInUse], None] | None = None,
         total_seconds: float = TOTAL_SECONDS,
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
@@ -313,18 +326,25 @@ class EntraSession(requests.Session):
         super().__init__()
         self.cloud = cloud
         self.observer = observer
+        self.tls_observer = tls_observer
         self.total_seconds = total_seconds
         self.attempts = attempts
         self._sleep = sleep
         self._clock = clock
         self._wall_clock = wall_clock
         self._jitter = jitter
+        self._deadline = float("inf")
+        self._tls_seen: dict[str, TlsInUse] = {}
         self.adapters.clear()
-        self.mount("https://", _TlsAdapter())
-        # A loopback cloud is never behind a proxy.
-        self.trust_env = not cloud.loopback
-        # Any value keeps requests from reading credentials out of ~/.netrc.
-        self.auth = _unchanged
+        self._adapter = _TlsAdapter(
+            left=lambda: self._deadline - self._clock(),
+            ca_file="" if cloud.loopback else cloud.egress.ca_file,
+        )
+        self.mount("https://", self._adapter)
+        # Else proxies, authorities and even credentials (~/.netrc) would come from
+        # the environment.
+        self.trust_env = False
+        self.headers["Accept-Encoding"] = "gzip"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
@@ -342,7 +362,7 @@ class EntraSession(requests.Session):
             request.body,
         )
         retried = _RETRIED_FOR_CODES if _redeems_code(read, request) else _RETRIED
-        deadline = self._clock() + self.total_seconds
+        deadline = self._deadline = self._clock() + self.total_seconds
         attempt = 0
         while True:
             attempt += 1
@@ -352,7 +372,7 @@ class EntraSession(requests.Session):
             failure: errors.Unreachable | None = None
             response: requests.Response | None = None
             try:
-                response = self._attempt(sent, kwargs, deadline)
+                response = self._attempt(read, sent, kwargs, deadline)
             except errors.Unreachable as error:
                 failure = error
             self._report(read, response, client_id, self._clock() - started)
@@ -380,22 +400,25 @@ class EntraSession(requests.Session):
                 raise self._unavailable(read, response)
             # Microsoft asks for a new connection after 503 and 504.
             # https://learn.microsoft.com/graph/best-practices-concept
-            self.get_adapter(self.cloud.graph_root).close()
+            self._adapter.close()
             if self.observer is not None:
                 self.observer.waiting(wait, _reason(read, response))
             self._sleep(wait)
 
     def _attempt(
         self,
+        read: Read,
         request: requests.PreparedRequest,
         kwargs: dict[str, Any],
         deadline: float,
     ) -> requests.Response:
         left = max(0.1, deadline - self._clock())
+        host = urlsplit(request.url or "").hostname or ""
+        proxy = "" if self.cloud.loopback else self.cloud.egress.proxy_for(host)
         options = {
             **kwargs,
-            # requests would let REQUESTS_CA_BUNDLE win over a session's `verify`.
-            "verify": self.cloud.ca_file or kwargs.get("verify") or True,
+            "verify": self.cloud.ca_file or True,
+            "proxies": {"https": proxy} if proxy else {},
             "timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
             "allow_redirects": False,
             "stream": True,
@@ -404,28 +427,43 @@ class EntraSession(requests.Session):
         # they are not chained: a traceback in a log would show them.
         try:
             response = super().send(request, **options)
-        except requests.exceptions.SSLError:
+        except requests.exceptions.SSLError as failure:
+            why = refusal(failure, host)
+            if why is None:
+                raise self._unreachable() from None
             raise errors.TlsRefused(
-                "The encrypted connection to Microsoft was refused."
+                why.sentence, advice=why.advice, code=why.code
             ) from None
         except requests.exceptions.Timeout:
             raise errors.Unreachable("Microsoft did not answer in time.") from None
-        except requests.exceptions.ProxyError:
-            raise errors.Unreachable(
-                "The proxy between the console and Microsoft cannot be used."
-            ) from None
+        except requests.exceptions.ProxyError as failure:
+            raise _proxy_failure(failure) from None
         except (requests.exceptions.RequestException, Urllib3Error):
             raise self._unreachable() from None
         except OSError:
             raise errors.TlsRefused(
                 "The file with the certificate authorities cannot be read.",
-                advice="Check that the file exists and that the console may read it.",
+                advice="Check that the file exists, that it holds certificates in PEM "
+                "form, and that the console may read it.",
+                code="tls:authorities-unreadable",
             ) from None
         try:
-            self._read_body(response, deadline)
+            self._notice_tls(host, response)
+            self._read_body(read, response, deadline)
         finally:
             response.close()
         return response
+
+    def _notice_tls(self, host: str, response: requests.Response) -> None:
+        connection = getattr(response.raw, "connection", None)
+        seen = self._adapter.shaken.get(host) or in_use(
+            host, getattr(connection, "sock", None)
+        )
+        if seen is None or self._tls_seen.get(host) == seen:
+            return
+        self._tls_seen[host] = seen
+        if self.tls_observer is not None:
+            self.tls_observer(seen)
 
     def _unreachable(self) -> errors.Unreachable:
         if self.cloud.key == SANDBOX_KEY:
@@ -437,31 +475,51 @@ class EntraSession(requests.Session):
             )
         return errors.Unreachable("Microsoft cannot be reached.")
 
-    def _read_body(self, response: requests.Response, deadline: float) -> None:
-        """Read the whole body, giving up at the deadline however slowly it drips."""
-        raw = response.raw
+    def _read_body(
+        self, read: Read, response: requests.Response, deadline: float
+    ) -> None:
+        """Read the whole body, however it is packed and however slowly it drips.
+
+        The limit of size holds for what is unpacked: a few bytes can stand for
+        gigabytes.
+        """
+        reference = errors.Reference(
+            status=response.status_code, request_id=request_id(response)
+        )
+        packing = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if packing not in ("identity", "gzip", ""):
+            raise _not_understood(read)(
+                "An answer from Microsoft is packed in a way nobody asked for.",
+                **reference,
+            )
+        unpacker = (
+            zlib.decompressobj(16 + zlib.MAX_WBITS) if packing == "gzip" else None
+        )
         chunks: list[bytes] = []
-        size = 0
+        left = MAX_BODY_BYTES
         try:
             # read1 returns what has arrived; read would wait for a full block.
-            while chunk := raw.read1(65536, decode_content=True):
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    raise errors.GraphResponseError(
+            while chunk := response.raw.read1(65536, decode_content=False):
+                if unpacker is not None:
+                    chunk = unpacker.decompress(chunk, left + 1)
+                left -= len(chunk)
+                if left < 0:
+                    raise _not_understood(read)(
                         "An answer from Microsoft is larger than any expected one.",
-                        status=response.status_code,
-                        request_id=request_id(response),
+                        **reference,
                     )
-                if self._clock() > deadline:
-                    raise errors.Unreachable(
-                        "Microsoft's answer took too long to arrive."
-                    )
-        except (Urllib3SslError, Urllib3Error, OSError):
+                chunks.append(chunk)
+                if self._clock() >= deadline:
+                    raise TimeoutError
+            if unpacker is not None and not unpacker.eof:
+                raise EOFError
+        except (Urllib3Error, OSError, EOFError, zlib.error):
+            late = self._clock() >= deadline
             raise errors.Unreachable(
-                "The connection broke off in the middle of an answer.",
-                status=response.status_code,
-                request_id=request_id(response),
+                "Microsoft's answer took too long to arrive."
+                if late
+                else "The connection broke off in the middle of an answer.",
+                **reference,
             ) from None
         response._content = b"".join(chunks)
         response._content_consumed = True  # type: ignore[attr-defined]
@@ -529,6 +587,45 @@ class EntraSession(requests.Session):
             self.observer.exchanged(exchange)
 
 
+_TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
+
+def _proxy_failure(failure: requests.exceptions.ProxyError) -> errors.Unreachable:
+    """Tell a proxy that is not there from one that does not let us through."""
+    found = _TUNNEL.search(str(failure))
+    status = int(found.group(1)) if found else None
+    if status == 407:
+        return errors.Unreachable(
+            "The proxy between the console and Microsoft asks for a user name and a "
+            "password, or refuses the ones it got.",
+            advice="Put them into HTTPS_PROXY, or have the proxy let the console "
+            "through. Nothing was changed.",
+            code="proxy:407",
+        )
+    if status is not None:
+        return errors.Unreachable(
+            "The proxy between the console and Microsoft does not let it through.",
+            advice="Have the proxy admit Microsoft's hosts on port 443. Nothing was "
+            "changed.",
+            code=f"proxy:{status}",
+        )
+    return errors.Unreachable(
+        "The proxy between the console and Microsoft cannot be used.",
+        advice="Check HTTPS_PROXY and that the proxy runs. Nothing was changed.",
+        code="proxy:unreachable",
+    )
+
+
+def _not_understood(
+    read: Read,
+) -> type[errors.SignInResponseError | errors.GraphResponseError]:
+    return (
+        errors.SignInResponseError
+        if read.plane == "login"
+        else errors.GraphResponseError
+    )
+
+
 def _party(read: Read) -> str:
     return "Microsoft's sign-in service" if read.plane == "login" else "Microsoft Graph"
 
@@ -571,17 +668,20 @@ def request_id(response: requests.Response) -> str:
 def retry_after(headers: Mapping[str, str], wall_clock: float) -> float | None:
     """Return the seconds that `Retry-After` asks for, in either of its forms.
 
+    Graph's own example has a fraction. Nothing asks for more than a day: a wrong
+    number must not put a connection to sleep for years.
     https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    https://learn.microsoft.com/graph/throttling#sample-response
     """
     value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"[0-9]{1,9}", value):
-        return float(value)
+    if re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,9})?", value):
+        return min(float(value), LONGEST_RETRY_AFTER)
     if not value:
         return None
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - wall_clock)
+    return min(max(0.0, moment.timestamp() - wall_clock), LONGEST_RETRY_AFTER)

@@ -29,8 +29,8 @@ def _sign(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     return built.public_bytes(Encoding.PEM).decode()
 
 
-def certificate() -> tuple[rsa.RSAPrivateKey, str]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+def certificate(*, bits: int = 2048) -> tuple[rsa.RSAPrivateKey, str]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     return key, _sign(key)
 
 

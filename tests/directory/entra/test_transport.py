@@ -10,7 +10,12 @@ import requests
 import responses
 
 from directory.entra import PUBLIC, US_GOV_L4, TransferStats, errors
-from directory.entra.transport import ATTEMPTS, allowed_read, retry_after
+from directory.entra.transport import (
+    ATTEMPTS,
+    LONGEST_RETRY_AFTER,
+    allowed_read,
+    retry_after,
+)
 from tests.directory.entra.fakes import (
     CODE,
     CONFIGURATION_URL,
@@ -211,7 +216,7 @@ def test_a_redirect_is_refused_and_not_followed(status: int) -> None:
 
 
 @responses.activate
-def test_throttling_waits_exactly_the_seconds_that_are_asked_for() -> None:
+def test_f1_throttling_waits_exactly_the_seconds_that_are_asked_for() -> None:
     time = FakeTime()
     responses.get(USERS, status=429, headers={"Retry-After": "17"})
     responses.get(USERS, json={"value": []})
@@ -223,7 +228,7 @@ def test_throttling_waits_exactly_the_seconds_that_are_asked_for() -> None:
 
 
 @responses.activate
-def test_throttling_waits_until_the_date_that_is_asked_for() -> None:
+def test_f2_throttling_waits_until_the_date_that_is_asked_for() -> None:
     time = FakeTime()
     date = format_datetime(NOW + timedelta(seconds=42), usegmt=True)
     responses.get(USERS, status=429, headers={"Retry-After": date})
@@ -235,7 +240,7 @@ def test_throttling_waits_until_the_date_that_is_asked_for() -> None:
 
 
 @responses.activate
-def test_throttling_without_a_time_waits_ever_longer_with_jitter() -> None:
+def test_f3_throttling_without_a_time_waits_ever_longer_with_jitter() -> None:
     time, asked = FakeTime(), []
 
     def jitter(low: float, high: float) -> float:
@@ -263,7 +268,9 @@ def test_a_passing_failure_is_tried_again(status: int) -> None:
 
 @responses.activate
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_lasting_failure_ends_after_a_bounded_number_of_attempts(status: int) -> None:
+def test_f5_a_lasting_failure_ends_after_a_bounded_number_of_attempts(
+    status: int,
+) -> None:
     responses.get(
         USERS, status=status, headers={"Retry-After": "1", "request-id": "abc-1"}
     )
@@ -292,7 +299,7 @@ def test_an_answer_that_waiting_does_not_change_is_returned_at_once(
 
 
 @responses.activate
-def test_a_wait_beyond_the_limit_of_time_is_not_begun() -> None:
+def test_f1_a_wait_beyond_the_limit_of_time_is_not_begun() -> None:
     time = FakeTime()
     responses.get(USERS, status=429, headers={"Retry-After": "300"})
 
@@ -480,6 +487,11 @@ def test_neither_log_nor_exception_holds_a_query_body_or_token(
     [
         ("0", 0.0),
         ("120", 120.0),
+        ("2.128", 2.128),
+        ("999999999999", LONGEST_RETRY_AFTER),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", LONGEST_RETRY_AFTER),
+        ("Mon, 99 Mar 2026 09:00:10 GMT", None),
+        ("1.", None),
         ("Mon, 02 Mar 2026 09:00:10 GMT", 10.0),
         ("Mon, 02 Mar 2026 09:00:10 -0000", 10.0),
         ("Mon, 02 Mar 2026 08:59:00 GMT", 0.0),

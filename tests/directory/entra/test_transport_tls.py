@@ -1,145 +1,129 @@
-"""The transport against real sockets: TLS, broken answers, slow answers."""
+"""The transport against real sockets: which TLS it speaks, and with whom.
 
-import gzip
-import logging
+The servers here are told to speak what OpenSSL has long switched off; the console's
+side is never weakened for a test.
+"""
+
 import socket
 import ssl
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
-from directory.entra import PUBLIC, Cloud, TransferStats, errors, sandbox_cloud
-from directory.entra.transport import EntraSession, tls_context
+from directory.entra import (
+    PUBLIC,
+    Cloud,
+    EntraSession,
+    TlsInUse,
+    TransferStats,
+    errors,
+    sandbox_cloud,
+)
+from directory.entra.tls import BoundedContext, tls_context
+from directory.entra.transport import ATTEMPTS
+from tests.directory.entra.certificates import certificate
+from tests.directory.entra.far_ends import (
+    BODY,
+    GOOD,
+    ClientHello,
+    Configure,
+    lowering,
+    read,
+    running,
+    say,
+    serve,
+    session_for,
+    slamming,
+    speaking,
+)
 
-Answer = Callable[[ssl.SSLSocket], None]
-
-GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n" + b'{"value":[]}'
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
-@contextmanager
-def serve(
-    authority: trustme.CA,
-    *answers: Answer,
-    configure: Callable[[ssl.SSLContext], None] = lambda context: None,
-    name: str = "127.0.0.1",
-) -> Iterator[str]:
-    """Answer one connection after the other, each in its own way."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    configure(context)
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def run() -> None:
-        for answer in answers:
-            try:
-                plain, _address = listener.accept()
-            except OSError:
-                return
-            try:
-                with context.wrap_socket(plain, server_side=True) as connection:
-                    connection.recv(65536)
-                    answer(connection)
-            except OSError:
-                plain.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.close()
-        thread.join(timeout=5)
+TLS_1_0, TLS_1_1 = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
-def say(raw: bytes) -> Answer:
-    return lambda connection: connection.sendall(raw)
+@dataclass
+class Spoken:
+    """Remembers what a server was spoken to with."""
 
+    protocol: str = ""
+    cipher: str = ""
 
-def session_for(url: str, ca_file: str, **options: float) -> EntraSession:
-    return EntraSession(
-        sandbox_cloud(url, ca_file),
-        sleep=lambda seconds: None,
-        total_seconds=options.get("total_seconds", 20.0),
-    )
-
-
-def read(url: str, ca_file: str, **options: float) -> bytes:
-    with session_for(url, ca_file, **options) as session:
-        return session.get(f"{url}/v1.0/users").content
-
-
-def test_the_newest_version_of_tls_is_spoken(
-    authority: trustme.CA, ca_file: str
-) -> None:
-    seen: list[tuple[str | None, str]] = []
-
-    def answer(connection: ssl.SSLSocket) -> None:
+    def answer(self, connection: ssl.SSLSocket) -> None:
         cipher = connection.cipher()
-        seen.append((connection.version(), cipher[0] if cipher else ""))
+        self.protocol = connection.version() or ""
+        self.cipher = cipher[0] if cipher else ""
         connection.sendall(GOOD)
 
-    with serve(authority, answer) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
 
-    assert seen[0][0] == "TLSv1.3"
+def refused(url: str, ca_file: str) -> errors.TlsRefused:
+    with pytest.raises(errors.TlsRefused) as caught:
+        read(url, ca_file)
+    assert not caught.value.retryable
+    return caught.value
+
+
+def speaks(url: str, version: ssl.TLSVersion, suites: str) -> bool:
+    """Tell whether a server talks to somebody who asks for nothing better."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers(suites)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with (
+        socket.create_connection(address, timeout=5) as plain,
+        context.wrap_socket(plain) as connection,
+    ):
+        connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        return connection.recv(4) == b"HTTP"
+
+
+# What is spoken
+
+
+def test_the_highest_version_is_spoken(authority: trustme.CA, ca_file: str) -> None:
+    spoken = Spoken()
+
+    with serve(authority, spoken.answer) as url:
+        assert read(url, ca_file) == BODY
+
+    assert spoken.protocol == "TLSv1.3"
 
 
 def test_tls_1_2_is_spoken_with_forward_secrecy(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    seen: list[tuple[str | None, str]] = []
+    spoken = Spoken()
 
-    def answer(connection: ssl.SSLSocket) -> None:
-        cipher = connection.cipher()
-        seen.append((connection.version(), cipher[0] if cipher else ""))
-        connection.sendall(GOOD)
-
-    def configure(context: ssl.SSLContext) -> None:
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-
-    with serve(authority, answer, configure=configure) as url:
+    with serve(authority, spoken.answer, configure=speaking(TLS_1_0, TLS_1_2)) as url:
         read(url, ca_file)
 
-    version, cipher = seen[0]
-    assert version == "TLSv1.2"
-    assert cipher.startswith("ECDHE-")
+    assert spoken.protocol == "TLSv1.2"
+    assert spoken.cipher.startswith("ECDHE-")
 
 
-def test_a_server_without_forward_secrecy_is_refused(ca_file: str) -> None:
-    # An RSA certificate: the suite below needs one.
-    authority = trustme.CA(key_type=trustme.KeyType.RSA)
-    Path(ca_file).write_bytes(authority.cert_pem.bytes())
+def test_the_highest_version_is_offered_first_and_never_less_after_a_failure(
+    ca_file: str,
+) -> None:
+    hellos: list[ClientHello] = []
 
-    def configure(context: ssl.SSLContext) -> None:
-        authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA).configure_cert(
-            context
-        )
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers("AES128-GCM-SHA256")
-
-    with (
-        serve(authority, say(GOOD), configure=configure) as url,
-        pytest.raises(errors.TlsRefused),
-    ):
+    with slamming(hellos) as url, pytest.raises(errors.Unreachable):
         read(url, ca_file)
+
+    assert [hello.versions for hello in hellos] == [(0x0304, 0x0303)] * ATTEMPTS
 
 
 def test_no_suite_without_forward_secrecy_is_offered() -> None:
@@ -149,50 +133,251 @@ def test_no_suite_without_forward_secrecy_is_offered() -> None:
     assert names
     assert all(name.startswith(("ECDHE-", "TLS_")) for name in names)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.maximum_version is ssl.TLSVersion.MAXIMUM_SUPPORTED
+    assert context.security_level == 2
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
 
 
-def test_another_authority_is_refused_at_once(
-    authority: trustme.CA, tmp_path: Path
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("version", "suites"),
+    [
+        pytest.param(TLS_1_0, "ALL:@SECLEVEL=0", id="TLS 1.0"),
+        pytest.param(TLS_1_1, "ALL:@SECLEVEL=0", id="TLS 1.1"),
+        pytest.param(TLS_1_2, "AES128-GCM-SHA256", id="RSA key exchange"),
+        pytest.param(TLS_1_2, "AES256-SHA", id="RSA key exchange and CBC"),
+        pytest.param(TLS_1_2, "ECDHE-RSA-AES128-SHA256", id="CBC"),
+        pytest.param(TLS_1_2, "aNULL:@SECLEVEL=0", id="no certificate at all"),
+    ],
+)
+def test_a_server_that_offers_nothing_better_is_refused(
+    rsa_authority: trustme.CA,
+    rsa_ca_file: str,
+    version: ssl.TLSVersion,
+    suites: str,
 ) -> None:
+    with serve(
+        rsa_authority,
+        say(GOOD),
+        say(GOOD),
+        configure=speaking(version, version, suites),
+        key_type=trustme.KeyType.RSA,
+    ) as url:
+        # It works for whoever does not mind.
+        assert speaks(url, version, suites if "SECLEVEL" in suites else "ALL")
+        error = refused(url, rsa_ca_file)
+
+    assert error.code == "tls:protocol"
+    assert "127.0.0.1 came about" in error.message
+
+
+def expired(authority: trustme.CA) -> trustme.LeafCert:
+    now = datetime.now(UTC)
+    return authority.issue_cert(
+        "127.0.0.1",
+        not_before=now - timedelta(days=30),
+        not_after=now - timedelta(minutes=1),
+    )
+
+
+def premature(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert(
+        "127.0.0.1", not_before=datetime.now(UTC) + timedelta(hours=1)
+    )
+
+
+def for_another_host(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert("fernhill.example")
+
+
+def for_another_address(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert("127.0.0.2")
+
+
+def of_a_stranger(authority: trustme.CA) -> trustme.LeafCert:
+    return trustme.CA().issue_cert("127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "code"),
+    [
+        (expired, "tls:certificate-expired"),
+        (premature, "tls:certificate-not-yet-valid"),
+        (for_another_host, "tls:certificate-other-host"),
+        (for_another_address, "tls:certificate-other-host"),
+        (of_a_stranger, "tls:authority-unknown"),
+    ],
+)
+def test_a_certificate_that_is_wrong_is_refused_and_named(
+    authority: trustme.CA, ca_file: str, leaf: Any, code: str
+) -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: ssl.SSLSocket) -> None:
+        heard.append(b"more than a handshake")
+
+    with serve(authority, listen, configure=leaf(authority).configure_cert) as url:
+        error = refused(url, ca_file)
+
+    assert error.code == code
+    assert "127.0.0.1" in error.message
+    assert error.advice
+    assert heard == []
+
+
+def signed_by_itself(tmp_path: Path, key: rsa.RSAPrivateKey, pem: str) -> Configure:
+    path = tmp_path / "itself.pem"
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + pem.encode()
+    )
+    return lambda context: context.load_cert_chain(path)
+
+
+def test_a_certificate_signed_by_itself_is_refused(
+    rsa_authority: trustme.CA, rsa_ca_file: str, tmp_path: Path
+) -> None:
+    with serve(
+        rsa_authority,
+        say(GOOD),
+        configure=signed_by_itself(tmp_path, *certificate()),
+        key_type=trustme.KeyType.RSA,
+    ) as url:
+        error = refused(url, rsa_ca_file)
+
+    assert error.code == "tls:certificate-self-signed"
+    assert "OUTGOING_CA_FILE" in error.advice
+
+
+def test_a_key_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    key, pem = certificate(bits=1024)
+    ca_file = tmp_path / "ca.pem"
+    ca_file.write_text(pem)
+    configured = signed_by_itself(tmp_path, key, pem)
+
+    def configure(context: ssl.SSLContext) -> None:
+        speaking(TLS_1_2, TLS_1_3)(context)
+        configured(context)
+
+    with serve(
+        trustme.CA(), say(GOOD), configure=configure, key_type=trustme.KeyType.RSA
+    ) as url:
+        assert refused(url, str(ca_file)).code == "tls:certificate-weak"
+
+
+def test_a_refusal_is_not_tried_again(authority: trustme.CA, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(other)
     stats = TransferStats()
 
-    with serve(authority, say(GOOD)) as url:
-        session = session_for(url, str(other))
+    with serve(authority, say(GOOD)) as url, session_for(url, str(other)) as session:
         session.observer = stats
-        with session, pytest.raises(errors.TlsRefused):
+        with pytest.raises(errors.TlsRefused):
             session.get(f"{url}/v1.0/users")
 
     assert stats.requests == 1
 
 
-def test_a_certificate_for_another_name_is_refused(
+# Somebody in between
+
+
+def test_a_lowered_offer_is_noticed(authority: trustme.CA, ca_file: str) -> None:
+    spoken = Spoken()
+
+    with (
+        serve(authority, spoken.answer, configure=speaking(TLS_1_0, TLS_1_3)) as url,
+        lowering(url, 0x0303) as between,
+    ):
+        error = refused(between, ca_file)
+
+    assert error.code == "tls:downgrade"
+    assert spoken.protocol == ""
+
+
+def test_an_offer_lowered_below_tls_1_2_comes_to_nothing(
     authority: trustme.CA, ca_file: str
 ) -> None:
+    spoken = Spoken()
+
     with (
-        serve(authority, say(GOOD), name="fernhill.example") as url,
-        pytest.raises(errors.TlsRefused),
+        serve(authority, spoken.answer, configure=speaking(TLS_1_0, TLS_1_3)) as url,
+        lowering(url, 0x0302) as between,
     ):
-        read(url, ca_file)
+        error = refused(between, ca_file)
+
+    assert error.code == "tls:protocol"
+    assert spoken.protocol == ""
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_the_clouds_own_authority_wins_over_the_environment(
-    authority: trustme.CA,
-    ca_file: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    variable: str,
+def test_a44_a_name_that_leads_elsewhere_gets_no_token(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = tmp_path / "other.pem"
-    trustme.CA().cert_pem.write_to_path(other)
-    monkeypatch.setenv(variable, str(other))
+    heard: list[bytes] = []
+    look_up = socket.getaddrinfo
 
-    with serve(authority, say(GOOD)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
+    def listen(connection: ssl.SSLSocket) -> None:
+        heard.append(b"more than a handshake")
+
+    with serve(authority, listen) as url:
+        port = int(url.rpartition(":")[2])
+
+        def rebound(host: str, _port: Any, *args: Any, **kwargs: Any) -> Any:
+            assert host == "graph.microsoft.com"
+            return look_up("127.0.0.1", port, *args, **kwargs)
+
+        monkeypatch.setattr(socket, "getaddrinfo", rebound)
+        cloud = Cloud(
+            key="X",
+            name="Microsoft",
+            login_root=PUBLIC.login_root,
+            graph_root=PUBLIC.graph_root,
+            scope=PUBLIC.scope,
+            portal_root=PUBLIC.portal_root,
+            ca_file=ca_file,
+        )
+        with EntraSession(cloud) as session, pytest.raises(errors.TlsRefused) as caught:
+            session.get(
+                "https://graph.microsoft.com/v1.0/users",
+                headers={"Authorization": "Bearer canary"},
+            )
+
+    assert caught.value.code == "tls:certificate-other-host"
+    assert heard == []
+
+
+def test_plain_http_is_never_spoken(ca_file: str) -> None:
+    cloud = sandbox_cloud("https://127.0.0.1:9", ca_file)
+    plain = Cloud(
+        key="X",
+        name="Plain",
+        login_root="http://127.0.0.1:9",
+        graph_root="http://127.0.0.1:9",
+        scope=cloud.scope,
+        portal_root="http://127.0.0.1:9",
+        ca_file=ca_file,
+        loopback=True,
+    )
+
+    with EntraSession(plain) as session, pytest.raises(errors.NotAllowed):
+        session.get("http://127.0.0.1:9/v1.0/users")
+
+
+def test_a_server_that_answers_in_the_clear_is_refused(ca_file: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+
+        def run() -> None:
+            plain, _address = listener.accept()
+            with plain:
+                plain.recv(65536)
+                plain.sendall(GOOD)
+
+        with running(run):
+            assert refused(url, ca_file).code == "tls:protocol"
 
 
 def test_verification_cannot_be_switched_off(
@@ -217,216 +402,48 @@ def test_an_authority_file_that_is_missing_is_named_so(
         read(url, str(tmp_path / "missing.pem"))
 
 
-def test_a_loopback_cloud_ignores_proxies(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-
-    with serve(authority, say(GOOD)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
+# What was spoken is told
 
 
-@contextmanager
-def proxy(
-    authority: trustme.CA, *, suites: str = "", deny: bool = False
-) -> Iterator[str]:
-    """A proxy that plays the far end as well, under the name it is asked for."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def run() -> None:
-        plain, _address = listener.accept()
-        with plain:
-            asked = plain.recv(65536)
-            if deny:
-                plain.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
-                return
-            plain.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            name = asked.split()[1].decode().partition(":")[0]
-            authority.issue_cert(name, key_type=trustme.KeyType.RSA).configure_cert(
-                context
-            )
-            if suites:
-                context.maximum_version = ssl.TLSVersion.TLSv1_2
-                context.set_ciphers(suites)
-            with (
-                suppress(OSError),
-                context.wrap_socket(plain, server_side=True) as connection,
-            ):
-                connection.recv(65536)
-                connection.sendall(GOOD)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    listener.close()
-    thread.join(timeout=5)
-
-
-def read_through_proxy(
-    address: str, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> bytes:
-    monkeypatch.setenv("HTTPS_PROXY", address)
-    monkeypatch.setenv("NO_PROXY", "")
-    cloud = replace(PUBLIC, ca_file=ca_file)
-    with EntraSession(cloud, sleep=lambda seconds: None, attempts=1) as session:
-        return session.get("https://graph.microsoft.com/v1.0/users").content
-
-
-def test_microsoft_is_reached_through_a_proxy(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with proxy(authority) as address:
-        body = read_through_proxy(address, ca_file, monkeypatch)
-
-    assert body == b'{"value":[]}'
-
-
-def test_forward_secrecy_is_demanded_through_a_proxy_too(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (
-        proxy(authority, suites="AES128-GCM-SHA256") as address,
-        pytest.raises(errors.TlsRefused),
-    ):
-        read_through_proxy(address, ca_file, monkeypatch)
-
-
-def test_a_proxy_that_refuses_is_named(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with (
-        proxy(authority, deny=True) as address,
-        pytest.raises(errors.Unreachable, match="proxy"),
-    ):
-        read_through_proxy(address, ca_file, monkeypatch)
-
-
-def test_a_body_that_is_cut_off_is_read_again_on_a_new_connection(
+def test_what_a_handshake_came_to_is_told_once(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"val'
-
-    with serve(authority, say(cut), say(GOOD)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
-
-
-def test_a_chunked_body_that_is_cut_off_is_read_again(
-    authority: trustme.CA, ca_file: str
-) -> None:
-    cut = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"val\r\n'
-    whole = cut + b'7\r\nue":[]}\r\n0\r\n\r\n'
-
-    with serve(authority, say(cut), say(whole)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
-
-
-def test_a_body_that_is_always_cut_off_is_unreachable(
-    authority: trustme.CA, ca_file: str
-) -> None:
-    cut = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"val'
+    seen: list[TlsInUse] = []
 
     with (
-        serve(authority, *[say(cut)] * 5) as url,
-        pytest.raises(errors.Unreachable, match="middle of an answer"),
+        serve(authority, say(GOOD), say(GOOD)) as url,
+        session_for(url, ca_file, tls_observer=seen.append) as session,
     ):
-        read(url, ca_file)
+        session.get(f"{url}/v1.0/users")
+        session.get(f"{url}/v1.0/users")
+
+    assert [(each.host, each.protocol) for each in seen] == [("127.0.0.1", "TLSv1.3")]
+    assert seen[0].cipher.startswith("TLS_")
+    assert seen[0].issuer.startswith("trustme")
 
 
-def test_a_compressed_body_is_read(authority: trustme.CA, ca_file: str) -> None:
-    body = gzip.compress(b'{"value":[]}')
-    head = (
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
-        + f"Content-Length: {len(body)}\r\n\r\n".encode()
-    )
-
-    with serve(authority, say(head + body)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
-
-
-def test_after_a_503_a_new_connection_is_made(
+def test_another_protocol_on_a_new_connection_is_told_again(
     authority: trustme.CA, ca_file: str
 ) -> None:
-    second_requests: list[bytes] = []
+    seen: list[TlsInUse] = []
+    contexts: list[ssl.SSLContext] = []
 
-    def busy(connection: ssl.SSLSocket) -> None:
-        connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
-        connection.settimeout(5)
-        second_requests.append(connection.recv(65536))
-
-    with serve(authority, busy, say(GOOD)) as url:
-        assert read(url, ca_file) == b'{"value":[]}'
-
-    assert second_requests == [b""]
-
-
-def test_urllib3_logs_neither_queries_nor_names(
-    authority: trustme.CA, ca_file: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG, logger="urllib3")
-
-    with serve(authority, say(GOOD)) as url, session_for(url, ca_file) as session:
-        session.get(f"{url}/v1.0/users/ada@fernhill.example?$select=mail")
-
-    assert "GET /v1.0/users HTTP" in caplog.text
-    assert "ada" not in caplog.text
-    assert "select" not in caplog.text
-
-
-def test_an_answer_that_drips_forever_ends_at_the_limit(
-    authority: trustme.CA, ca_file: str
-) -> None:
-    def drip(connection: ssl.SSLSocket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-        for _ in range(200):
-            connection.sendall(b" ")
-            time.sleep(0.05)
-
-    began = time.monotonic()
-    with (
-        serve(authority, drip) as url,
-        pytest.raises(errors.Unreachable, match="too long"),
-    ):
-        read(url, ca_file, total_seconds=0.5)
-
-    assert time.monotonic() - began < 5
-
-
-def test_an_answer_larger_than_any_expected_one_is_refused(
-    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("directory.entra.transport.MAX_BODY_BYTES", 10)
+    def lower(connection: ssl.SSLSocket) -> None:
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        contexts[0].maximum_version = TLS_1_2
 
     with (
-        serve(authority, say(GOOD)) as url,
-        pytest.raises(errors.GraphResponseError, match="larger"),
+        serve(authority, lower, say(GOOD), configure=contexts.append) as url,
+        session_for(url, ca_file, tls_observer=seen.append) as session,
     ):
-        read(url, ca_file)
+        session.get(f"{url}/v1.0/users")
+        session.get(f"{url}/v1.0/users")
+
+    assert [each.protocol for each in seen] == ["TLSv1.3", "TLSv1.2"]
 
 
-def test_a_sandbox_that_does_not_run_is_unreachable(ca_file: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-
-    with pytest.raises(errors.Unreachable) as caught:
-        read(f"https://127.0.0.1:{port}", ca_file)
-
-    assert not isinstance(caught.value, errors.TlsRefused)
-    assert caught.value.retryable
-
-
-def test_plain_http_is_never_spoken(ca_file: str) -> None:
-    cloud = sandbox_cloud("https://127.0.0.1:9", ca_file)
-    plain = Cloud(
-        key="X",
-        name="Plain",
-        login_root="http://127.0.0.1:9",
-        graph_root="http://127.0.0.1:9",
-        scope=cloud.scope,
-        portal_root="http://127.0.0.1:9",
-        ca_file=ca_file,
-        loopback=True,
-    )
-
-    with EntraSession(plain) as session, pytest.raises(errors.NotAllowed):
-        session.get("http://127.0.0.1:9/v1.0/users")
+def test_a_context_alone_waits_as_long_as_its_socket() -> None:
+    assert isinstance(tls_context(), BoundedContext)
+    assert tls_context().left() == float("inf")
