@@ -2,13 +2,60 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 
 from directory.connector import keys
+from directory.entra.tls import tls_context
 from jamfidp import crypto
+
+
+@register()
+def the_way_out_is_usable(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
+    """A proxy and authorities that cannot be used keep the console from Microsoft."""
+    found: list[CheckMessage] = []
+    # The address may hold a password: it is never repeated.
+    if settings.OUTGOING_PROXY and not _is_proxy(settings.OUTGOING_PROXY):
+        found.append(
+            Error(
+                "HTTPS_PROXY is not the http or https address of a proxy.",
+                hint="Write it as http://proxy.example.com:3128. SOCKS is not "
+                "supported.",
+                id="directory.E004",
+            )
+        )
+    if settings.OUTGOING_CA_FILE:
+        try:
+            tls_context().load_verify_locations(cafile=settings.OUTGOING_CA_FILE)
+        except OSError:
+            found.append(
+                Error(
+                    "OUTGOING_CA_FILE cannot be read, or holds no certificate in PEM "
+                    "form.",
+                    hint="Name a file that the console may read.",
+                    id="directory.E005",
+                )
+            )
+    return found
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+            and parts.path in ("", "/")
+            and not parts.query
+            and not parts.fragment
+        )
+    except ValueError:
+        return False
 
 
 @register()

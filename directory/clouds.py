@@ -1,13 +1,15 @@
-"""The Microsoft clouds that this deployment may talk to.
+"""The Microsoft clouds that this deployment may talk to, and by which way.
 
 The sandbox is one of them only while a setting names it, only on loopback, and never
 in production.
 """
 
+from dataclasses import replace
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from directory.entra import CLOUDS, SANDBOX_KEY, Cloud, sandbox_cloud
+from directory.entra import CLOUDS, SANDBOX_KEY, Cloud, Egress, sandbox_cloud
 from directory.entra.errors import EntraError, InvalidCloudAddress
 
 
@@ -61,10 +63,20 @@ def refuse_a_misplaced_sandbox() -> None:
         ) from None
 
 
+def egress() -> Egress:
+    """Return how requests to Microsoft leave this machine. The sandbox is on it."""
+    return Egress(
+        proxy_url=settings.OUTGOING_PROXY,
+        no_proxy=settings.OUTGOING_NO_PROXY,
+        ca_file=settings.OUTGOING_CA_FILE,
+    )
+
+
 def available() -> list[Cloud]:
     """Return every cloud a tenant can be connected in, the sandbox last."""
-    local = sandbox()
-    return [*CLOUDS.values(), *([local] if local else [])]
+    local, way = sandbox(), egress()
+    microsoft = [replace(known, egress=way) for known in CLOUDS.values()]
+    return [*microsoft, *([local] if local else [])]
 
 
 def cloud(key: str) -> Cloud:

@@ -55,6 +55,13 @@ HOSTING_TIER = env.str("HOSTING_TIER", default="STANDARD_CLOUD")
 ENTRA_SANDBOX_URL = env.str("ENTRA_SANDBOX_URL", default="")
 ENTRA_SANDBOX_CA_FILE = env.str("ENTRA_SANDBOX_CA_FILE", default="")
 
+# How requests to Microsoft leave this machine: a proxy (its user name and password in
+# the address), hosts that are reached without it, and a PEM file with certificate
+# authorities that are trusted besides the public ones.
+OUTGOING_PROXY = env.str("HTTPS_PROXY", default=env.str("https_proxy", default=""))
+OUTGOING_NO_PROXY = env.str("NO_PROXY", default=env.str("no_proxy", default=""))
+OUTGOING_CA_FILE = env.str("OUTGOING_CA_FILE", default="")
+
 # The Cloud Connector is mounted in the console, or served alone for many consoles.
 # Signing keys are EC P-256 in PEM; without one, both are derived from SECRET_KEY.
 CONNECTOR_URL = env.str("CONNECTOR_URL", default=f"{CONSOLE_URL}/connector").rstrip("/")

@@ -24,8 +24,9 @@ os.environ.update(
 os.environ.setdefault(
     "VAR_DIR", tempfile.mkdtemp(prefix="console-tests-", dir=os.environ.get("TMPDIR"))
 )
-for proxy in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-    os.environ.pop(proxy, None)
+for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "OUTGOING_CA_FILE"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.lower(), None)
 
 if os.environ.get("TEST_DATABASE") == "postgres":
     # The named database is never opened; Django creates test_<name> beside it. One

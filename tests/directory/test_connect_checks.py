@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
 
 from directory import checks, clouds, preconditions, tasks
-from directory.entra import CLOUDS, PUBLIC, Cloud
+from directory.entra import CLOUDS, PUBLIC, Cloud, Egress
 from directory.models import WorkerHeartbeat
 from jamfidp.accounts.models import User
 from jamfidp.components import Check
@@ -71,6 +73,59 @@ def test_without_a_sandbox_there_is_no_sandbox_cloud(settings: Any) -> None:
         clouds.cloud("SANDBOX")
     with pytest.raises(clouds.CloudUnavailable, match="not known"):
         clouds.cloud("MOON")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        ("", False),
+        ("http://proxy.example:3128", False),
+        ("https://operator:canary@proxy.example", False),
+        ("proxy.example:3128", True),
+        ("socks5://proxy.example:1080", True),
+        ("http://", True),
+        ("http://[::1", True),
+        ("http://proxy.example:port", True),
+        ("http://proxy.example/path", True),
+    ],
+)
+def test_a_proxy_that_cannot_be_one_stops_the_console(
+    settings: Any, proxy: str, problem: bool
+) -> None:
+    settings.OUTGOING_PROXY = proxy
+
+    found = checks.the_way_out_is_usable(None)
+
+    assert ids(found) == ["directory.E004"] * problem
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_authorities_that_cannot_be_read_stop_the_console(
+    settings: Any, tmp_path: Path, content: str | None
+) -> None:
+    authorities = tmp_path / "authorities.pem"
+    if content is not None:
+        authorities.write_text(content)
+    settings.OUTGOING_CA_FILE = str(authorities)
+    assert ids(checks.the_way_out_is_usable(None)) == ["directory.E005"]
+
+    trustme.CA().cert_pem.write_to_path(authorities)
+    assert ids(checks.the_way_out_is_usable(None)) == []
+
+
+def test_the_way_out_is_for_microsofts_clouds_and_not_for_the_sandbox(
+    sandbox: Sandbox, settings: Any
+) -> None:
+    settings.OUTGOING_PROXY = "http://proxy.example:3128"
+    settings.OUTGOING_NO_PROXY = "graph.microsoft.com"
+    settings.OUTGOING_CA_FILE = "authorities.pem"
+
+    public = clouds.cloud("PUBLIC").egress
+    assert public.proxy_for("login.microsoftonline.com") == "http://proxy.example:3128"
+    assert public.proxy_for("graph.microsoft.com") == ""
+    assert public.ca_file == "authorities.pem"
+    assert clouds.cloud("SANDBOX").egress == Egress()
 
 
 def test_unreadable_signing_keys_stop_the_console(settings: Any) -> None:
