@@ -21,11 +21,12 @@ app = Celery("jamfidp")
 # For every thread: gunicorn serves from threads that did not import this module.
 app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["directory", "scoping"])
+app.autodiscover_tasks(["jamfidp.notices", "directory", "scoping"])
 app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-schedule")
 app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
 app.conf.beat_schedule = {
     "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
+    "mail": {"task": "jamfidp.notices.tasks.tick", "schedule": schedule(run_every=15)},
     "scopes": {"task": "scoping.tasks.tick", "schedule": schedule(run_every=300)},
 }
 

@@ -96,6 +96,7 @@ INSTALLED_APPS = [
     "csp",
     "jamfidp",
     "jamfidp.history",
+    "jamfidp.notices",
     "jamfidp.accounts",
     "directory",
     "scoping",
@@ -133,6 +134,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "jamfidp.navigation.console",
+                "jamfidp.notices.bell.bell",
             ],
             "builtins": ["jamfidp.templatetags.components"],
         },
@@ -248,8 +250,14 @@ if CELERY_BROKER_URL == "filesystem://":
     }
 SYNC_DELTA_MINUTES = env.int("SYNC_DELTA_MINUTES", default=5)
 
+# The mail server, as smtp+tls://user:password@mail.example.com:587. Without one, mail is
+# written to the log of the worker.
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
 vars().update(EMAIL_CONFIG)
+# A mail server that hangs must not hold a worker.
+EMAIL_TIMEOUT = 10
+# Who the console's mails come from.
+DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default=f"console@{_console.hostname}")
 
 LOGGING = {
     "version": 1,

@@ -13,6 +13,7 @@ urlpatterns = [
     path("settings/system/", views.system, name="system"),
     path("", include("jamfidp.accounts.urls")),
     path("", include("jamfidp.history.urls")),
+    path("", include("jamfidp.notices.urls")),
     path("", include("directory.urls")),
     path("", include("scoping.urls")),
     path("connector/", include("directory.connector.urls")),

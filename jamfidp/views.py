@@ -14,6 +14,7 @@ from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
 from jamfidp.errors import unsent
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
+from jamfidp.notices import mail, reading
 
 
 @signed_in("every account has a first page; its parts ask for their own privileges")
@@ -22,6 +23,7 @@ def dashboard(request: ConsoleRequest) -> HttpResponse:
         request,
         "dashboard.html",
         {
+            "notices": reading.needing_attention(request.user),
             "steps": overview.steps(request.user),
             "connections": overview.connections(request.user),
             "tallies": overview.counts(request.user),
@@ -70,6 +72,7 @@ def system(request: ConsoleRequest) -> HttpResponse:
                     if crypto.keys_available()
                     else "ENCRYPTION_KEYS is not set: no credential can be stored.",
                 ),
+                mail.check(),
                 Check("Database", "good", f"{connection.display_name} answers."),
             ],
             "database": connection.display_name,

@@ -30,6 +30,9 @@ from jamfidp.accounts.models import (
     PrivilegeSet,
     User,
 )
+from jamfidp.notices.announce import announce
+from jamfidp.notices.kinds import CONNECTION_STATUS
+from jamfidp.notices.models import Notice
 from scoping.models import Site
 
 PASSWORD = "correct horse battery staple"
@@ -271,3 +274,9 @@ def bind(
         bound_by_name="Local Administrator",
         bound_at=timezone.now(),
     )
+
+
+def notice(title: str = "Fernhill Studio does not answer", **values: Any) -> Notice:
+    """A notice about a connection, now, unless told otherwise."""
+    given: dict[str, Any] = {"kind": CONNECTION_STATUS, "now": timezone.now()}
+    return announce(title=title, **given | values)

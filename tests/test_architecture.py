@@ -14,6 +14,8 @@ from django.utils import timezone
 
 from jamfidp.accounts.models import User
 from jamfidp.accounts.privileges import BY_PERMISSION, CATALOGUE
+from jamfidp.notices.announce import announce
+from jamfidp.notices.kinds import KINDS, LOCAL_SIGN_IN
 from scoping import importing
 from scoping.models import (
     ConfigurationProfile,
@@ -94,6 +96,12 @@ def test_every_privilege_that_a_view_names_is_in_the_catalogue() -> None:
     named_by_views = {one for route in ROUTES for one in route.privileges}
 
     assert named_by_views - BY_PERMISSION.keys() == set()
+
+
+def test_every_privilege_that_a_kind_of_notice_names_is_in_the_catalogue() -> None:
+    named_by_kinds = {kind.privilege for kind in KINDS.values()} - {""}
+
+    assert named_by_kinds - BY_PERMISSION.keys() == set()
 
 
 # --- Who is let in ---------------------------------------------------------------
@@ -226,6 +234,17 @@ def _binding(site: Site | None) -> Made:
     return {"pk": group.pk, "binding_pk": binding.pk}
 
 
+def _notice(site: Site | None) -> Made:
+    about = _policy(site)
+    notice = announce(
+        kind=LOCAL_SIGN_IN,
+        title=_name(),
+        about=Policy.objects.get(pk=about["pk"]),
+        now=timezone.now(),
+    )
+    return {"pk": notice.pk}
+
+
 def _device_for(route: Route, site: Site | None) -> int:
     """The device of a route that names an object and a device."""
     mobile = "mobile" in route.name or "ios" in route.name
@@ -241,6 +260,7 @@ OF_A_SITE: dict[str, Callable[[Site | None], Made]] = {
     "accounts:accountgroup-": _account_group,
     "accounts:binding-new": _account_group,
     "accounts:binding-delete": _binding,
+    "notices:": _notice,
     "scoping:computer-": _device(COMPUTER),
     "scoping:device-": _device(COMPUTER),
     "scoping:computer-import-": _import(COMPUTER),

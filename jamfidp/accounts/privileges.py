@@ -128,6 +128,20 @@ SETTINGS: Sequence[Privilege] = (
         Reach.FULL,
         ("directory.change_applicationregistration",),
     ),
+    # Jamf Pro keeps who gets mail beside the mail server.
+    Privilege(
+        "Read SMTP Server",
+        Tab.SETTINGS,
+        Reach.FULL,
+        ("notices.view_kindsetting",),
+        reads=True,
+    ),
+    Privilege(
+        "Update SMTP Server",
+        Tab.SETTINGS,
+        Reach.FULL,
+        ("notices.change_kindsetting",),
+    ),
 )
 
 ACTIONS: Sequence[Privilege] = (

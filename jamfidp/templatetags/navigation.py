@@ -149,6 +149,12 @@ NAVIGATION = (
             _scoped("Buildings", "building", "building"),
             _scoped("Departments", "sitemap", "department"),
             _scoped("Network segments", "network", "networksegment"),
+            Item(
+                "Notifications",
+                "bell",
+                "notices:settings",
+                ("notices.view_kindsetting",),
+            ),
             Item("System", "heartbeat", "system", ("jamfidp.view_system",)),
         ),
     ),

@@ -25,6 +25,10 @@ NO_PAGE = {
     "connector:start": "leads to Microsoft",
     "connector:consent": "takes Microsoft's answer",
     "connector:code": "takes Microsoft's answer",
+    "notices:all-read": "form",
+    "notices:read": "form",
+    "notices:settings-save": "form",
+    "notices:test-mail": "form",
     # Pages of one consent, gone when it is over; a walk of their own sees them.
     "connector:continue": "consent",
     "directory:consent-attempt": "consent",
@@ -106,6 +110,7 @@ SAMPLES = {
         )
         for kind in ("user", "group")
     },
+    "notices:read": "SELECT 1 AS pk",
     "directory:group": (
         "SELECT id AS pk FROM directory_directorygroup"
         " WHERE display_name = 'Engineering'"

@@ -30,4 +30,8 @@ def test_people_wait_in_a_queue_of_their_own() -> None:
 def test_the_ticks_are_scheduled() -> None:
     scheduled = {entry["task"] for entry in current_app.conf.beat_schedule.values()}
 
-    assert scheduled == {tick.name, "scoping.tasks.tick"}
+    assert scheduled == {
+        tick.name,
+        "scoping.tasks.tick",
+        "jamfidp.notices.tasks.tick",
+    }

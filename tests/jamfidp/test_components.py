@@ -22,6 +22,7 @@ from django.utils import timezone
 from django_htmx.middleware import HtmxDetails
 
 from jamfidp import assets
+from jamfidp.access import SiteAccess
 from jamfidp.components import (
     Amount,
     Branch,
@@ -506,9 +507,13 @@ class Person:
     """Holds the permissions named."""
 
     is_authenticated = True
+    pk = 0
 
     def __init__(self, *permissions: str) -> None:
         self.permissions = permissions
+
+    def sites_with(self, permission: str) -> SiteAccess:
+        return SiteAccess(everywhere=permission in self.permissions)
 
     def has_perm(self, permission: str) -> bool:
         return permission in self.permissions
@@ -697,6 +702,7 @@ def test_refusal_names_the_privilege() -> None:
     assert "scoping.view_computer" in drawn
 
 
+@pytest.mark.django_db
 def test_frame_sets_no_name_that_a_page_could_use(
     tmp_path: Path, settings: Any
 ) -> None:
