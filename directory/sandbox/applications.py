@@ -43,6 +43,20 @@ PERMISSIONS = (
         "your organization, on behalf of the signed-in user.",
     ),
     Permission(
+        "GroupMember.Read.All",
+        _D,
+        "Read group memberships",
+        "Allows the app to list groups, read basic group properties and read "
+        "membership of all groups you have access to.",
+    ),
+    Permission(
+        "Directory.Read.All",
+        _D,
+        "Read directory data",
+        "Allows the app to read data in your organization's directory, such as "
+        "users, groups and apps.",
+    ),
+    Permission(
         "User.Read.All",
         _A,
         "Read all users' full profiles",
@@ -75,6 +89,53 @@ PERMISSIONS = (
         "Read all hidden memberships",
         "Allows the app to read the memberships of hidden groups and administrative "
         "units without a signed-in user.",
+    ),
+    Permission(
+        "Device.Read.All",
+        _A,
+        "Read all devices",
+        "Allows the app to read your organization's devices' configuration "
+        "information without a signed-in user.",
+    ),
+    Permission(
+        "Application.Read.All",
+        _A,
+        "Read all applications",
+        "Allows the app to read all applications and service principals without a "
+        "signed-in user.",
+    ),
+    Permission(
+        "OrgContact.Read.All",
+        _A,
+        "Read organizational contacts",
+        "Allows the app to read all organizational contacts without a signed-in user.",
+    ),
+    Permission(
+        "RoleManagement.Read.Directory",
+        _A,
+        "Read all directory RBAC settings",
+        "Allows the app to read the role-based access control (RBAC) settings for "
+        "your company's directory, without a signed-in user.",
+    ),
+    Permission(
+        "User.ReadWrite.All",
+        _A,
+        "Read and write all users' full profiles",
+        "Allows the app to read and update user profiles without a signed in user.",
+    ),
+    Permission(
+        "GroupMember.ReadWrite.All",
+        _A,
+        "Read and write all group memberships",
+        "Allows the app to list groups, read basic properties, read and update the "
+        "membership of the groups this app has access to without a signed-in user.",
+    ),
+    Permission(
+        "Group.ReadWrite.All",
+        _A,
+        "Read and write all groups",
+        "Allows the app to create groups, read and update group properties and "
+        "memberships, and delete groups, without a signed-in user.",
     ),
     Permission(
         "Organization.Read.All",

@@ -18,10 +18,18 @@ class Behavior:
     deleted_in_full_round: bool = False
     delta_expiry: str = "sync-state-not-found"
     delta_lifetime: int = 7 * 24 * 3600
+    throttling: bool = True
+    tenant_unit_limit: int = 0
+    application_unit_limit: int = 0
+    retry_after: str = "seconds"
+    batch_order: str = "asked"
     token_lifetime: int = 3599
+    cae_token_lifetime: int = 86_399
     session_lifetime: int = 24 * 3600
 
     CHOICES = {
+        "retry_after": ("seconds", "date", "fraction", "none"),
+        "batch_order": ("asked", "reversed"),
         "hidden_membership": ("forbidden", "empty", "shown"),
         "delta_expiry": (
             "gone",

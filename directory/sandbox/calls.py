@@ -5,32 +5,29 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from directory.sandbox import query
+from directory.sandbox import graph_permissions, query
 from directory.sandbox.errors import GraphError, bad_request
 from directory.sandbox.page_tokens import TokenSealer
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import Kind, Tenant
+from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
 
 Json = dict[str, Any]
 
 
-READ_USERS = frozenset({"User.Read.All", "Directory.Read.All"})
-
-
-READ_GROUPS = frozenset({"GroupMember.Read.All", "Group.Read.All"}) | {
-    "Directory.Read.All"
-}
-
-
 @dataclass(frozen=True, slots=True)
 class GraphRequest:
-    """A call that has a valid token and stands on the list of reads."""
+    """A call that has a valid token and stands on the list of reads.
+
+    ``user_id`` is who signed in, where the application acts for a person.
+    """
 
     sandbox: Sandbox
     tenant: Tenant
-    roles: frozenset[str]
+    permissions: frozenset[str]
+    user_id: str
     path: str
     keys: tuple[str, ...]
+    counts_only: bool
     parameters: Mapping[str, str]
     headers: Mapping[str, str]
     body: Any
@@ -47,18 +44,17 @@ class GraphRequest:
     def advanced(self) -> bool:
         return self.eventual and self.counts
 
-    def may_read(self, kind: Kind) -> bool:
-        if kind is Kind.USER:
-            return bool(self.roles & READ_USERS)
-        if kind in (Kind.GROUP, Kind.DIRECTORY_ROLE):
-            return bool(self.roles & READ_GROUPS)
-        return "Directory.Read.All" in self.roles
+    def shown(self, entry: DirectoryObject) -> frozenset[str] | None:
+        """Return the properties that may be seen of an object; None stands for all."""
+        if entry.id == self.user_id:
+            return None
+        return graph_permissions.shown(entry.kind, self.permissions)
 
     def hidden(self) -> frozenset[str]:
         """Return the groups whose membership this application may not see."""
         if (
             self.sandbox.behavior.hidden_membership == "shown"
-            or "Member.Read.Hidden" in self.roles
+            or "Member.Read.Hidden" in self.permissions
         ):
             return frozenset()
         return frozenset(
@@ -76,11 +72,20 @@ class GraphRequest:
 class Answer:
     """What a read found: a JSON object, or its text where it is rendered already.
 
-    ``gzipped`` is the same text compressed, for readers that take it so.
+    ``gzipped`` is the same text compressed, for readers that take it so;
+    ``media_type`` is named where it is not JSON.
     """
 
     body: Json | bytes
     gzipped: bytes | None = None
+    media_type: str | None = None
+
+
+def count(request: GraphRequest, number: int) -> Answer:
+    """Answer ``/$count``, which is text. Raises GraphError without the header."""
+    if not request.eventual:
+        raise bad_request("$count is not currently supported.")
+    return Answer(str(number).encode(), media_type="text/plain")
 
 
 def sealer(request: GraphRequest) -> TokenSealer:

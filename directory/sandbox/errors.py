@@ -89,12 +89,14 @@ class GraphError(Exception):
         message: str,
         *,
         headers: dict[str, str] | None = None,
+        inner: dict[str, str] | None = None,
     ) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
         self.headers = headers or {}
+        self.inner = inner or {}
 
     def body(
         self, clock: Clock, request_id: str, client_request_id: str
@@ -104,12 +106,21 @@ class GraphError(Exception):
                 "code": self.code,
                 "message": self.message,
                 "innerError": {
+                    **self.inner,
                     "date": clock.zulu().removesuffix("Z"),
                     "request-id": request_id,
                     "client-request-id": client_request_id,
                 },
             }
         }
+
+
+def no_segment(path: str) -> GraphError:
+    """Graph's answer to an address it does not know."""
+    segment = path.strip("/").rpartition("/")[2]
+    return GraphError(
+        400, "BadRequest", f"Resource not found for the segment '{segment}'."
+    )
 
 
 def denied() -> GraphError:

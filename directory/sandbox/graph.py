@@ -1,35 +1,68 @@
-"""Microsoft Graph v1.0 over HTTP: who asks, may they, and the shape of answers."""
+"""Microsoft Graph v1.0 over HTTP: who asks, may they, what it costs, what is answered."""
 
 import gzip
-import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote
 
-import jwt
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from directory.sandbox.applications import ServicePrincipal
+from directory.sandbox import batch
+from directory.sandbox.callers import Caller, identify
 from directory.sandbox.calls import Answer, GraphRequest, Json
-from directory.sandbox.errors import GraphError, bad_request, denied
-from directory.sandbox.journal import Entry
-from directory.sandbox.minting import graph_resources
-from directory.sandbox.reads import find_read
+from directory.sandbox.errors import GraphError, bad_request, denied, no_segment
+from directory.sandbox.graph_permissions import is_own_only
+from directory.sandbox.journal import BatchEntry, Entry
+from directory.sandbox.reads import Read, find_read
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import Tenant
-from directory.sandbox.tokens import GRAPH_APP_ID
+from directory.sandbox.tenant import Kind
 
-_CONTENT_TYPE = (
+_JSON = (
     "application/json;odata.metadata=minimal;odata.streaming=true;"
     "IEEE754Compatible=false;charset=utf-8"
 )
-
-
-_MOST_IN_BATCH = 20
+_ERROR = "application/json"
 _WORTH_COMPRESSING = 1024
+_ROOT = "/v1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of Graph, alone or in a batch; header names are in lower case."""
+
+    method: str
+    path: str
+    parameters: Mapping[str, str]
+    headers: Mapping[str, str]
+    content: bytes | Json | None
+
+
+@dataclass(slots=True)
+class Reply:
+    """What goes back, and what the journal notes of it."""
+
+    status: int
+    answer: Answer
+    headers: dict[str, str]
+    template: str
+    units: int = 0
+    refused: bool = False
+    caller: Caller | None = None
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far a call has come: an error on the way leaves it behind."""
+
+    template: str
+    refused: bool = False
+    units: int = 0
+    caller: Caller | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class GraphPlane:
@@ -41,177 +74,238 @@ class GraphPlane:
     async def handle(self, request: Request) -> Response:
         entry: Entry = request.state.entry
         entry.plane = "graph"
-        path = request.scope["path"].removeprefix("/v1.0").rstrip("/")
-        raw = await request.body()
-        parameters = dict(parse_qsl(request.url.query, keep_blank_values=True))
-        request_id = str(uuid.uuid4())
-        client_request_id = request.headers.get("client-request-id") or request_id
-        headers = {
+        path = request.scope["path"].removeprefix(_ROOT).rstrip("/")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        call = Call(
+            request.method,
+            path,
+            _parameters(request.url.query),
+            headers,
+            await request.body(),
+        )
+        request_id = entry.request_id = str(uuid.uuid4())
+        client_request_id = headers.get("client-request-id") or request_id
+        if call.method == "POST" and path.lower() == "/$batch":
+            reply = self._batch(call, entry, request_id, client_request_id)
+        else:
+            reply = self.answer(call, request_id, client_request_id)
+        entry.template = f"{_ROOT}{reply.template}"
+        entry.units = reply.units
+        entry.refused = entry.refused or reply.refused
+        if reply.caller is not None:
+            entry.tenant_id = reply.caller.tenant.id
+            entry.client_id = reply.caller.client_id
+        reply.headers |= {
             "request-id": request_id,
             "client-request-id": client_request_id,
             "strict-transport-security": "max-age=31536000",
-            "cache-control": "no-cache",
             "x-ms-ags-diagnostic": '{"ServerInfo":{"DataCenter":"Sandbox"}}',
         }
-        lowered = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            if request.method == "POST" and path == "/$batch":
-                entry.template = "/v1.0/$batch"
-                answer, units = self._batch(raw, lowered, entry), 1
-            else:
-                answer, units = self._answer(
-                    request.method, path, parameters, lowered, raw, entry
-                )
-        except GraphError as error:
-            return Response(
-                orjson.dumps(
-                    error.body(self.sandbox.clock, request_id, client_request_id)
-                ),
-                status_code=error.status,
-                media_type="application/json",
-                headers=headers | error.headers,
-            )
-        headers |= {
-            "odata-version": "4.0",
-            "x-ms-resource-unit": str(units),
-            "vary": "Accept-Encoding",
-            "content-type": _CONTENT_TYPE,
-        }
-        if request.method == "POST" and path != "/$batch":
-            headers["location"] = self.sandbox.url
-        return _encoded(answer, headers, lowered.get("accept-encoding", ""))
+        if reply.status == 200 and call.method == "POST" and "$batch" not in path:
+            reply.headers["location"] = self.sandbox.url
+        return _response(reply, headers.get("accept-encoding", ""))
 
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        parameters: Mapping[str, str],
-        headers: Mapping[str, str],
-        raw: bytes,
-        entry: Entry,
-    ) -> tuple[Answer, int]:
-        found = find_read(method, path)
+    def answer(self, call: Call, request_id: str, client_request_id: str) -> Reply:
+        """Answer one call; every refusal is an answer too."""
+        progress = _Progress(call.path)
+        try:
+            answer = self._read(call, progress)
+            status, headers = 200, {"odata-version": "4.0", "vary": "Accept-Encoding"}
+            headers["content-type"] = answer.media_type or _JSON
+        except GraphError as error:
+            status, headers = error.status, error.headers | {"content-type": _ERROR}
+            answer = Answer(
+                error.body(self.sandbox.clock, request_id, client_request_id)
+            )
+        if progress.units:
+            headers["x-ms-resource-unit"] = str(progress.units)
+        headers |= progress.headers | {"cache-control": "no-cache"}
+        return Reply(
+            status,
+            answer,
+            headers,
+            progress.template,
+            progress.units,
+            progress.refused,
+            progress.caller,
+        )
+
+    def _read(self, call: Call, progress: _Progress) -> Answer:
+        found = _find(call)
+        progress.refused = found is None
+        if found is not None:
+            progress.template = found[0].template + ("/$count" if found[2] else "")
+        caller = progress.caller = identify(
+            self.sandbox, call.headers.get("authorization", "")
+        )
+        if call.path.lower() == "/$batch":
+            raise bad_request("A batch cannot hold another batch.")
         if found is None:
-            entry.refused = True
-            raise denied()
-        read, keys = found
-        entry.template = f"/v1.0{read.template}"
-        tenant, principal, roles = self._who(headers.get("authorization", ""))
-        entry.tenant_id, entry.client_id = tenant.id, principal.client_id
-        if not roles & read.permissions:
-            raise denied()
-        answer = read.handler(
+            raise no_segment(call.path) if call.method == "GET" else denied()
+        read, keys, counts = found
+        if read.of_me:
+            if not caller.is_delegated:
+                raise bad_request(
+                    "/me request is only valid with delegated authentication flow."
+                )
+            keys = (caller.user_id, *keys)
+        progress.units = read.units(call.parameters)
+        self._charge(call, caller, progress)
+        _check_permission(read, caller, keys)
+        return read.handler(
             GraphRequest(
                 sandbox=self.sandbox,
-                tenant=tenant,
-                roles=roles,
-                path=path,
+                tenant=caller.tenant,
+                permissions=caller.permissions,
+                user_id=caller.user_id,
+                path=call.path,
                 keys=keys,
-                parameters=parameters,
-                headers=headers,
-                body=_json(raw) if method == "POST" else None,
+                counts_only=counts,
+                parameters=call.parameters,
+                headers=call.headers,
+                body=_body(call) if call.method == "POST" else None,
             )
         )
-        return answer, read.units(parameters)
 
-    def _who(
-        self, authorization: str
-    ) -> tuple[Tenant, ServicePrincipal, frozenset[str]]:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _unauthorized("Access token is empty.")
-        try:
-            claims = self.sandbox.keys.read(token)
-        except jwt.InvalidTokenError:
-            raise _unauthorized("IDX14100: JWT is not well formed.") from None
-        now = self.sandbox.clock.now()
-        if not claims["nbf"] - 300 <= now < claims["exp"]:
-            raise _unauthorized("Lifetime validation failed, the token is expired.")
-        if claims["aud"] not in graph_resources(self.sandbox):
-            raise _unauthorized("Access token validation failure. Invalid audience.")
-        tenant = self.sandbox.tenants[claims["tid"]]
-        principal = self.sandbox.principal(tenant.id, claims["appid"])
-        if principal is None or claims["issued_at"] < principal.tokens_not_before:
-            raise _unauthorized("The identity of the calling application is unknown.")
-        return tenant, principal, frozenset(claims.get("roles", ()))
+    def _charge(self, call: Call, caller: Caller, progress: _Progress) -> None:
+        """Take the units of a call. Raises GraphError 429."""
+        charge = self.sandbox.throttle.charge(
+            self.sandbox.behavior,
+            now=self.sandbox.clock.now(),
+            client_id=caller.client_id,
+            tenant_id=caller.tenant.id,
+            users=len(caller.tenant.by_kind[Kind.USER]),
+            units=progress.units,
+            priority=call.headers.get("x-ms-throttle-priority", ""),
+        )
+        progress.headers = charge.headers
+        if charge.refused is not None:
+            raise charge.refused
 
-    def _batch(self, raw: bytes, headers: Mapping[str, str], entry: Entry) -> Answer:
+    def _batch(
+        self, call: Call, entry: Entry, request_id: str, client_request_id: str
+    ) -> Reply:
         """Answer each item as if it came alone; a write inside is refused alone."""
-        body = _json(raw)
-        items = body.get("requests") if isinstance(body, dict) else None
-        if not isinstance(items, list) or len(items) > _MOST_IN_BATCH:
-            raise bad_request("A batch holds an array of at most 20 requests.")
-        self._who(headers.get("authorization", ""))
-        names = [str(item.get("id", "")).lower() for item in items]
-        if "" in names or len(set(names)) != len(names):
-            raise bad_request("The ids of a batch must be present and unique.")
-        return Answer(
-            {"responses": [self._batch_item(item, headers, entry) for item in items]}
+        authorization = call.headers.get("authorization", "")
+        headers = {"cache-control": "no-cache", "content-type": _ERROR}
+        caller = None
+        try:
+            caller = identify(self.sandbox, authorization)
+            content = call.content
+            items = batch.read(content if isinstance(content, bytes) else b"")
+        except GraphError as error:
+            body = error.body(self.sandbox.clock, request_id, client_request_id)
+            headers |= error.headers
+            return Reply(error.status, Answer(body), headers, "/$batch", caller=caller)
+
+        def answer(item: batch.Item) -> Json:
+            return self._item(item, authorization, entry)
+
+        responses = batch.run(items, answer)
+        if self.sandbox.behavior.batch_order == "reversed":
+            responses.reverse()
+        headers |= {"odata-version": "4.0", "vary": "Accept-Encoding"}
+        units = sum(noted.units for noted in entry.items)
+        return Reply(
+            200,
+            Answer({"responses": responses}),
+            headers,
+            "/$batch",
+            units,
+            any(noted.refused for noted in entry.items),
+            caller,
         )
 
-    def _batch_item(self, item: Json, headers: Mapping[str, str], entry: Entry) -> Json:
-        url = urlsplit("/" + str(item.get("url", "")).lstrip("/"))
-        inner = {
-            "authorization": headers.get("authorization", ""),
-            **{
-                str(name).lower(): str(value)
-                for name, value in (item.get("headers") or {}).items()
-            },
-        }
+    def _item(self, item: batch.Item, authorization: str, entry: Entry) -> Json:
         request_id = str(uuid.uuid4())
-        template = entry.template
-        try:
-            answer, _units = self._answer(
-                str(item.get("method", "GET")).upper(),
-                url.path,
-                dict(parse_qsl(url.query, keep_blank_values=True)),
-                inner,
-                json.dumps(item.get("body")).encode(),
-                entry,
-            )
-            status, body = 200, _embedded(answer)
-            more = {"Content-Type": _CONTENT_TYPE}
-        except GraphError as error:
-            status = error.status
-            body = error.body(self.sandbox.clock, request_id, request_id)
-            more = {"Content-Type": "application/json"} | error.headers
-        entry.template = template
-        return {"id": str(item["id"]), "status": status, "headers": more, "body": body}
+        url = "/" + item.url.partition("#")[0].removeprefix("/")
+        path, _, query = url.partition("?")
+        path = unquote(path.rstrip("/"))
+        noted = BatchEntry(item.id, item.method, path, path)
+        entry.items.append(noted)
+        call = Call(
+            item.method,
+            path,
+            _parameters(query),
+            {**item.headers, "authorization": authorization},
+            item.body,
+        )
+        reply = self.answer(
+            call, request_id, item.headers.get("client-request-id") or request_id
+        )
+        noted.template = f"{_ROOT}{reply.template}"
+        noted.status, noted.units = reply.status, reply.units
+        noted.refused = reply.refused
+        body: Any = reply.answer.body
+        if isinstance(body, bytes):
+            is_text = reply.answer.media_type is not None
+            body = body.decode() if is_text else orjson.Fragment(body)
+        return {
+            "id": item.id,
+            "status": reply.status,
+            "headers": _titled(reply.headers),
+            "body": body,
+        }
 
 
-def _encoded(answer: Answer, headers: dict[str, str], accepted: str) -> Response:
-    """Render the answer, compressed where the reader takes gzip and it is worth it."""
-    content = answer.body
-    if isinstance(content, dict):
-        content = orjson.dumps(content)
-    if "gzip" in accepted and len(content) > _WORTH_COMPRESSING:
-        headers["content-encoding"] = "gzip"
-        content = answer.gzipped or gzip.compress(content, compresslevel=1)
-    return Response(content, headers=headers)
+_NAMES = {"content-type": "Content-Type", "cache-control": "Cache-Control"}
 
 
-def _embedded(answer: Answer) -> Any:
-    """Return the body as a part of another one."""
-    if isinstance(answer.body, bytes):
-        return orjson.Fragment(answer.body)
-    return answer.body
+def _titled(headers: dict[str, str]) -> dict[str, str]:
+    hidden = ("vary",)
+    return {
+        _NAMES.get(name, name): value
+        for name, value in headers.items()
+        if name not in hidden
+    }
 
 
-def _unauthorized(message: str) -> GraphError:
-    return GraphError(
-        401,
-        "InvalidAuthenticationToken",
-        message,
-        headers={
-            "WWW-Authenticate": 'Bearer realm="", authorization_uri='
-            '"https://login.microsoftonline.com/common/oauth2/authorize", '
-            f'client_id="{GRAPH_APP_ID}"'
-        },
+def _parameters(query: str) -> dict[str, str]:
+    """Read the query; names of options are taken in any case, as Graph does."""
+    return {
+        name.lower() if name.startswith("$") else name: value
+        for name, value in parse_qsl(query, keep_blank_values=True)
+    }
+
+
+def _find(call: Call) -> tuple[Read, tuple[str, ...], bool] | None:
+    path = call.path
+    counts = path.lower().endswith("/$count")
+    found = find_read(call.method, path[: -len("/$count")] if counts else path)
+    if found is None or (counts and not found[0].countable):
+        return None
+    return *found, counts
+
+
+def _check_permission(read: Read, caller: Caller, keys: tuple[str, ...]) -> None:
+    """Raises GraphError 403 unless the caller holds what Microsoft's table asks for."""
+    needs = read.needs
+    held = caller.permissions & (
+        needs.delegated if caller.is_delegated else needs.application
     )
+    if not held:
+        raise denied()
+    if caller.is_delegated and is_own_only(held) and read.template != "/organization":
+        entry = caller.tenant.find(keys[0])
+        if entry is None or entry.id != caller.user_id:
+            raise denied()
 
 
-def _json(raw: bytes) -> Any:
+def _body(call: Call) -> Any:
+    if not isinstance(call.content, bytes):
+        return call.content
     try:
-        return json.loads(raw or b"null")
-    except ValueError:
+        return orjson.loads(call.content or b"null")
+    except orjson.JSONDecodeError:
         raise bad_request("Unable to read JSON request payload.") from None
+
+
+def _response(reply: Reply, accepted: str) -> Response:
+    """Render a reply, compressed where the reader takes gzip and it is worth it."""
+    content = reply.answer.body
+    if not isinstance(content, bytes):
+        content = orjson.dumps(content)
+    if "gzip" in accepted and reply.status == 200 and len(content) > _WORTH_COMPRESSING:
+        reply.headers["content-encoding"] = "gzip"
+        content = reply.answer.gzipped or gzip.compress(content, compresslevel=1)
+    return Response(content, status_code=reply.status, headers=reply.headers)

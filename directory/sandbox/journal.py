@@ -22,6 +22,7 @@ _HARMLESS = frozenset(
         "code_challenge_method",
         "client_assertion_type",
         "client_info",
+        "claims",
         "step",
         "action",
         "post_logout_redirect_uri",
@@ -36,8 +37,25 @@ _HARMLESS = frozenset(
 
 
 @dataclass(slots=True)
+class BatchEntry:
+    """One item of a batch; ``units`` are those it was charged."""
+
+    id: str
+    method: str
+    path: str
+    template: str
+    status: int = 0
+    refused: bool = False
+    fault: bool = False
+    units: int = 0
+
+
+@dataclass(slots=True)
 class Entry:
-    """One request. ``refused`` marks what Graph's list of reads does not hold."""
+    """One request. ``refused`` marks what Graph's list of reads does not hold.
+
+    A batch has ``items``; it is refused when one of them is.
+    """
 
     number: int
     at: str
@@ -48,11 +66,14 @@ class Entry:
     query: list[str]
     status: int = 0
     milliseconds: float = 0.0
+    request_id: str = ""
     client_request_id: str = ""
     tenant_id: str = ""
     client_id: str = ""
     refused: bool = False
     fault: bool = False
+    units: int = 0
+    items: list[BatchEntry] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
 
 

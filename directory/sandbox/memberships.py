@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from directory.sandbox import filters, query
+from directory.sandbox import query
 from directory.sandbox.calls import (
     Answer,
     GraphRequest,
     Json,
+    count,
     next_link,
     paging,
 )
 from directory.sandbox.errors import GraphError, bad_request, denied, unsupported
-from directory.sandbox.objects import GUID, group_of, user_of
+from directory.sandbox.objects import GUID, conditions, entity_of, group_of
 from directory.sandbox.schema import DEFAULTS, declared
 from directory.sandbox.tenant import DirectoryObject, Kind
 
@@ -19,6 +20,9 @@ _MOST_GROUP_IDS = 20
 
 
 _MOST_MEMBER_GROUPS = 11_000
+
+
+_MOST_BY_IDS = 1_000
 
 
 def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
@@ -33,13 +37,29 @@ def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
     return True
 
 
+def _narrowed(
+    request: GraphRequest, found: list[DirectoryObject], kind: Kind | None
+) -> list[DirectoryObject]:
+    """Apply $filter, $search and $orderby, which ask for the advanced form here."""
+    tests = conditions(request, kind or Kind.USER)
+    if not request.advanced and {"$filter", "$orderby"} & set(request.parameters):
+        raise unsupported(
+            "The specified filter to the reference property query is currently not "
+            "supported."
+        )
+    found = [entry for entry in found if all(test(entry) for test in tests)]
+    if order := request.parameters.get("$orderby"):
+        query.ordered(order, found, kind or Kind.USER)
+    return found
+
+
 def _objects(
     request: GraphRequest, found: list[DirectoryObject], *, cast: str
 ) -> Answer:
     """Page through directory objects of mixed kinds, or of one kind with a cast."""
-    kind = Kind(cast) if cast else None
+    kind = next((kind for kind in Kind if kind.lower() == cast.lower()), None)
     if kind is not None:
-        if not request.advanced:
+        if not (request.advanced or (request.eventual and request.counts_only)):
             raise unsupported(
                 "The specified cast is not supported because the required parameters "
                 "might be missing. Try adding $count=true query parameter and "
@@ -47,9 +67,9 @@ def _objects(
             )
         found = [entry for entry in found if entry.kind is kind]
     names = _mixed_names(request.parameters.get("$select"))
-    if text := request.parameters.get("$filter"):
-        test = filters.filtered(text, kind or Kind.USER, advanced=request.advanced)
-        found = [entry for entry in found if test(entry)]
+    found = _narrowed(request, found, kind)
+    if request.counts_only:
+        return count(request, len(found))
     size, start = paging(request)
     value = []
     for entry in found[start : start + size]:
@@ -60,7 +80,7 @@ def _objects(
                 entry,
                 chosen if names else DEFAULTS[entry.kind],
                 typed=kind is None,
-                readable=request.may_read(entry.kind),
+                only=request.shown(entry),
             )
         )
     entity_set = {Kind.USER: "users", Kind.GROUP: "groups"}.get(
@@ -116,24 +136,37 @@ def transitive_members(request: GraphRequest) -> Answer:
 
 
 def _visible_groups_of(
-    request: GraphRequest, user: DirectoryObject
+    request: GraphRequest, entry: DirectoryObject
 ) -> list[DirectoryObject]:
     hidden = request.hidden()
-    groups = request.tenant.groups_of(user.id)
+    groups = request.tenant.groups_of(entry.id)
     return [group for group in groups if group.id not in hidden]
 
 
 def transitive_member_of(request: GraphRequest) -> Answer:
-    user = user_of(request)
-    found = _visible_groups_of(request, user)
-    role = request.tenant.role_of(user.id)
-    if role:
-        found += [
-            entry
-            for entry in request.tenant.present(Kind.DIRECTORY_ROLE)
-            if entry.properties["displayName"] == role
-        ]
+    entry = entity_of(request)
+    found = _visible_groups_of(request, entry) + _roles_of(request, entry)
     return _objects(request, found, cast=_cast(request))
+
+
+def member_of(request: GraphRequest) -> Answer:
+    """List the groups and roles that hold the object directly."""
+    entry = entity_of(request)
+    hidden = request.hidden()
+    groups = (
+        request.tenant.find(key) for key in request.tenant.member_of.get(entry.id, ())
+    )
+    found = [group for group in groups if group and group.id not in hidden]
+    return _objects(request, found + _roles_of(request, entry), cast=_cast(request))
+
+
+def _roles_of(request: GraphRequest, entry: DirectoryObject) -> list[DirectoryObject]:
+    role = request.tenant.role_of(entry.id)
+    return [
+        each
+        for each in request.tenant.present(Kind.DIRECTORY_ROLE)
+        if role and each.properties["displayName"] == role
+    ]
 
 
 def _string_collection(request: GraphRequest, ids: list[str]) -> Answer:
@@ -142,13 +175,23 @@ def _string_collection(request: GraphRequest, ids: list[str]) -> Answer:
 
 
 def get_member_groups(request: GraphRequest) -> Answer:
-    user = user_of(request)
+    return _member_ids(request, [])
+
+
+def get_member_objects(request: GraphRequest) -> Answer:
+    """Answer like getMemberGroups, with directory roles as well."""
+    return _member_ids(request, _roles_of(request, entity_of(request)))
+
+
+def _member_ids(request: GraphRequest, more: list[DirectoryObject]) -> Answer:
+    entry = entity_of(request)
     only_security = _body_value(request, "securityEnabledOnly", bool)
     ids = [
         group.id
-        for group in _visible_groups_of(request, user)
+        for group in _visible_groups_of(request, entry)
         if not only_security or group.properties.get("securityEnabled")
     ]
+    ids += [each.id for each in more]
     if len(ids) > _MOST_MEMBER_GROUPS:
         raise GraphError(
             400,
@@ -159,14 +202,25 @@ def get_member_groups(request: GraphRequest) -> Answer:
 
 
 def check_member_groups(request: GraphRequest) -> Answer:
-    user = user_of(request)
-    asked = _body_value(request, "groupIds", list)
+    return _check_members(request, "groupIds", [])
+
+
+def check_member_objects(request: GraphRequest) -> Answer:
+    """Answer like checkMemberGroups, with directory roles as well."""
+    return _check_members(request, "ids", _roles_of(request, entity_of(request)))
+
+
+def _check_members(
+    request: GraphRequest, name: str, more: list[DirectoryObject]
+) -> Answer:
+    entry = entity_of(request)
+    asked = _body_value(request, name, list)
     if len(asked) > _MOST_GROUP_IDS:
-        raise bad_request("The number of groupIds is more than 20.")
+        raise bad_request(f"The number of {name} is more than {_MOST_GROUP_IDS}.")
     for key in asked:
         if not isinstance(key, str) or not GUID.fullmatch(key):
             raise bad_request(f"Invalid GUID: {key}")
-    held = {group.id for group in _visible_groups_of(request, user)}
+    held = {each.id for each in (*_visible_groups_of(request, entry), *more)}
     ids = [key.lower() for key in asked if key.lower() in held]
     return _string_collection(request, ids)
 
@@ -176,3 +230,33 @@ def _body_value(request: GraphRequest, name: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise bad_request(f"The value of '{name}' is missing or invalid.")
     return value
+
+
+def directory_object(request: GraphRequest) -> Answer:
+    """Show an object of any kind, found by its id alone."""
+    entry = entity_of(request)
+    names = _mixed_names(request.parameters.get("$select"))
+    known = declared(entry.kind)
+    chosen = tuple(known[name] for name in names if name in known)
+    body: Json = {"@odata.context": request.context("directoryObjects/$entity")}
+    return Answer(body | query.view(entry, chosen or DEFAULTS[entry.kind], typed=True))
+
+
+def get_by_ids(request: GraphRequest) -> Answer:
+    """Show up to a thousand objects of given ids; unknown ids are left out.
+
+    https://learn.microsoft.com/graph/api/directoryobject-getbyids
+    """
+    ids = _body_value(request, "ids", list)
+    if len(ids) > _MOST_BY_IDS:
+        raise bad_request(f"The number of ids is more than {_MOST_BY_IDS}.")
+    types = request.body.get("types") or [kind.value for kind in Kind]
+    found = (request.tenant.find(str(key)) for key in dict.fromkeys(ids))
+    value = [
+        query.view(entry, DEFAULTS[entry.kind], typed=True)
+        for entry in found
+        if entry is not None and entry.kind in types
+    ]
+    return Answer(
+        {"@odata.context": request.context("directoryObjects"), "value": value}
+    )

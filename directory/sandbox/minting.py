@@ -32,13 +32,27 @@ def graph_resources(sandbox: Sandbox) -> tuple[str, ...]:
     )
 
 
-def access_claims(
-    sandbox: Sandbox, tenant: Tenant, application: Application, lifetime: int
-) -> dict[str, Any]:
-    now = int(sandbox.clock.now())
-    return {
+def access_token(
+    sandbox: Sandbox,
+    tenant: Tenant,
+    application: Application,
+    form: Form,
+    more: dict[str, Any],
+) -> tuple[str, int]:
+    """Return an access token for Graph and its seconds of life.
+
+    A client that says it can handle claims challenges (CP1) gets a token that lives
+    a day, since Graph can end it at any moment.
+    https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation
+    """
+    behavior, now = sandbox.behavior, int(sandbox.clock.now())
+    capabilities = _capabilities(form.get("claims", ""))
+    lifetime = behavior.token_lifetime
+    if "CP1" in capabilities:
+        lifetime = behavior.cae_token_lifetime
+    claims = {
         "aud": GRAPH_RESOURCE,
-        "iss": f"{sandbox.url}/{tenant.id}/",
+        "iss": v1_issuer(tenant.id),
         "iat": now,
         "nbf": now,
         "exp": now + lifetime,
@@ -49,7 +63,31 @@ def access_claims(
         "ver": "1.0",
         # Finer than iat, so that consent taken and given in one second differ.
         "issued_at": sandbox.clock.now(),
+        **more,
     }
+    if capabilities:
+        claims["xms_cc"] = capabilities
+    return sandbox.keys.sign(claims), lifetime
+
+
+def v1_issuer(tenant_id: str) -> str:
+    """Return the issuer of v1.0 tokens, which Graph's access tokens are."""
+    return f"https://sts.windows.net/{tenant_id}/"
+
+
+def _capabilities(text: str) -> list[str]:
+    """Return what the `claims` parameter declares in xms_cc. Raises LoginError."""
+    if not text:
+        return []
+    try:
+        wanted = json.loads(text).get("access_token", {}).get("xms_cc", {})
+        return [str(value) for value in wanted.get("values", ())]
+    except (ValueError, AttributeError, TypeError):
+        raise LoginError(
+            9002313,
+            "invalid_request",
+            "Invalid request. Request is malformed or invalid: 'claims' is no JSON.",
+        ) from None
 
 
 def tokens_for_user(
@@ -80,17 +118,22 @@ def tokens_for_user(
             "an interactive authorization request for this user and resource.",
             suberror="consent_required",
         )
-    lifetime = sandbox.behavior.token_lifetime
     granted = sorted(
         {short for short in map(short_scope, scopes) if short != ".default"}
         | (_delegated(principal, user) if _asks_default(scopes) else set())
     )
-    access = access_claims(sandbox, tenant, application, lifetime) | {
-        "idtyp": "user",
-        "oid": user.id,
-        "sub": pairwise_subject(GRAPH_APP_ID, user.id),
-        "scp": " ".join(granted),
-    }
+    access, lifetime = access_token(
+        sandbox,
+        tenant,
+        application,
+        form,
+        {
+            "idtyp": "user",
+            "oid": user.id,
+            "sub": pairwise_subject(GRAPH_APP_ID, user.id),
+            "scp": " ".join(granted),
+        },
+    )
     body: dict[str, Any] = {
         "token_type": "Bearer",
         "scope": " ".join(
@@ -99,7 +142,7 @@ def tokens_for_user(
         ),
         "expires_in": lifetime,
         "ext_expires_in": lifetime,
-        "access_token": sandbox.keys.sign(access),
+        "access_token": access,
     }
     if "offline_access" in scopes:
         body["refresh_token"] = opaque()

@@ -4,7 +4,14 @@ import re
 from typing import Any
 
 from directory.sandbox import filters, query
-from directory.sandbox.calls import Answer, GraphRequest, Json, next_link, paging
+from directory.sandbox.calls import (
+    Answer,
+    GraphRequest,
+    Json,
+    count,
+    next_link,
+    paging,
+)
 from directory.sandbox.errors import GraphError, bad_request, not_found, unsupported
 from directory.sandbox.schema import DEFAULTS, ORGANIZATION, ORGANIZATION_COLLECTIONS
 from directory.sandbox.tenant import DirectoryObject, Kind
@@ -60,7 +67,9 @@ def _organization_names(text: str | None) -> tuple[str, ...]:
 def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     names = query.selected(request.parameters.get("$select"), kind)
     keys = request.tenant.by_kind[kind]
-    tests = _tests(request, kind)
+    tests = conditions(request, kind)
+    if request.counts_only:
+        return count(request, len(_matching(request.tenant.present(kind), tests)))
     found: list[DirectoryObject] | None = None
     if order := request.parameters.get("$orderby"):
         if "$filter" in request.parameters and not request.advanced:
@@ -79,7 +88,11 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
             continue
         if found is None and not all(test(entry) for test in tests):
             continue
-        value.append(query.view(entry, names or DEFAULTS[kind], typed=False))
+        value.append(
+            query.view(
+                entry, names or DEFAULTS[kind], typed=False, only=request.shown(entry)
+            )
+        )
     body: Json = {"@odata.context": request.context(entity_set, names)}
     if request.advanced and start == 0:
         matching = _matching(request.tenant.present(kind), tests)
@@ -90,7 +103,7 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     return Answer(body)
 
 
-def _tests(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
+def conditions(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
     tests = []
     if text := request.parameters.get("$filter"):
         tests.append(filters.filtered(text, kind, advanced=request.advanced))
@@ -129,13 +142,28 @@ def user_of(request: GraphRequest) -> DirectoryObject:
 
 
 def group_of(request: GraphRequest) -> DirectoryObject:
+    return _found(request, Kind.GROUP)
+
+
+def _found(request: GraphRequest, *kinds: Kind) -> DirectoryObject:
     key = request.keys[0]
     if not GUID.fullmatch(key):
         raise bad_request(f"Invalid object identifier '{key}'.")
-    group = request.tenant.find(key, Kind.GROUP)
-    if group is None:
+    entry = request.tenant.find(key, *kinds)
+    if entry is None:
         raise not_found(key)
-    return group
+    return entry
+
+
+def entity_of(request: GraphRequest) -> DirectoryObject:
+    """Return the object that the path begins with: a user, a group, or any."""
+    match request.path.split("/")[1].lower():
+        case "groups":
+            return group_of(request)
+        case "directoryobjects":
+            return _found(request)
+        case _:
+            return user_of(request)
 
 
 def _one(request: GraphRequest, entry: DirectoryObject, entity_set: str) -> Answer:
@@ -144,7 +172,12 @@ def _one(request: GraphRequest, entry: DirectoryObject, entity_set: str) -> Answ
     chosen = f"({','.join(names)})" if names else ""
     body: Json = {
         "@odata.context": request.context(f"{entity_set}{chosen}/$entity"),
-        **query.view(entry, names or DEFAULTS[entry.kind], typed=False),
+        **query.view(
+            entry,
+            names or DEFAULTS[entry.kind],
+            typed=False,
+            only=request.shown(entry),
+        ),
     }
     return Answer(body)
 

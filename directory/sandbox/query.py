@@ -59,11 +59,12 @@ def view(
     names: Iterable[str],
     *,
     typed: bool,
-    readable: bool = True,
+    only: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """Show an object as Graph does; unset properties are null, collections empty.
 
-    An object of a type the application may not read comes with its id and nulls.
+    ``only`` are the properties that may be seen, where that is not all: an object of
+    a type the application may not read comes with its id and nulls.
     """
     collections = collections_of(entry.kind)
     properties: Mapping[str, Any] = entry.properties
@@ -74,9 +75,9 @@ def view(
     for name in names:
         if name == "id":
             continue
-        value = properties.get(name) if readable else None
-        if name == "deletedDateTime":
-            value = entry.deleted_at
+        value = entry.deleted_at if name == "deletedDateTime" else properties.get(name)
+        if only is not None and name not in only:
+            value = None
         if value is None and name in collections:
             value = []
         shown[name] = value

@@ -8,39 +8,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from directory.sandbox import delta, memberships, objects
-from directory.sandbox.calls import (
-    READ_GROUPS,
-    READ_USERS,
-    Answer,
-    GraphRequest,
-    Json,
-    link,
-    sealer,
-)
+from directory.sandbox.calls import Answer, GraphRequest, Json, link, sealer
+from directory.sandbox.graph_permissions import NEEDS, Needs
 from directory.sandbox.tenant import Kind
-
-READ_ORGANIZATION = frozenset(
-    {"User.Read.All", "Organization.Read.All", "Directory.Read.All"}
-)
-
 
 Handler = Callable[[GraphRequest], Answer]
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One line of the list of reads; any of the permissions is enough.
+    """One line of the list of reads.
 
     ``cost`` is in resource units, before what the query adds or takes off.
+    ``countable`` lists also answer ``/$count``; ``of_me`` reads are about whoever
+    signed in.
     https://learn.microsoft.com/graph/throttling-limits#identity-and-access-service-limits
     """
 
     method: str
     template: str
     pattern: re.Pattern[str]
-    permissions: frozenset[str]
     handler: Handler
+    needs: Needs
     cost: int
+    countable: bool
+    of_me: bool
 
     def units(self, parameters: Mapping[str, str]) -> int:
         cost = self.cost - ("$select" in parameters) + ("$expand" in parameters)
@@ -88,74 +80,95 @@ _DELTA = r"(?:microsoft\.graph\.)?delta(?:\(\))?"
 _KEY = r"([^/]+)"
 
 
-_CAST = r"(?:/(?:microsoft\.)?graph\.(user|group))?"
+_CAST = (
+    r"(?:/(?:microsoft\.)?graph\."
+    r"(user|group|device|orgContact|servicePrincipal|directoryRole))?"
+)
 
 
-_BOTH = READ_USERS | READ_GROUPS
+_ACTION = r"(?:microsoft\.graph\.)?"
 
 
 def _read(
     method: str,
     template: str,
-    pattern: str,
-    permissions: frozenset[str],
     handler: Handler,
     *,
+    pattern: str = "",
     cost: int = 1,
-) -> Read:
-    return Read(method, template, re.compile(pattern), permissions, handler, cost)
+    countable: bool = False,
+) -> tuple[Read, ...]:
+    """Make the read of a template, and its twin under /me where there is one."""
+    needs = NEEDS[f"{method} {template}"]
+    pattern = (pattern or template).replace("{id}", _KEY)
+    reads = [
+        Read(
+            method,
+            template,
+            re.compile(pattern, re.IGNORECASE),
+            handler,
+            needs,
+            cost,
+            countable,
+            of_me=False,
+        )
+    ]
+    if template.startswith("/users/{id}"):
+        mine = re.compile(pattern.replace(f"/users/{_KEY}", "/me"), re.IGNORECASE)
+        me = template.replace("/users/{id}", "/me")
+        reads.append(
+            Read(method, me, mine, handler, needs, cost, countable, of_me=True)
+        )
+    return tuple(reads)
+
+
+def _members(template: str, handler: Handler, cost: int) -> tuple[Read, ...]:
+    pattern = template + _CAST
+    return _read("GET", template, handler, pattern=pattern, cost=cost, countable=True)
+
+
+def _action(template: str, handler: Handler, cost: int) -> tuple[Read, ...]:
+    head, _, name = template.rpartition("/")
+    return _read(
+        "POST", template, handler, pattern=f"{head}/{_ACTION}{name}", cost=cost
+    )
+
+
+def _actions(head: str) -> tuple[Read, ...]:
+    return (
+        *_action(f"{head}/getMemberGroups", memberships.get_member_groups, 2),
+        *_action(f"{head}/checkMemberGroups", memberships.check_member_groups, 4),
+    )
+
+
+def _object_actions(head: str) -> tuple[Read, ...]:
+    return (
+        *_action(f"{head}/getMemberObjects", memberships.get_member_objects, 1),
+        *_action(f"{head}/checkMemberObjects", memberships.check_member_objects, 1),
+    )
 
 
 READS: tuple[Read, ...] = (
-    _read(
-        "GET", "/organization", "/organization", READ_ORGANIZATION, objects.organization
-    ),
-    _read("GET", "/users", "/users", READ_USERS, objects.users, cost=2),
-    _read("GET", "/users/delta", f"/users/{_DELTA}", READ_USERS, _users_delta),
-    _read("GET", "/users/{id}", f"/users/{_KEY}", READ_USERS, objects.one_user),
-    _read(
-        "GET",
-        "/users/{id}/transitiveMemberOf",
-        f"/users/{_KEY}/transitiveMemberOf{_CAST}",
-        _BOTH,
-        memberships.transitive_member_of,
-        cost=2,
-    ),
-    _read(
-        "POST",
-        "/users/{id}/getMemberGroups",
-        f"/users/{_KEY}/(?:microsoft\\.graph\\.)?getMemberGroups",
-        _BOTH,
-        memberships.get_member_groups,
-        cost=2,
-    ),
-    _read(
-        "POST",
-        "/users/{id}/checkMemberGroups",
-        f"/users/{_KEY}/(?:microsoft\\.graph\\.)?checkMemberGroups",
-        _BOTH,
-        memberships.check_member_groups,
-        cost=4,
-    ),
-    _read("GET", "/groups", "/groups", READ_GROUPS, objects.groups),
-    _read("GET", "/groups/delta", f"/groups/{_DELTA}", READ_GROUPS, _groups_delta),
-    _read("GET", "/groups/{id}", f"/groups/{_KEY}", READ_GROUPS, objects.one_group),
-    _read(
-        "GET",
-        "/groups/{id}/members",
-        f"/groups/{_KEY}/members{_CAST}",
-        READ_GROUPS,
-        memberships.members,
-        cost=3,
-    ),
-    _read(
-        "GET",
-        "/groups/{id}/transitiveMembers",
-        f"/groups/{_KEY}/transitiveMembers{_CAST}",
-        READ_GROUPS,
-        memberships.transitive_members,
-        cost=5,
-    ),
+    *_read("GET", "/organization", objects.organization),
+    *_read("GET", "/users", objects.users, cost=2, countable=True),
+    *_read("GET", "/users/delta", _users_delta, pattern=f"/users/{_DELTA}"),
+    *_read("GET", "/users/{id}", objects.one_user),
+    *_members("/users/{id}/memberOf", memberships.member_of, 2),
+    *_members("/users/{id}/transitiveMemberOf", memberships.transitive_member_of, 2),
+    *_actions("/users/{id}"),
+    *_object_actions("/users/{id}"),
+    *_read("GET", "/groups", objects.groups, countable=True),
+    *_read("GET", "/groups/delta", _groups_delta, pattern=f"/groups/{_DELTA}"),
+    *_read("GET", "/groups/{id}", objects.one_group),
+    *_members("/groups/{id}/members", memberships.members, 3),
+    *_members("/groups/{id}/transitiveMembers", memberships.transitive_members, 5),
+    *_members("/groups/{id}/memberOf", memberships.member_of, 2),
+    *_members("/groups/{id}/transitiveMemberOf", memberships.transitive_member_of, 2),
+    *_actions("/groups/{id}"),
+    *_action("/directoryObjects/getByIds", memberships.get_by_ids, 3),
+    *_read("GET", "/directoryObjects/{id}", memberships.directory_object),
+    *_actions("/directoryObjects/{id}"),
+    *_object_actions("/directoryObjects/{id}"),
 )
 
 

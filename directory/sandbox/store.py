@@ -19,6 +19,7 @@ from directory.sandbox.faults import Faults
 from directory.sandbox.generate import Sizes
 from directory.sandbox.journal import Journal
 from directory.sandbox.tenant import Tenant
+from directory.sandbox.throttle import Throttle
 from directory.sandbox.tokens import KeyRing
 
 APPLICATION_ID = "0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40"
@@ -91,6 +92,7 @@ class Sandbox:
     behavior: Behavior = field(default_factory=Behavior)
     journal: Journal = field(default_factory=Journal)
     faults: Faults = field(default_factory=Faults)
+    throttle: Throttle = field(default_factory=Throttle)
     applications: dict[str, Application] = field(default_factory=dict)
     principals: dict[str, dict[str, ServicePrincipal]] = field(default_factory=dict)
     browsers: dict[str, list[Account]] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class Sandbox:
         self.behavior = Behavior()
         self.journal.clear()
         self.faults.clear()
+        self.throttle.clear()
         self.applications = {APPLICATION_ID: self._console_application()}
         self.principals = {key: {} for key in self.tenants}
         self.browsers.clear()

@@ -21,7 +21,7 @@ from directory.sandbox.errors import (
 )
 from directory.sandbox.minting import (
     Form,
-    access_claims,
+    access_token,
     graph_resources,
     tokens_for_user,
 )
@@ -191,19 +191,19 @@ def _client_credentials(
             f"Application '{application.client_id}'({application.display_name}) is "
             "disabled.",
         )
-    lifetime = sandbox.behavior.token_lifetime
-    claims = access_claims(sandbox, tenant, application, lifetime) | {
+    claims: dict[str, Any] = {
         "idtyp": "app",
         "oid": principal.object_id,
         "sub": principal.object_id,
     }
     if principal.roles:
         claims["roles"] = sorted(principal.roles)
+    token, lifetime = access_token(sandbox, tenant, application, form, claims)
     return {
         "token_type": "Bearer",
         "expires_in": lifetime,
         "ext_expires_in": lifetime,
-        "access_token": sandbox.keys.sign(claims),
+        "access_token": token,
     }
 
 

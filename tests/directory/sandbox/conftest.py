@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,12 +161,17 @@ def authorize_url(
     return f"{sandbox.pages_url}/{tenant}/oauth2/v2.0/authorize?{urlencode(query)}"
 
 
-def start_flow(app: msal.ConfidentialClientApplication, **more: Any) -> dict[str, Any]:
+def start_flow(
+    app: msal.ConfidentialClientApplication,
+    *,
+    scopes: Sequence[str] = ("User.Read",),
+    **more: Any,
+) -> dict[str, Any]:
     with warnings.catch_warnings():
         # MSAL warns of response_mode=query, which the console uses on purpose.
         warnings.simplefilter("ignore")
         flow: dict[str, Any] = app.initiate_auth_code_flow(
-            ["User.Read"], redirect_uri=REDIRECT_URI, response_mode="query", **more
+            list(scopes), redirect_uri=REDIRECT_URI, response_mode="query", **more
         )
     return flow
 
