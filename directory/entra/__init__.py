@@ -6,6 +6,7 @@ writes to Entra.
 """
 
 from directory.entra.aadsts import callback_error
+from directory.entra.batch import LiveAnswer
 from directory.entra.clouds import (
     CHINA,
     CLOUDS,
@@ -90,6 +91,7 @@ __all__ = [
     "Group",
     "GroupsPage",
     "IdTokenClaims",
+    "LiveAnswer",
     "MemberRef",
     "MemberType",
     "MembersPage",

@@ -110,6 +110,15 @@ class TlsRefused(Unreachable):
     )
 
 
+class ForeignAnswer(Unreachable):
+    """An answer that Microsoft's services do not give: a web page in its place."""
+
+    advice = (
+        "Look at what stands between the console and Microsoft: a proxy, a firewall, "
+        "a network with a sign-in page. Nothing was changed."
+    )
+
+
 class IdentityError(EntraError):
     """Microsoft's sign-in service refused, or its answer was not acceptable."""
 

@@ -4,19 +4,32 @@ Lists are followed to their end, and every failure has a name: nothing is silent
 partial.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, urlsplit
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import orjson
 import requests
 
 from directory.entra import errors
+from directory.entra.answers import foreign_answer, is_json, json_value
+from directory.entra.batch import (
+    ASKED_AGAIN,
+    BatchAnswer,
+    BatchItem,
+    LiveAnswer,
+    answers,
+    envelope,
+)
 from directory.entra.clouds import Cloud
+from directory.entra.graph_errors import (
+    claims_challenge,
+    error_code,
+    graph_error,
+    response_error,
+)
 from directory.entra.identity import AccessToken, TokenProvider
 from directory.entra.ids import ObjectId, is_guid
 from directory.entra.objects import (
@@ -36,7 +49,13 @@ from directory.entra.objects import (
     unreadable,
     values,
 )
-from directory.entra.transport import EntraSession, Priority, allowed_read, request_id
+from directory.entra.transport import (
+    BATCH_LIMIT,
+    EntraSession,
+    Priority,
+    allowed_read,
+    request_id,
+)
 
 USER_READ = "User.Read.All"
 GROUP_READ = "GroupMember.Read.All"
@@ -49,10 +68,6 @@ CHECK_LIMIT = 20
 """Most group ids in one checkMemberGroups request."""
 
 _PROPERTY = re.compile(r"[a-zA-Z][A-Za-z0-9_]*(?:\.[a-zA-Z][A-Za-z0-9_]*)?")
-_DELTA_GONE = frozenset({"syncstatenotfound", "resyncrequired"})
-_PAGE_GONE = frozenset(
-    {"directory_expiredpagetoken", "directorypagetokennotfoundexception"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +81,7 @@ class PermissionProbe:
 
 
 Page = TypeVar("Page")
+Object = TypeVar("Object", User, Group)
 
 
 class GraphClient:
@@ -148,7 +164,9 @@ class GraphClient:
             permission=USER_READ,
             names_object=True,
         )
-        return User.from_json(body)
+        found = User.from_json(body)
+        # A name finds whoever has it; an id finds that one or nobody.
+        return _same(found, id_or_upn) if is_guid(id_or_upn) else found
 
     def find_users(
         self, name: str, value: str, *, properties: Sequence[str] = (), limit: int = 25
@@ -214,7 +232,7 @@ class GraphClient:
             permission=GROUP_READ,
             names_object=True,
         )
-        return Group.from_json(body)
+        return _same(Group.from_json(body), object_id)
 
     def find_groups(self, display_name: str, *, limit: int = 25) -> tuple[Group, ...]:
         """Return groups with exactly this name; names are not unique.
@@ -318,9 +336,7 @@ class GraphClient:
         Raises:
             ValueError: an id is not a GUID; Graph would fail the whole request.
         """
-        wanted = list(dict.fromkeys(group_id.lower() for group_id in group_ids))
-        if not all(is_guid(group_id) for group_id in wanted):
-            raise ValueError("a group id is not a GUID")
+        wanted = _object_ids(group_ids)
         found: set[ObjectId] = set()
         for start in range(0, len(wanted), CHECK_LIMIT):
             body = self._post(
@@ -328,8 +344,183 @@ class GraphClient:
                 {"groupIds": wanted[start : start + CHECK_LIMIT]},
                 permission=GROUP_READ,
             )
-            found |= ids(body)
+            found |= _asked_for(body, wanted)
         return frozenset(found)
+
+    def look_up_users(
+        self, object_ids: Iterable[str], *, properties: Sequence[str] = ()
+    ) -> dict[ObjectId, LiveAnswer[User]]:
+        """Return what Microsoft says now about each of several users.
+
+        Needs User.Read.All. Twenty go into one request. Nothing is raised for a
+        conversation that fails: whoever was not answered has its error.
+        https://learn.microsoft.com/graph/json-batching
+
+        Raises:
+            ValueError: an id is not a GUID.
+        """
+        select = _select(USER_PROPERTIES, properties)
+        return self._look_up(
+            object_ids,
+            lambda object_id: _Question(
+                item=BatchItem(
+                    method="GET",
+                    path=_query(f"/users/{object_id}", {"$select": select}),
+                ),
+                parse=lambda body: _same(User.from_json(body), object_id),
+            ),
+            permission=USER_READ,
+        )
+
+    def look_up_groups(
+        self, object_ids: Iterable[str]
+    ) -> dict[ObjectId, LiveAnswer[Group]]:
+        """Return what Microsoft says now about each of several groups.
+
+        Needs GroupMember.Read.All; otherwise as `look_up_users`.
+        """
+        select = ",".join(GROUP_PROPERTIES)
+        return self._look_up(
+            object_ids,
+            lambda object_id: _Question(
+                item=BatchItem(
+                    method="GET",
+                    path=_query(f"/groups/{object_id}", {"$select": select}),
+                ),
+                parse=lambda body: _same(Group.from_json(body), object_id),
+            ),
+            permission=GROUP_READ,
+        )
+
+    def confirm_memberships(
+        self, groups_of: Mapping[str, Iterable[str]]
+    ) -> dict[ObjectId, LiveAnswer[frozenset[ObjectId]]]:
+        """Return for each user which of the named groups hold them now.
+
+        Nested groups count; a group that hides its members is never among them.
+        Needs User.Read.All and GroupMember.Read.All. A user of whom one answer is
+        missing has an error, and no groups. Nothing else is raised, as in
+        `look_up_users`.
+        https://learn.microsoft.com/graph/api/directoryobject-checkmembergroups
+
+        Raises:
+            ValueError: an id is not a GUID.
+        """
+        people: list[ObjectId] = []
+        questions: list[_Question[frozenset[ObjectId]]] = []
+        found: dict[ObjectId, LiveAnswer[frozenset[ObjectId]]] = {}
+        for user_id, wanted in groups_of.items():
+            (person,), group_ids = _object_ids([user_id]), _object_ids(wanted)
+            found[person] = LiveAnswer(value=frozenset())
+            for start in range(0, len(group_ids), CHECK_LIMIT):
+                people.append(person)
+                questions.append(
+                    _memberships(person, group_ids[start : start + CHECK_LIMIT])
+                )
+        outcomes = self._batched(questions, permission=GROUP_READ)
+        for person, outcome in zip(people, outcomes, strict=True):
+            before = found[person].value
+            if before is None:
+                continue
+            found[person] = (
+                outcome
+                if outcome.value is None
+                else LiveAnswer(value=before | outcome.value)
+            )
+        return found
+
+    def _look_up(
+        self,
+        object_ids: Iterable[str],
+        question: Callable[[ObjectId], "_Question[Page]"],
+        *,
+        permission: str,
+    ) -> dict[ObjectId, LiveAnswer[Page]]:
+        wanted = _object_ids(object_ids)
+        outcomes = self._batched(
+            [question(object_id) for object_id in wanted], permission=permission
+        )
+        return dict(zip(wanted, outcomes, strict=True))
+
+    def _batched(
+        self, questions: Sequence["_Question[Page]"], *, permission: str
+    ) -> list[LiveAnswer[Page]]:
+        """Ask everything, twenty at a time, and again singly what was not answered.
+
+        Once Microsoft cannot be asked at all, the rest is not tried.
+        """
+        found: list[LiveAnswer[Page]] = []
+        stopped: errors.EntraError | None = None
+        for start in range(0, len(questions), BATCH_LIMIT):
+            chunk = questions[start : start + BATCH_LIMIT]
+            if stopped is None:
+                try:
+                    answered = self._send_batch(chunk, permission=permission)
+                    stopped = self._wait_for(answered)
+                except errors.EntraError as error:
+                    stopped, answered = error, [None] * len(chunk)
+            else:
+                answered = [None] * len(chunk)
+            for question, answer in zip(chunk, answered, strict=True):
+                if answer is not None and answer.status not in ASKED_AGAIN:
+                    outcome = _outcome(answer, question, permission=permission)
+                elif stopped is None:
+                    outcome = self._ask_again(question, permission=permission)
+                    if isinstance(outcome.error, _STOPS):
+                        stopped = outcome.error
+                else:
+                    outcome = LiveAnswer(error=stopped)
+                found.append(outcome)
+        return found
+
+    def _send_batch(
+        self, questions: Sequence["_Question[Page]"], *, permission: str
+    ) -> list[BatchAnswer | None]:
+        body = self._send(
+            "POST",
+            self._url("/$batch", {}),
+            permission=permission,
+            body=envelope(
+                [question.item for question in questions],
+                headers={"x-ms-throttle-priority": self._priority},
+            ),
+        )
+        return answers(body, count=len(questions))
+
+    def _wait_for(
+        self, answered: Sequence[BatchAnswer | None]
+    ) -> errors.GraphUnavailable | None:
+        """Wait as long as the throttled items ask for, before they are asked again."""
+        throttled = [one for one in answered if one is not None and one.status == 429]
+        asked = [self._session.asked_to_wait(one.headers) for one in throttled]
+        longest = max((seconds for seconds in asked if seconds is not None), default=0)
+        if not longest or self._session.pause(
+            longest, "Microsoft Graph asked the console to slow down."
+        ):
+            return None
+        return errors.GraphUnavailable(
+            "Microsoft Graph is limiting the requests of the console.",
+            retry_after=longest,
+            status=429,
+            code="HTTP 429",
+            request_id=throttled[0].request_id,
+        )
+
+    def _ask_again(
+        self, question: "_Question[Page]", *, permission: str
+    ) -> LiveAnswer[Page]:
+        item = question.item
+        try:
+            body = self._send(
+                item.method,
+                self._url(item.path, {}),
+                permission=permission,
+                body=None if item.body is None else orjson.dumps(item.body),
+                names_object=True,
+            )
+            return LiveAnswer(value=question.parse(body))
+        except errors.EntraError as error:
+            return LiveAnswer(error=error)
 
     def _users(
         self, condition: str, properties: Sequence[str], limit: int
@@ -441,10 +632,7 @@ class GraphClient:
         return link
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
-        text = "&".join(
-            f"{name}={quote(value, safe=',')}" for name, value in query.items()
-        )
-        return f"{self._cloud.graph_root}/v1.0{path}" + (f"?{text}" if text else "")
+        return f"{self._cloud.graph_root}/v1.0{_query(path, query)}"
 
     def _get(
         self,
@@ -490,16 +678,15 @@ class GraphClient:
             token = self._tokens.token(fresh=claims is None, claims=claims)
             response = self._exchange(method, url, body, token)
         if response.status_code != 200:
-            raise _error(
+            raise response_error(
                 response,
                 permission=permission,
                 delta_url=url if delta else None,
                 names_object=names_object,
             )
-        try:
-            answer = orjson.loads(response.content)
-        except orjson.JSONDecodeError:
-            answer = None
+        if not is_json(response):
+            raise foreign_answer(response, "Microsoft Graph")
+        answer = json_value(response)
         if not isinstance(answer, dict):
             raise unreadable(
                 "the body: it is not a JSON object",
@@ -519,6 +706,102 @@ class GraphClient:
         if body is not None:
             headers["Content-Type"] = "application/json"
         return self._session.request(method, url, data=body, headers=headers)
+
+
+def _query(path: str, query: Mapping[str, str]) -> str:
+    text = "&".join(f"{name}={quote(value, safe=',')}" for name, value in query.items())
+    return f"{path}?{text}" if text else path
+
+
+def _object_ids(texts: Iterable[str]) -> list[ObjectId]:
+    """Return ids in lower case, each once.
+
+    Raises:
+        ValueError: one is not a GUID; Graph would fail more than that one.
+    """
+    found = list(dict.fromkeys(ObjectId(text.lower()) for text in texts))
+    if not all(is_guid(text) for text in found):
+        raise ValueError("an object id is not a GUID")
+    return found
+
+
+# After one of these the next request would fail in the same way.
+_STOPS = (
+    errors.ServiceUnavailable,
+    errors.Unreachable,
+    errors.IdentityError,
+    errors.TokenRefused,
+    errors.RedirectRefused,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question(Generic[Page]):
+    """A request of a batch, and how its answer is read."""
+
+    item: BatchItem
+    parse: Callable[[Mapping[str, Any]], Page]
+
+
+def _memberships(
+    person: ObjectId, group_ids: Sequence[ObjectId]
+) -> _Question[frozenset[ObjectId]]:
+    return _Question(
+        item=BatchItem(
+            method="POST",
+            path=f"/users/{person}/checkMemberGroups",
+            body={"groupIds": group_ids},
+        ),
+        parse=lambda body: _asked_for(body, group_ids),
+    )
+
+
+def _outcome(
+    answer: BatchAnswer, question: _Question[Page], *, permission: str
+) -> LiveAnswer[Page]:
+    if answer.status != 200:
+        return LiveAnswer(
+            error=graph_error(
+                answer.status,
+                error_code(answer.body),
+                answer.request_id,
+                permission=permission,
+                names_object=True,
+            )
+        )
+    if not isinstance(answer.body, dict):
+        return LiveAnswer(
+            error=unreadable("an item of a batch: its body is not a JSON object")
+        )
+    try:
+        return LiveAnswer(value=question.parse(answer.body))
+    except errors.EntraError as error:
+        return LiveAnswer(error=error)
+
+
+def _same(found: Object, object_id: str) -> Object:
+    """Check that Graph answered about the object that was asked for.
+
+    Raises:
+        GraphResponseError
+    """
+    if found.id != object_id.lower():
+        raise unreadable("an object: it is another one than was asked for")
+    return found
+
+
+def _asked_for(
+    body: Mapping[str, Any], group_ids: Iterable[ObjectId]
+) -> frozenset[ObjectId]:
+    """Return the groups of an answer; none may be there that was not asked for.
+
+    Raises:
+        GraphResponseError
+    """
+    found = ids(body)
+    if not found <= frozenset(group_ids):
+        raise unreadable("value: it names a group that was not asked for")
+    return found
 
 
 def _literal(text: str) -> str:
@@ -550,118 +833,3 @@ def _property(name: str) -> str:
 def _select(base: Sequence[str], more: Sequence[str]) -> str:
     names = [_property(name).partition("/")[0] for name in (*base, *more)]
     return ",".join(dict.fromkeys(names))
-
-
-_CLAIMS = re.compile(r'\bclaims="([A-Za-z0-9+/=_-]+)"')
-
-
-def claims_challenge(header: str) -> str | None:
-    """Return the claims that `WWW-Authenticate` asks for, as JSON, or None.
-
-    https://learn.microsoft.com/entra/identity-platform/claims-challenge
-    """
-    match = _CLAIMS.search(header)
-    if 'error="insufficient_claims"' not in header or match is None:
-        return None
-    text = match.group(1).rstrip("=")
-    try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=None)
-        return raw.decode() if isinstance(orjson.loads(raw), dict) else None
-    except (binascii.Error, UnicodeDecodeError, orjson.JSONDecodeError):
-        return None
-
-
-def _error_code(response: requests.Response) -> str:
-    try:
-        answer = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return ""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    if not isinstance(code, str) or not re.fullmatch(r"[A-Za-z0-9_.]{1,80}", code):
-        return ""
-    return code
-
-
-def _error(
-    response: requests.Response,
-    *,
-    permission: str,
-    delta_url: str | None,
-    names_object: bool,
-) -> errors.EntraError:
-    """Choose the error by status and code; the message is for people and changes.
-
-    https://learn.microsoft.com/graph/errors
-    """
-    code, status = _error_code(response), response.status_code
-    reference = errors.Reference(
-        status=status, code=code, request_id=request_id(response)
-    )
-    if delta_url is not None and _delta_expired(status, code.lower(), delta_url):
-        return errors.DeltaExpired(
-            "Microsoft no longer knows where the last sync ended.", **reference
-        )
-    if code == "Authorization_IdentityNotFound":
-        return errors.ConsentMissing(
-            "The enterprise application is missing in the tenant.", **reference
-        )
-    if status == 401:
-        return errors.TokenRefused(
-            "Microsoft Graph does not accept the console's access token.", **reference
-        )
-    if status == 403:
-        reference["advice"] = (
-            f"Ask a Global Administrator of the tenant to consent to {permission}."
-        )
-        return errors.PermissionMissing(
-            f"Microsoft Graph does not let the console do this: {permission} is "
-            "missing.",
-            permission=permission,
-            **reference,
-        )
-    if not code:
-        return unreadable(
-            f"an error {status} without a code",
-            status=status,
-            request_id=request_id(response),
-        )
-    if status == 404 and names_object:
-        return errors.DirectoryObjectNotFound(
-            "There is no such user or group in the tenant.", **reference
-        )
-    if code == "Directory_ResultSizeLimitExceeded":
-        return errors.ResultTooLarge(
-            "The answer is too large for one piece.", **reference
-        )
-    if code.lower() in _PAGE_GONE:
-        return errors.PageExpired(
-            "Microsoft no longer knows this page of a list.", **reference
-        )
-    if status in (400, 501):
-        return errors.QueryRefused(
-            "Microsoft Graph does not accept a request of the console.", **reference
-        )
-    reference["advice"] = "Nothing was changed. Try again later."
-    return errors.GraphError(
-        f"Microsoft Graph answered with the error {status}.", **reference
-    )
-
-
-def _delta_expired(status: int, code: str, url: str) -> bool:
-    """Tell whether a delta answer asks to begin again, in any of its four shapes.
-
-    https://learn.microsoft.com/graph/delta-query-overview#synchronization-reset
-    """
-    if status == 410:
-        return True
-    if not 400 <= status < 500:
-        return False
-    if code in _DELTA_GONE or code in _PAGE_GONE:
-        return True
-    # "DeltaLink older than 30 days is not supported." has a code that also means
-    # other things, so it counts for a delta link alone.
-    names = {name.lower() for name, _value in parse_qsl(urlsplit(url).query)}
-    return code == "request_unsupportedquery" and bool(
-        names & {"$deltatoken", "deltatoken"}
-    )

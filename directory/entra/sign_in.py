@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 
-import orjson
 import requests
 
 from directory.entra import errors
 from directory.entra.aadsts import sign_in_error
+from directory.entra.answers import foreign_answer, is_json, json_value
 from directory.entra.clouds import Cloud, home_cloud, is_loopback_host, origin
 from directory.entra.ids import is_guid
 from directory.entra.transport import EntraSession, request_id
@@ -278,10 +278,14 @@ def _with_query(endpoint: str, parameters: Mapping[str, str]) -> str:
 
 
 def json_object(response: requests.Response) -> dict[str, Any]:
-    try:
-        document = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        document = None
+    """Return the object that Microsoft's sign-in service answered with.
+
+    Raises:
+        ForeignAnswer, SignInResponseError
+    """
+    if not is_json(response):
+        raise foreign_answer(response, "Microsoft's sign-in service")
+    document = json_value(response)
     if not isinstance(document, dict):
         raise errors.SignInResponseError(
             "An answer of Microsoft's sign-in service is not a JSON object.",

@@ -401,9 +401,23 @@ class EntraSession(requests.Session):
             # Microsoft asks for a new connection after 503 and 504.
             # https://learn.microsoft.com/graph/best-practices-concept
             self._adapter.close()
-            if self.observer is not None:
-                self.observer.waiting(wait, _reason(read, response))
-            self._sleep(wait)
+            self._wait(wait, _reason(read, response))
+
+    def asked_to_wait(self, headers: Mapping[str, str]) -> float | None:
+        """Return the seconds that the headers of an answer ask to wait for."""
+        return retry_after(headers, self._wall_clock())
+
+    def pause(self, seconds: float, reason: str) -> bool:
+        """Wait between two calls; False at once when it is longer than a call may be."""
+        if seconds >= self.total_seconds:
+            return False
+        self._wait(seconds, reason)
+        return True
+
+    def _wait(self, seconds: float, reason: str) -> None:
+        if self.observer is not None:
+            self.observer.waiting(seconds, reason)
+        self._sleep(seconds)
 
     def _attempt(
         self,
@@ -528,7 +542,7 @@ class EntraSession(requests.Session):
         self, attempt: int, response: requests.Response | None
     ) -> float:
         if response is not None:
-            named = retry_after(response.headers, self._wall_clock())
+            named = self.asked_to_wait(response.headers)
             if named is not None:
                 return named
         ceiling = min(30.0, 0.5 * 2**attempt)
@@ -549,7 +563,7 @@ class EntraSession(requests.Session):
         )
         return kind(
             f"{_party(read)} {what}.",
-            retry_after=retry_after(response.headers, self._wall_clock()),
+            retry_after=self.asked_to_wait(response.headers),
             status=response.status_code,
             code=f"HTTP {response.status_code}",
             request_id=request_id(response),

@@ -631,6 +631,71 @@ def test_who_is_gone_is_not_found(sandbox: Sandbox, graph: GraphClient) -> None:
         graph.get_group(cast.ANA.object_id)
 
 
+def test_several_people_and_groups_are_looked_up_at_once(
+    sandbox: Sandbox, graph: GraphClient, stats: TransferStats
+) -> None:
+    people = [each.id for page in graph.users_delta() for each in page.users][:45]
+    gone = people[7]
+    sandbox.control("DELETE", f"tenants/{TENANT}/users/{gone}")
+    (group,) = graph.find_groups("Engineering")
+    before = stats.requests
+
+    found = graph.look_up_users(people)
+    groups = graph.look_up_groups([group.id])
+
+    assert [key for key, answer in found.items() if answer.gone] == [gone]
+    assert {answer.value.id for answer in found.values() if answer.value} == (
+        set(people) - {gone}
+    )
+    assert groups[group.id].value == graph.get_group(group.id)
+    assert stats.requests == before + 3 + 1 + 1
+
+
+def test_memberships_of_several_people_are_confirmed_at_once(
+    graph: GraphClient,
+) -> None:
+    ana, milo = (graph.get_user(person.upn).id for person in (cast.ANA, cast.MILO))
+    (studio,) = graph.find_groups("Studio")
+    (admins,) = graph.find_groups("Mac Admins")
+
+    found = graph.confirm_memberships(
+        {ana: [studio.id, admins.id], milo: [studio.id, admins.id]}
+    )
+
+    for person in (ana, milo):
+        live = graph.check_member_groups(person, [studio.id, admins.id])
+        assert found[person].value == live
+    assert studio.id in (found[ana].value or ())
+    assert admins.id in (found[milo].value or ())
+
+
+def test_f4_items_of_a_batch_that_fail_are_asked_again_singly(
+    sandbox: Sandbox, graph: GraphClient, stats: TransferStats
+) -> None:
+    people = [graph.get_user(person.upn).id for person in (cast.ANA, cast.MILO)]
+    throttled = {"id": "2", "status": 429, "headers": {"Retry-After": "1"}}
+    sandbox.control(
+        "POST",
+        "faults",
+        {
+            "path": "/v1.0/$batch",
+            "status": 200,
+            "body": {
+                "responses": [
+                    {"id": "1", "status": 503, "body": {}},
+                    {**throttled, "body": {"error": {"code": "TooManyRequests"}}},
+                ]
+            },
+        },
+    )
+    waits = stats.waits
+
+    found = graph.look_up_users(people)
+
+    assert [answer.value.id for answer in found.values() if answer.value] == people
+    assert stats.waits == waits + 1
+
+
 def test_groups_with_one_name_are_all_found(graph: GraphClient) -> None:
     found = graph.find_groups(cast.CONTRACTORS_DESIGN.display_name)
 
@@ -737,7 +802,7 @@ def test_a_round_goes_on_from_the_last_page_that_was_kept(
     assert rest[-1].delta_link
 
 
-def test_tokens_that_end_in_the_middle_are_replaced(
+def test_f24_tokens_that_end_in_the_middle_are_replaced(
     sandbox: Sandbox, graph: GraphClient
 ) -> None:
     sandbox.control("PATCH", "behavior", {"delta_page_size": 300})

@@ -10,7 +10,7 @@ import requests
 import responses
 
 from directory.entra import GraphClient, MemberType, Removed, errors
-from directory.entra.graph import claims_challenge
+from directory.entra.graph_errors import claims_challenge
 from tests.directory.entra.fakes import (
     GRAPH,
     LOGIN,
@@ -32,6 +32,7 @@ USERS = f"{GRAPH}/users"
 GROUPS = f"{GRAPH}/groups"
 USERS_DELTA = f"{GRAPH}/users/delta"
 GROUPS_DELTA = f"{GRAPH}/groups/delta"
+HTML, JSON = "text/html; charset=utf-8", "application/json;odata.metadata=minimal"
 
 
 def user(object_id: str = ADA, **properties: Any) -> dict[str, Any]:
@@ -475,7 +476,7 @@ DELTA_LINK = f"{USERS_DELTA}?$deltatoken=old"
             {"json": {}, "headers": {"Location": f"{USERS_DELTA}?$deltatoken="}},
             id="410 with Location",
         ),
-        pytest.param(DELTA_LINK, 410, {"body": b"<html>"}, id="410 without JSON"),
+        pytest.param(DELTA_LINK, 410, {"body": b""}, id="410 without a body"),
         pytest.param(
             DELTA_LINK, 400, {"json": graph_failure("SyncStateNotFound")}, id="400 Sync"
         ),
@@ -532,6 +533,38 @@ def test_an_unsupported_query_without_delta_token_is_not_an_expired_delta(
 
     with pytest.raises(errors.QueryRefused):
         list(graph_client().users_delta(start))
+
+
+@responses.activate
+def test_a_web_page_in_place_of_an_answer_is_no_reason_to_read_everything_again() -> (
+    None
+):
+    responses.get(USERS_DELTA, status=410, body=b"<html>", content_type=HTML)
+
+    with pytest.raises(errors.ForeignAnswer) as caught:
+        list(graph_client().users_delta(DELTA_LINK))
+
+    assert isinstance(caught.value, errors.Unreachable)
+    assert "text/html" in caught.value.message
+
+
+@responses.activate
+def test_another_object_than_was_asked_for_is_refused() -> None:
+    responses.get(f"{USERS}/{ADA}", json=user(BEN))
+    responses.get(f"{GROUPS}/{DESIGN}", json=group(STUDIO))
+
+    with pytest.raises(errors.GraphResponseError, match="another one"):
+        graph_client().get_user(ADA)
+    with pytest.raises(errors.GraphResponseError, match="another one"):
+        graph_client().get_group(DESIGN)
+
+
+@responses.activate
+def test_a_group_that_nobody_asked_about_is_no_answer() -> None:
+    responses.post(f"{USERS}/{ADA}/checkMemberGroups", json={"value": [DESIGN, STUDIO]})
+
+    with pytest.raises(errors.GraphResponseError, match="not asked for"):
+        graph_client().check_member_groups(ADA, [DESIGN])
 
 
 @responses.activate
@@ -835,7 +868,12 @@ def test_groups_are_checked_twenty_at_a_time_and_each_once() -> None:
         asked.append(ids)
         return 200, {}, json.dumps({"value": ids[:1]})
 
-    responses.add_callback(responses.POST, f"{USERS}/{ADA}/checkMemberGroups", answer)
+    responses.add_callback(
+        responses.POST,
+        f"{USERS}/{ADA}/checkMemberGroups",
+        answer,
+        content_type="application/json",
+    )
 
     found = graph_client().check_member_groups(
         ADA, [*wanted, wanted[0], wanted[1].upper()]
@@ -883,7 +921,7 @@ def test_the_token_and_the_priority_go_with_every_request() -> None:
 
 
 @responses.activate
-def test_a_token_that_ran_out_is_replaced_once() -> None:
+def test_f24_a_token_that_ran_out_is_replaced_once() -> None:
     tokens = FixedTokens()
     responses.get(
         f"{USERS}/{ADA}",
@@ -928,13 +966,37 @@ def challenge_header(claims: object = CHALLENGE) -> str:
 def test_a_claims_challenge_is_answered_once_with_its_claims() -> None:
     tokens = FixedTokens()
     header = {"WWW-Authenticate": challenge_header()}
-    for _ in range(2):
+    for _ in range(3):
         responses.get(f"{USERS}/{ADA}", status=401, json={}, headers=header)
 
     with pytest.raises(errors.TokenRefused):
         graph_client(tokens=tokens).get_user(ADA)
 
     assert tokens.asked == [(False, None), (False, json.dumps(CHALLENGE))]
+    assert len(responses.calls) == 2
+
+
+@responses.activate
+def test_a_round_goes_on_after_a_claims_challenge_in_its_middle() -> None:
+    tokens = FixedTokens()
+    responses.get(USERS_DELTA, json=page(user(), next_link=next_users("1")))
+    responses.get(
+        next_users("1"),
+        status=401,
+        json=graph_failure("InvalidAuthenticationToken"),
+        headers={"WWW-Authenticate": challenge_header()},
+    )
+    responses.get(
+        next_users("1"),
+        json=page(user(BEN), delta_link=f"{USERS_DELTA}?$deltatoken=a"),
+    )
+
+    pages = list(graph_client(tokens=tokens).users_delta())
+
+    assert [each.id for one in pages for each in one.users] == [ADA, BEN]
+    assert [claims for _fresh, claims in tokens.asked if claims] == [
+        json.dumps(CHALLENGE)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -947,11 +1009,22 @@ def test_a_claims_challenge_is_answered_once_with_its_claims() -> None:
         'Bearer error="insufficient_claims", claims="A"',
         'Bearer error="insufficient_claims", claims="bm90IGpzb24="',
         'Bearer error="insufficient_claims", claims="/////w=="',
+        'Bearer error="insufficient_claims", claims="eyJh IjoxfQ=="',
         challenge_header([1]),
     ],
 )
 def test_what_is_no_claims_challenge_is_none(header: str) -> None:
     assert claims_challenge(header) is None
+
+
+def test_a_claims_challenge_is_read_in_the_other_alphabet_and_with_spaces() -> None:
+    claims = {"a": "???>>>~~~"}
+    url_safe = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode()
+    assert {"-", "_"} & set(url_safe)
+
+    header = f'Bearer error = "insufficient_claims", claims = "{url_safe}"'
+
+    assert json.loads(claims_challenge(header) or "") == claims
 
 
 def test_a_claims_challenge_is_read_with_and_without_padding() -> None:
@@ -986,13 +1059,16 @@ def test_a_claims_challenge_is_read_with_and_without_padding() -> None:
             {"json": graph_failure("Authorization_RequestDenied")},
             errors.PermissionMissing,
         ),
-        (403, {"body": b"<html>"}, errors.PermissionMissing),
+        (401, {"body": b"<html>", "content_type": HTML}, errors.ForeignAnswer),
+        (403, {"body": b"<html>", "content_type": HTML}, errors.ForeignAnswer),
+        (403, {"json": {"error": "blocked"}}, errors.GraphResponseError),
         (
             404,
             {"json": graph_failure("Request_ResourceNotFound")},
             errors.DirectoryObjectNotFound,
         ),
-        (404, {"body": b"<html>not found</html>"}, errors.GraphResponseError),
+        (404, {"body": b"not found"}, errors.ForeignAnswer),
+        (404, {"body": b"<html>", "content_type": JSON}, errors.GraphResponseError),
         (404, {"json": {"error": "not found"}}, errors.GraphResponseError),
         (
             409,
@@ -1004,11 +1080,15 @@ def test_a_claims_challenge_is_read_with_and_without_padding() -> None:
         (500, {"json": graph_failure("InternalServerError")}, errors.GraphUnavailable),
         (501, {"json": graph_failure("NotImplemented")}, errors.QueryRefused),
         (503, {"json": graph_failure("ServiceUnavailable")}, errors.GraphUnavailable),
-        (200, {"body": b"<html>"}, errors.GraphResponseError),
-        (200, {"body": b""}, errors.GraphResponseError),
-        (200, {"body": b"[]"}, errors.GraphResponseError),
+        (200, {"body": b"<html>", "content_type": HTML}, errors.ForeignAnswer),
+        (200, {"json": user(), "content_type": HTML}, errors.ForeignAnswer),
+        (200, {"json": user(), "content_type": "<script>"}, errors.ForeignAnswer),
+        (200, {"body": b"<html>", "content_type": JSON}, errors.GraphResponseError),
+        (200, {"body": b'{"id": "', "content_type": JSON}, errors.GraphResponseError),
+        (200, {"body": b"", "content_type": JSON}, errors.GraphResponseError),
+        (200, {"json": []}, errors.GraphResponseError),
         (200, {"json": {"displayName": "nobody"}}, errors.GraphResponseError),
-        (204, {"body": b""}, errors.GraphResponseError),
+        (204, {"body": b""}, errors.ForeignAnswer),
         (302, {"headers": {"Location": USERS}}, errors.RedirectRefused),
         (418, {"json": graph_failure("Teapot<script>")}, errors.GraphResponseError),
     ],
@@ -1024,7 +1104,7 @@ def test_each_status_has_its_error(
 
     assert type(caught.value) is expected
     assert caught.value.advice
-    if status != 200:
+    if status != 200 or expected is errors.ForeignAnswer:
         assert caught.value.status == status
         assert caught.value.request_id == "9a6c1d2e-1111"
     assert "<" not in caught.value.sentences()

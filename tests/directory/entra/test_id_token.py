@@ -499,7 +499,7 @@ def test_a_refusal_by_the_key_endpoint_is_an_error() -> None:
     responses.get(KEYS_URL, status=404, body=b"<html>")
     jwks = SigningKeys(discovery(), session_for())
 
-    with pytest.raises(errors.SignInResponseError):
+    with pytest.raises(errors.ForeignAnswer):
         jwks.find(SIGNER.kid, now=NOW)
 
 

@@ -324,7 +324,11 @@ def test_an_answer_that_is_cut_off_is_an_error_and_in_no_log(
 ) -> None:
     for logger in (None, "urllib3", "msal"):
         caplog.set_level(logging.DEBUG, logger=logger)
-    microsoft.post(TOKEN_URL, body=f'{{"access_token":"{TOKEN}')
+    microsoft.post(
+        TOKEN_URL,
+        body=f'{{"access_token":"{TOKEN}',
+        content_type="application/json",
+    )
 
     with pytest.raises(errors.SignInResponseError):
         source().token()

@@ -112,10 +112,23 @@ def test_what_is_no_tenant_is_not_asked_for(tenant: str) -> None:
 @responses.activate
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"", b'"text"'])
 def test_a_discovery_answer_that_is_no_object_is_refused(body: bytes) -> None:
-    responses.get(CONFIGURATION_URL, body=body)
+    responses.get(CONFIGURATION_URL, body=body, content_type="application/json")
 
     with pytest.raises(errors.SignInResponseError):
         discover(PUBLIC, TENANT, session_for())
+
+
+@responses.activate
+@pytest.mark.parametrize("status", [200, 400, 403, 511])
+def test_a_web_page_in_place_of_discovery_is_somebody_elses(status: int) -> None:
+    responses.get(
+        CONFIGURATION_URL, status=status, body=b"<html>", content_type="text/html"
+    )
+
+    with pytest.raises(errors.ForeignAnswer, match="text/html") as caught:
+        discover(PUBLIC, TENANT, session_for())
+
+    assert "sign-in page" in caught.value.advice
 
 
 @pytest.mark.parametrize(
