@@ -16,6 +16,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import request_sync
+from directory.sync.erase import erase
 from jamfidp.access import ConsoleUser
 from jamfidp.history.record import record
 
@@ -162,7 +163,7 @@ def delete(
     )
     tenant_id = cloud_idp.tenant_id
     ConsentRequest.objects.filter(cloud_idp=cloud_idp).delete()
-    cloud_idp.delete()
+    erase(cloud_idp)
     for dependents in registered():
         dependents.after_connection_change(tenant_id, now=now)
 

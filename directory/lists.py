@@ -202,14 +202,14 @@ def _connections() -> list[Filter[Any]]:
 
 
 USER_COLUMNS = (
-    Column("name", "Name", "display_name"),
-    Column("user-name", "Username", "user_principal_name"),
+    Column("name", "Name", "sort_key"),
+    Column("user-name", "Username", "user_name_key"),
     Column("department", "Department", "department"),
     Column("position", "Position", "position"),
     Column("status", "Status"),
 )
 GROUP_COLUMNS = (
-    Column("name", "Name", "display_name"),
+    Column("name", "Name", "sort_key"),
     Column("kind", "Kind", "kind"),
     Column("mail", "Mail", "mail"),
     Column("direct", "Direct", "direct_users", number=True),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from directory.models import (
+    UNKNOWN_STATES,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
@@ -18,7 +19,6 @@ from directory.models import (
     GroupClosure,
     GroupNesting,
 )
-from directory.sync.bitmaps import unpack
 from directory.sync.rows import chunks
 
 PRESENT = DirectoryGroup.State.PRESENT
@@ -96,7 +96,7 @@ def membership_path(
 def _direct_groups(user: DirectoryUser) -> list[int]:
     return list(
         DirectoryMembership.objects.filter(user=user, group__state=PRESENT)
-        .order_by("group__display_name", "group_id")
+        .order_by("group__sort_key", "group_id")
         .values_list("group_id", flat=True)
     )
 
@@ -113,7 +113,7 @@ def _parents(groups: Sequence[int]) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     for some in chunks(sorted(reached)):
         edges = GroupNesting.objects.filter(child_id__in=some, parent__state=PRESENT)
-        for parent, child in edges.order_by("parent__display_name").values_list(
+        for parent, child in edges.order_by("parent__sort_key").values_list(
             "parent_id", "child_id"
         ):
             if parent in reached:
@@ -189,15 +189,15 @@ def hidden_below(group: DirectoryGroup) -> list[DirectoryGroup]:
     """Return nested groups whose members are not known: the group may hold more."""
     return list(
         DirectoryGroup.objects.filter(ancestors__ancestor=group)
-        .filter(Q(hidden_membership=True) | Q(state=DirectoryGroup.State.MENTIONED))
-        .order_by("display_name", "pk")
+        .filter(Q(hidden_membership=True) | Q(state__in=UNKNOWN_STATES))
+        .order_by("sort_key", "pk")
     )
 
 
 def parents_of(group: DirectoryGroup) -> QuerySet[DirectoryGroup]:
     """Return the groups that a group is a direct member of."""
     return DirectoryGroup.objects.filter(nested__child=group, state=PRESENT).order_by(
-        "display_name", "pk"
+        "sort_key", "pk"
     )
 
 
@@ -218,12 +218,7 @@ def effective_members(group: DirectoryGroup) -> QuerySet[DirectoryUser]:
 def member_ids(group: DirectoryGroup, *, nested: bool) -> frozenset[int]:
     """Return the row ids of a group's members, from its bitmap."""
     bitmap = GroupBitmap.objects.filter(group=group).first()
-    if bitmap is None:
-        return frozenset()
-    stored = bitmap.direct
-    if nested and bitmap.transitive is not None:
-        stored = bitmap.transitive
-    return frozenset(unpack(stored))
+    return frozenset() if bitmap is None else frozenset(bitmap.users(nested=nested))
 
 
 def ways_in(

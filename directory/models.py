@@ -15,6 +15,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.urls import reverse
+from pyroaring import BitMap
 
 from jamfidp import crypto
 
@@ -248,6 +249,64 @@ class ConsentRequest(models.Model):
         return f"Consent request {self.pk}"
 
 
+class DirectoryObject(models.Model):
+    """The number of a tenant's object in this console, given at first sight for good.
+
+    Everything that holds many objects (memberships, closure, bitmaps, intervals)
+    names them by this number, which fits 32 bits for the bitmaps' sake. It is given
+    also to what is merely mentioned, so that no order of arrival matters, and is
+    never given twice.
+    """
+
+    class Kind(models.TextChoices):
+        USER = "U", "User"
+        GROUP = "G", "Group"
+        # Devices, applications, contacts: counted as members, otherwise not known.
+        OTHER = "O", "Other"
+
+    id = models.AutoField(primary_key=True)
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider,
+        models.CASCADE,
+        related_name="objects_seen",
+        db_index=False,
+    )
+    object_id = models.CharField(max_length=36)
+    kind = models.CharField(max_length=1, choices=Kind.choices)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "object_id"], name="directory_object_object_id"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.object_id}"
+
+
+class State(models.TextChoices):
+    """What became of a person or group in Entra, as far as the console was told.
+
+    Each is another thing: what is deleted can come back with its memberships, what is
+    gone cannot, and what is filtered out or not readable may well be in Entra.
+    """
+
+    PRESENT = "PRESENT", "In the directory"
+    # In Entra's recycle bin: can be restored for 30 days, memberships included.
+    DELETED = "DELETED", "Deleted, can be restored"
+    GONE = "GONE", "Deleted for good"
+    FILTERED = "FILTERED", "Filtered out"
+    # Entra still names it as a member and no longer hands it over.
+    UNREADABLE = "UNREADABLE", "No longer readable"
+    # Named as a member before it was read itself.
+    MENTIONED = "MENTIONED", "Not read yet"
+
+
+# Of these nothing is known: who is in them, or whether the person is in anything.
+UNKNOWN_STATES = (State.FILTERED, State.UNREADABLE, State.MENTIONED)
+
+
 class DirectoryUserQuerySet(models.QuerySet["DirectoryUser"]):
     def present(self) -> DirectoryUserQuerySet:
         """People Entra holds now, enabled or not; not the deleted or merely mentioned."""
@@ -255,20 +314,21 @@ class DirectoryUserQuerySet(models.QuerySet["DirectoryUser"]):
 
 
 class DirectoryUser(models.Model):
-    """A person of an Entra tenant, as last read."""
+    """A person of an Entra tenant, as last read and in effect."""
 
-    class State(models.TextChoices):
-        PRESENT = "PRESENT", "In the directory"
-        # In Entra's recycle bin: can be restored for 30 days, memberships included.
-        DELETED = "DELETED", "Deleted, can be restored"
-        # Named as a member by Graph before the person itself was read.
-        MENTIONED = "MENTIONED", "Not read yet"
+    State = State
 
+    # The number of its DirectoryObject.
+    id = models.IntegerField(primary_key=True)
     cloud_idp = models.ForeignKey(
-        CloudIdentityProvider, models.CASCADE, related_name="users"
+        CloudIdentityProvider, models.CASCADE, related_name="users", db_index=False
     )
     object_id = models.CharField(max_length=36)
     state = models.CharField(max_length=10, choices=State.choices)
+    # When that state began, as far as the console was told.
+    state_since = models.DateTimeField()
+    # False where it was concluded from a full read that left the person out.
+    state_told = models.BooleanField(default=True)
     account_enabled = models.BooleanField(null=True)
     # Graph's userType: Member, Guest, or null.
     user_type = models.CharField(max_length=20, blank=True)
@@ -286,10 +346,11 @@ class DirectoryUser(models.Model):
     position = models.CharField(max_length=1024, blank=True)
 
     # user_name in NFC and case-folded: the whole key that reported names match.
-    user_name_key = models.CharField(max_length=1024, blank=True)
-    # Names, user name, mail folded into one string for searching.
+    user_name_key = models.CharField(max_length=512, blank=True)
+    # The name shown, folded: lists sort by it alike on both databases (C collation).
+    sort_key = models.CharField(max_length=256, blank=True)
+    # Names, user name, mail folded into one string for searching (trigram index).
     search = models.TextField(blank=True)
-    deleted_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()
     changed_at = models.DateTimeField()
 
@@ -302,12 +363,9 @@ class DirectoryUser(models.Model):
             )
         ]
         indexes: ClassVar = [
+            models.Index(fields=["user_name_key", "id"], name="directory_user_key"),
             models.Index(
-                fields=["cloud_idp", "user_name_key"], name="directory_user_key"
-            ),
-            models.Index(fields=["display_name", "id"], name="directory_user_name"),
-            models.Index(
-                fields=["user_principal_name", "id"], name="directory_user_upn"
+                fields=["state", "sort_key", "id"], name="directory_user_sort"
             ),
         ]
 
@@ -333,12 +391,9 @@ class DirectoryGroupQuerySet(models.QuerySet["DirectoryGroup"]):
 
 
 class DirectoryGroup(models.Model):
-    """A group of an Entra tenant, as last read."""
+    """A group of an Entra tenant, as last read and in effect."""
 
-    class State(models.TextChoices):
-        PRESENT = "PRESENT", "In the directory"
-        DELETED = "DELETED", "Deleted, can be restored"
-        MENTIONED = "MENTIONED", "Not read yet"
+    State = State
 
     class Kind(models.TextChoices):
         SECURITY = "SECURITY", "Security"
@@ -347,11 +402,15 @@ class DirectoryGroup(models.Model):
         DISTRIBUTION = "DISTRIBUTION", "Distribution"
         UNKNOWN = "UNKNOWN", "Not readable"
 
+    # The number of its DirectoryObject.
+    id = models.IntegerField(primary_key=True)
     cloud_idp = models.ForeignKey(
-        CloudIdentityProvider, models.CASCADE, related_name="groups"
+        CloudIdentityProvider, models.CASCADE, related_name="groups", db_index=False
     )
     object_id = models.CharField(max_length=36)
     state = models.CharField(max_length=10, choices=State.choices)
+    state_since = models.DateTimeField()
+    state_told = models.BooleanField(default=True)
     display_name = models.CharField(max_length=256, blank=True)
     description = models.TextField(blank=True)
     mail = models.CharField(max_length=1024, blank=True)
@@ -367,8 +426,8 @@ class DirectoryGroup(models.Model):
     other_members = models.PositiveIntegerField(default=0)
     direct_users = models.PositiveIntegerField(default=0)
     transitive_users = models.PositiveIntegerField(default=0)
+    sort_key = models.CharField(max_length=256, blank=True)
     search = models.TextField(blank=True)
-    deleted_at = models.DateTimeField(null=True)
     first_seen_at = models.DateTimeField()
     changed_at = models.DateTimeField()
 
@@ -381,7 +440,11 @@ class DirectoryGroup(models.Model):
             )
         ]
         indexes: ClassVar = [
-            models.Index(fields=["display_name", "id"], name="directory_group_name"),
+            models.Index(
+                fields=["state", "sort_key", "id"], name="directory_group_sort"
+            ),
+            # Two groups of one name are told apart on every page that shows one.
+            models.Index(fields=["display_name"], name="directory_group_name"),
         ]
 
     def __str__(self) -> str:
@@ -392,18 +455,31 @@ class DirectoryGroup(models.Model):
 
 
 class DirectoryMembership(models.Model):
-    """A person is a direct member of a group."""
+    """A person is a direct member of a group.
 
+    Millions of rows: two numbers each, no key of its own, and no foreign keys in the
+    database (SQLite: WITHOUT ROWID). `directory.sync` keeps them whole.
+    """
+
+    pk = models.CompositePrimaryKey("group_id", "user_id")
     group = models.ForeignKey(
-        DirectoryGroup, models.CASCADE, related_name="memberships", db_index=False
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="memberships",
+        db_constraint=False,
+        db_index=False,
     )
-    user = models.ForeignKey(DirectoryUser, models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        DirectoryUser,
+        models.DO_NOTHING,
+        related_name="memberships",
+        db_constraint=False,
+        db_index=False,
+    )
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["group", "user"], name="directory_membership_unique"
-            )
+        indexes: ClassVar = [
+            models.Index(fields=["user", "group"], name="directory_membership_user")
         ]
 
     def __str__(self) -> str:
@@ -413,16 +489,25 @@ class DirectoryMembership(models.Model):
 class GroupNesting(models.Model):
     """A group (child) is a direct member of a group (parent)."""
 
+    pk = models.CompositePrimaryKey("parent_id", "child_id")
     parent = models.ForeignKey(
-        DirectoryGroup, models.CASCADE, related_name="nested", db_index=False
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="nested",
+        db_constraint=False,
+        db_index=False,
     )
-    child = models.ForeignKey(DirectoryGroup, models.CASCADE, related_name="nested_in")
+    child = models.ForeignKey(
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="nested_in",
+        db_constraint=False,
+        db_index=False,
+    )
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["parent", "child"], name="group_nesting_unique"
-            )
+        indexes: ClassVar = [
+            models.Index(fields=["child", "parent"], name="group_nesting_child")
         ]
 
     def __str__(self) -> str:
@@ -436,17 +521,26 @@ class GroupClosure(models.Model):
     ancestor. Rebuilt when nesting changes.
     """
 
+    pk = models.CompositePrimaryKey("ancestor_id", "descendant_id")
     ancestor = models.ForeignKey(
-        DirectoryGroup, models.CASCADE, related_name="descendants", db_index=False
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="descendants",
+        db_constraint=False,
+        db_index=False,
     )
     descendant = models.ForeignKey(
-        DirectoryGroup, models.CASCADE, related_name="ancestors"
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="ancestors",
+        db_constraint=False,
+        db_index=False,
     )
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["ancestor", "descendant"], name="group_closure_unique"
+        indexes: ClassVar = [
+            models.Index(
+                fields=["descendant", "ancestor"], name="group_closure_descendant"
             )
         ]
 
@@ -462,7 +556,11 @@ class GroupBitmap(models.Model):
     """
 
     group = models.OneToOneField(
-        DirectoryGroup, models.CASCADE, primary_key=True, related_name="bitmap"
+        DirectoryGroup,
+        models.DO_NOTHING,
+        primary_key=True,
+        related_name="bitmap",
+        db_constraint=False,
     )
     direct = models.BinaryField()
     # Null when equal to `direct`.
@@ -470,6 +568,13 @@ class GroupBitmap(models.Model):
 
     def __str__(self) -> str:
         return f"Members of {self.group_id}"
+
+    def users(self, *, nested: bool) -> BitMap:
+        """Return the ids of the present users; `nested` adds those of nested groups."""
+        stored = self.direct
+        if nested and self.transitive is not None:
+            stored = self.transitive
+        return BitMap.deserialize(bytes(stored))
 
 
 class SyncRunQuerySet(models.QuerySet["SyncRun"]):
@@ -608,20 +713,19 @@ class WorkerHeartbeat(models.Model):
 class GroupOtherMember(models.Model):
     """A direct member that is neither person nor group: a device, an application.
 
-    Only its id is kept: enough to count each once, however often Graph repeats it.
+    `member` is the number of its DirectoryObject: enough to count each once, however
+    often Graph repeats it.
     """
 
+    pk = models.CompositePrimaryKey("group_id", "member_id")
     group = models.ForeignKey(
-        DirectoryGroup, models.CASCADE, related_name="others", db_index=False
+        DirectoryGroup,
+        models.DO_NOTHING,
+        related_name="others",
+        db_constraint=False,
+        db_index=False,
     )
-    object_id = models.CharField(max_length=36)
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["group", "object_id"], name="group_other_member_unique"
-            )
-        ]
+    member_id = models.IntegerField()
 
     def __str__(self) -> str:
-        return f"{self.object_id} in {self.group_id}"
+        return f"{self.member_id} in {self.group_id}"

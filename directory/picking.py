@@ -34,7 +34,7 @@ def parse(text: str) -> ObjectRef:
 def group_choices(text: str) -> dict[str, Any]:
     """Return the context of directory/_picker_groups.html for what was typed."""
     rows = matching(DirectoryGroup.objects.present().select_related("cloud_idp"), text)
-    groups = list(rows.order_by("display_name", "pk")[: SHOWN + 1])
+    groups = list(rows.order_by("sort_key", "pk")[: SHOWN + 1])
     return {
         "groups": groups[:SHOWN],
         "twins": names_shared(groups),
@@ -46,7 +46,7 @@ def group_choices(text: str) -> dict[str, Any]:
 def user_choices(text: str) -> dict[str, Any]:
     """Return the context of directory/_picker_users.html for what was typed."""
     rows = matching(DirectoryUser.objects.present().select_related("cloud_idp"), text)
-    users = list(rows.order_by("display_name", "pk")[: SHOWN + 1])
+    users = list(rows.order_by("sort_key", "pk")[: SHOWN + 1])
     return {
         "users": users[:SHOWN],
         "more": len(users) > SHOWN,

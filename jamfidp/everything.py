@@ -7,8 +7,8 @@ from typing import Any
 from django.db.models import QuerySet
 from django.urls import reverse
 
+from directory import search as directory_search
 from directory.models import DirectoryGroup, DirectoryUser
-from directory.sync.attributes import fold
 from jamfidp.access import ConsoleUser, visible_to
 from jamfidp.templatetags.navigation import NAVIGATION
 from scoping import matching
@@ -56,8 +56,8 @@ def find(text: str, user: ConsoleUser) -> Sequence[Section]:
 def _people(text: str, user: ConsoleUser) -> Iterable[Hit]:
     if not user.has_perm("directory.view_directoryuser"):
         return
-    rows = DirectoryUser.objects.present().filter(search__contains=fold(text))
-    for row in rows.order_by("display_name", "pk")[:HITS_PER_KIND]:
+    rows = directory_search.matching(DirectoryUser.objects.present(), text)
+    for row in rows.order_by("sort_key", "pk")[:HITS_PER_KIND]:
         yield Hit(
             name=str(row),
             url=row.get_absolute_url(),
@@ -69,8 +69,8 @@ def _people(text: str, user: ConsoleUser) -> Iterable[Hit]:
 def _groups(text: str, user: ConsoleUser) -> Iterable[Hit]:
     if not user.has_perm("directory.view_directorygroup"):
         return
-    rows = DirectoryGroup.objects.present().filter(search__contains=fold(text))
-    for row in rows.order_by("display_name", "pk")[:HITS_PER_KIND]:
+    rows = directory_search.matching(DirectoryGroup.objects.present(), text)
+    for row in rows.order_by("sort_key", "pk")[:HITS_PER_KIND]:
         yield Hit(
             name=str(row),
             url=row.get_absolute_url(),

@@ -20,12 +20,14 @@ from pyroaring import BitMap
 
 from directory.dependents import ObjectRef
 from directory.models import (
+    UNKNOWN_STATES,
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
     GroupClosure,
     GroupNesting,
+    State,
 )
 from directory.sync.bitmaps import unpack
 from scoping import evaluate, matching_rows
@@ -58,6 +60,24 @@ from scoping.principal import (
     Principal,
 )
 from scoping.verdict import Derivation, Link, Verdict
+
+# What a person or group that is not in the directory leaves of a reference.
+_BROKEN: dict[str, tuple[Broken, str]] = {
+    State.DELETED: (
+        Broken.DELETED,
+        "It was deleted in Entra and can be restored there.",
+    ),
+    State.GONE: (Broken.DELETED, "It was deleted in Entra for good."),
+    State.FILTERED: (Broken.FILTERED, ""),
+    State.UNREADABLE: (
+        Broken.UNREADABLE,
+        "Entra still names it and no longer hands it over.",
+    ),
+    State.MENTIONED: (
+        Broken.UNREADABLE,
+        "Entra names it, but it was never read.",
+    ),
+}
 
 NEVER_REPORTED = Unknown(reason="The device has never reported it")
 
@@ -159,7 +179,7 @@ class DirectoryRows:
         if self._groups:
             below = GroupClosure.objects.filter(
                 Q(descendant__hidden_membership=True)
-                | Q(descendant__state=DirectoryGroup.State.MENTIONED)
+                | Q(descendant__state__in=UNKNOWN_STATES)
                 | Q(descendant__kind=DirectoryGroup.Kind.UNKNOWN),
                 ancestor__in=[group.pk for group in self._groups.values()],
             ).values_list("ancestor_id", "descendant__display_name")
@@ -228,10 +248,8 @@ class DirectoryRows:
             )
         if row is None:
             return Broken.DELETED, "It is no longer in the directory."
-        if row.state == DirectoryGroup.State.DELETED:
-            return Broken.DELETED, "It was deleted in Entra and can be restored there."
-        if row.state == DirectoryGroup.State.MENTIONED:
-            return Broken.UNREADABLE, "Entra names it, but it was never read."
+        if row.state in _BROKEN:
+            return _BROKEN[row.state]
         if not isinstance(row, DirectoryGroup):
             return None, ""
         if row.hidden_membership:
@@ -262,12 +280,7 @@ class DirectoryRows:
         found = self._members.get((ref, nested))
         if found is None:
             bitmap = getattr(self._groups.get(ref), "bitmap", None)
-            if bitmap is None:
-                found = BitMap()
-            elif nested and bitmap.transitive is not None:
-                found = unpack(bitmap.transitive)
-            else:
-                found = unpack(bitmap.direct)
+            found = BitMap() if bitmap is None else bitmap.users(nested=nested)
             self._members[ref, nested] = found
         return found
 

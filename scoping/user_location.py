@@ -19,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils.dateparse import parse_datetime
 
 from directory.models import (
+    UNKNOWN_STATES,
     AttributeMappings,
     CloudIdentityProvider,
     DirectoryUser,
@@ -354,7 +355,7 @@ def _people(devices: Sequence[Device]) -> Mapping[int, DirectoryUser]:
         for at in range(0, len(ids), 1000)
         for row in DirectoryUser.objects.filter(
             cloud_idp__in=list(tenants), object_id__in=ids[at : at + 1000]
-        ).exclude(state=DirectoryUser.State.MENTIONED)
+        ).exclude(state__in=UNKNOWN_STATES)
     }
     return {pk: rows[ref] for pk, ref in matched.items() if ref in rows}
 

@@ -18,11 +18,13 @@ from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
+    DirectoryObject,
     DirectoryUser,
     GroupBitmap,
     GroupClosure,
     GroupNesting,
 )
+from directory.sync.attributes import fold
 from jamfidp.accounts.models import (
     AccessLevel,
     AccountGroup,
@@ -76,6 +78,16 @@ def cloud_idp(
     )
 
 
+def number(
+    cloud_idp: CloudIdentityProvider, object_id: str, kind: DirectoryObject.Kind
+) -> int:
+    """The number of an object, given when a sync first saw it."""
+    seen, _new = DirectoryObject.objects.get_or_create(
+        cloud_idp=cloud_idp, object_id=object_id, defaults={"kind": kind}
+    )
+    return seen.pk
+
+
 def directory_user(
     name: str, cloud_idp: CloudIdentityProvider, **values: Any
 ) -> DirectoryUser:
@@ -84,11 +96,14 @@ def directory_user(
         "user_principal_name", f"{name.lower().replace(' ', '.')}@fernhill.example"
     )
     now = timezone.now()
+    object_id = values.pop("object_id", guid(f"{cloud_idp.tenant_id}/{name}"))
     return DirectoryUser.objects.create(
         **{
+            "id": number(cloud_idp, object_id, DirectoryObject.Kind.USER),
             "cloud_idp": cloud_idp,
-            "object_id": guid(f"{cloud_idp.tenant_id}/{name}"),
+            "object_id": object_id,
             "state": DirectoryUser.State.PRESENT,
+            "state_since": now,
             "account_enabled": True,
             "user_type": "Member",
             "display_name": name,
@@ -97,6 +112,7 @@ def directory_user(
             "user_name": upn,
             "user_name_key": upn.casefold(),
             "email": upn,
+            "sort_key": fold(name),
             "search": f"{name} {upn}".casefold(),
             "first_seen_at": now,
             "changed_at": now,
@@ -113,16 +129,22 @@ def directory_group(
 ) -> DirectoryGroup:
     """A security group that can hold roles, with people and groups as members."""
     now = timezone.now()
+    object_id = values.pop(
+        "object_id", guid(f"{cloud_idp.tenant_id}/{name}/{next(_serial)}")
+    )
     group = DirectoryGroup.objects.create(
         **{
+            "id": number(cloud_idp, object_id, DirectoryObject.Kind.GROUP),
             "cloud_idp": cloud_idp,
-            "object_id": guid(f"{cloud_idp.tenant_id}/{name}/{next(_serial)}"),
+            "object_id": object_id,
             "state": DirectoryGroup.State.PRESENT,
+            "state_since": now,
             "display_name": name,
             "kind": DirectoryGroup.Kind.SECURITY,
             "mail_enabled": False,
             "security_enabled": True,
             "is_assignable_to_role": True,
+            "sort_key": fold(name),
             "search": name.casefold(),
             "first_seen_at": now,
             "changed_at": now,

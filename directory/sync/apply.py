@@ -82,6 +82,7 @@ def apply_plan(
 
 def _write_people(plan: Plan, now: datetime) -> None:
     for removed in rows.chunks(plan.users_removed):
+        DirectoryMembership.objects.filter(user_id__in=removed).delete()
         DirectoryUser.objects.filter(pk__in=removed).delete()
     rows.insert(
         DirectoryUser,
@@ -107,6 +108,9 @@ def _write_people(plan: Plan, now: datetime) -> None:
 
 def _write_groups(plan: Plan, now: datetime) -> None:
     for removed in rows.chunks(plan.groups_removed):
+        DirectoryMembership.objects.filter(group_id__in=removed).delete()
+        GroupOtherMember.objects.filter(group_id__in=removed).delete()
+        GroupBitmap.objects.filter(group_id__in=removed).delete()
         DirectoryGroup.objects.filter(pk__in=removed).delete()
     rows.insert(
         DirectoryGroup,
@@ -133,8 +137,8 @@ def _write_groups(plan: Plan, now: datetime) -> None:
 def _write_memberships(plan: Plan) -> None:
     rows.delete(DirectoryMembership, ("group_id", "user_id"), plan.memberships_removed)
     rows.insert(DirectoryMembership, ("group_id", "user_id"), plan.memberships_added)
-    rows.delete(GroupOtherMember, ("group_id", "object_id"), plan.others_removed)
-    rows.insert(GroupOtherMember, ("group_id", "object_id"), plan.others_added)
+    rows.delete(GroupOtherMember, ("group_id", "member_id"), plan.others_removed)
+    rows.insert(GroupOtherMember, ("group_id", "member_id"), plan.others_added)
     rows.delete(GroupNesting, ("parent_id", "child_id"), plan.nesting_removed)
     rows.insert(GroupNesting, ("parent_id", "child_id"), plan.nesting_added)
     rows.delete(GroupClosure, ("ancestor_id", "descendant_id"), plan.closure_removed)

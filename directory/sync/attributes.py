@@ -3,9 +3,9 @@
 import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from directory.models import AttributeMappings, DirectoryGroup, DirectoryUser
+from directory.models import AttributeMappings, DirectoryGroup, State
 
 # The mapped attributes of people: Jamf Pro's names, each filled by one Graph property.
 USER_ATTRIBUTES = (
@@ -20,12 +20,15 @@ USER_ATTRIBUTES = (
 )
 _TEXT_LIMIT = 1024
 _NAME_LIMIT = 256
+_KEY_LIMIT = 512
 
 
 class UserRow(NamedTuple):
     """The columns of a person that a read can change, in their order in SQL."""
 
     state: str
+    state_since: datetime | None
+    state_told: bool
     account_enabled: bool | None
     user_type: str
     display_name: str
@@ -39,14 +42,16 @@ class UserRow(NamedTuple):
     phone: str
     position: str
     user_name_key: str
+    sort_key: str
     search: str
-    deleted_at: datetime | None
 
 
 class GroupRow(NamedTuple):
     """The columns of a group that a read can change, in their order in SQL."""
 
     state: str
+    state_since: datetime | None
+    state_told: bool
     display_name: str
     description: str
     mail: str
@@ -60,12 +65,14 @@ class GroupRow(NamedTuple):
     other_members: int
     direct_users: int
     transitive_users: int
+    sort_key: str
     search: str
-    deleted_at: datetime | None
 
 
 NEW_USER = UserRow(
-    state=DirectoryUser.State.MENTIONED.value,
+    state=State.MENTIONED.value,
+    state_since=None,
+    state_told=True,
     account_enabled=None,
     user_type="",
     display_name="",
@@ -79,11 +86,13 @@ NEW_USER = UserRow(
     phone="",
     position="",
     user_name_key="",
+    sort_key="",
     search="",
-    deleted_at=None,
 )
 NEW_GROUP = GroupRow(
-    state=DirectoryGroup.State.MENTIONED.value,
+    state=State.MENTIONED.value,
+    state_since=None,
+    state_told=True,
     display_name="",
     description="",
     mail="",
@@ -97,21 +106,45 @@ NEW_GROUP = GroupRow(
     other_members=0,
     direct_users=0,
     transitive_users=0,
+    sort_key="",
     search="",
-    deleted_at=None,
 )
 
 
 def fold(text: str) -> str:
     """Fold a text for searching: marks off, letter case away, in every script."""
+    if text.isascii():
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text)
     bare = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
     return bare.casefold()
 
 
 def name_key(user_name: str) -> str:
-    """Return the whole key by which a reported user name is matched."""
-    return unicodedata.normalize("NFC", user_name.strip()).casefold()
+    """Return the whole key by which a reported user name is matched.
+
+    A name too long to be indexed has none and matches nobody: cut, two would be one.
+    """
+    key = unicodedata.normalize("NFC", user_name.strip()).casefold()
+    return key if len(key) <= _KEY_LIMIT else ""
+
+
+def sort_key(*names: str) -> str:
+    """Return what a list sorts by: the first of these that there is, folded."""
+    return fold(next(filter(None, names), ""))[:_NAME_LIMIT]
+
+
+Row = TypeVar("Row", "UserRow", "GroupRow")
+
+
+def in_state(row: Row, state: State, *, now: datetime, told: bool = True) -> Row:
+    """Return the row in a state, with when it came into it.
+
+    `told` is false for what was concluded from an answer that left the object out.
+    """
+    if row.state == state and row.state_since is not None:
+        return row
+    return row._replace(state=state.value, state_since=now, state_told=told)
 
 
 def mapped_properties(mappings: AttributeMappings) -> dict[str, str]:
@@ -127,7 +160,11 @@ def mappings_signature(mappings: AttributeMappings) -> str:
 
 
 def user_row(
-    before: UserRow, properties: Mapping[str, Any], mapped: Mapping[str, str]
+    before: UserRow,
+    properties: Mapping[str, Any],
+    mapped: Mapping[str, str],
+    *,
+    now: datetime,
 ) -> UserRow:
     """Return the row of a person that is in the directory.
 
@@ -148,11 +185,10 @@ def user_row(
             values[attribute] = ""
         elif _has(properties, graph_name):
             values[attribute] = _text(_value(properties, graph_name))
-    row = before._replace(
-        **values, state=DirectoryUser.State.PRESENT.value, deleted_at=None
-    )
+    row = in_state(before._replace(**values), State.PRESENT, now=now)
     return row._replace(
         user_name_key=name_key(row.user_name),
+        sort_key=sort_key(row.display_name, row.user_principal_name),
         search=_search(
             row.display_name,
             row.real_name,
@@ -164,7 +200,11 @@ def user_row(
 
 
 def group_row(
-    before: GroupRow, properties: Mapping[str, Any], name_property: str
+    before: GroupRow,
+    properties: Mapping[str, Any],
+    name_property: str,
+    *,
+    now: datetime,
 ) -> GroupRow:
     """Return the row of a group that is in the directory.
 
@@ -196,11 +236,11 @@ def group_row(
         values["is_dynamic"] = "DynamicMembership" in types
         if not values["is_dynamic"]:
             values["membership_rule"] = ""
-    row = before._replace(
-        **values, state=DirectoryGroup.State.PRESENT.value, deleted_at=None
-    )
+    row = in_state(before._replace(**values), State.PRESENT, now=now)
     return row._replace(
-        kind=_kind(row, types), search=_search(row.display_name, row.mail)
+        kind=_kind(row, types),
+        sort_key=sort_key(row.display_name),
+        search=_search(row.display_name, row.mail),
     )
 
 

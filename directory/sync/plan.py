@@ -18,17 +18,26 @@ from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
+    DirectoryObject,
     DirectoryUser,
     GroupBitmap,
     GroupClosure,
     GroupNesting,
     GroupOtherMember,
+    State,
 )
 from directory.sync import attributes
-from directory.sync.attributes import NEW_GROUP, NEW_USER, GroupRow, UserRow
+from directory.sync.attributes import (
+    NEW_GROUP,
+    NEW_USER,
+    GroupRow,
+    UserRow,
+    in_state,
+)
 from directory.sync.bitmaps import pack, union, unpack
 from directory.sync.nesting import closure
-from directory.sync.rows import chunks, reserve_ids
+from directory.sync.numbers import numbered
+from directory.sync.rows import chunks
 from directory.sync.stage import GroupChange, MemberChanges, Snapshot
 
 # https://learn.microsoft.com/entra/fundamentals/users-restore: a deleted person or
@@ -38,10 +47,9 @@ RESTORABLE = timedelta(days=30)
 Pair = tuple[int, int]
 Report = Callable[[str], None]
 
-# People and groups have the same three states.
-PRESENT = DirectoryUser.State.PRESENT.value
-DELETED = DirectoryUser.State.DELETED.value
-MENTIONED = DirectoryUser.State.MENTIONED.value
+PRESENT = State.PRESENT.value
+DELETED = State.DELETED.value
+MENTIONED = State.MENTIONED.value
 
 
 @dataclass(slots=True)
@@ -63,8 +71,8 @@ class Plan:
     nesting_removed: list[Pair] = field(default_factory=list)
     closure_added: list[Pair] = field(default_factory=list)
     closure_removed: list[Pair] = field(default_factory=list)
-    others_added: list[tuple[int, str]] = field(default_factory=list)
-    others_removed: list[tuple[int, str]] = field(default_factory=list)
+    others_added: list[Pair] = field(default_factory=list)
+    others_removed: list[Pair] = field(default_factory=list)
     bitmaps_added: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
     bitmaps_changed: list[tuple[int, bytes, bytes | None]] = field(default_factory=list)
     bitmaps_removed: list[int] = field(default_factory=list)
@@ -169,25 +177,28 @@ class _Planner:
             base = known.row if known is not None else NEW_USER
             if snapshot.full:
                 # Everything was asked for: what did not come has no value.
-                base = NEW_USER._replace(deleted_at=base.deleted_at)
-            was_deleted_at = base.deleted_at
-            row = attributes.user_row(base, change.properties, mapped)
+                base = NEW_USER._replace(
+                    state=base.state,
+                    state_since=base.state_since,
+                    state_told=base.state_told,
+                )
+            row = attributes.user_row(base, change.properties, mapped, now=self.now)
             if change.removed is Removed.CHANGED:
                 if known is None and object_id not in mentioned:
                     # Restorable, but nothing here ever named it.
                     continue
-                row = (row if known is None else known.row)._replace(
-                    state=DELETED, deleted_at=was_deleted_at or self.now
+                row = in_state(
+                    row if known is None else known.row, State.DELETED, now=self.now
                 )
             after[object_id] = row
         for object_id in mentioned - snapshot.users.keys():
             known = before.get(object_id)
             if known is None:
-                after[object_id] = NEW_USER
+                after[object_id] = NEW_USER._replace(state_since=self.now)
             elif snapshot.full and known.row.state != MENTIONED:
                 # No longer listed, still somebody's member: deleted, restorable.
-                after[object_id] = known.row._replace(
-                    state=DELETED, deleted_at=known.row.deleted_at or self.now
+                after[object_id] = in_state(
+                    known.row, State.DELETED, now=self.now, told=False
                 )
         if snapshot.full:
             for object_id, known in before.items():
@@ -199,7 +210,7 @@ class _Planner:
                     after[object_id] = None
 
         new = [oid for oid, row in after.items() if oid not in before and row]
-        keys = dict(zip(new, reserve_ids(DirectoryUser, len(new)), strict=True))
+        keys = numbered(self.cloud_idp, new, DirectoryObject.Kind.USER)
         self.user_keys = {oid: known.pk for oid, known in before.items()} | keys
         for object_id, known in before.items():
             if object_id not in after and known.row.state == PRESENT:
@@ -249,8 +260,8 @@ class _Planner:
     def _restorable(self, row: UserRow | GroupRow) -> bool:
         return (
             row.state == DELETED
-            and row.deleted_at is not None
-            and row.deleted_at > self.now - RESTORABLE
+            and row.state_since is not None
+            and row.state_since > self.now - RESTORABLE
         )
 
     # --- Groups
@@ -273,20 +284,18 @@ class _Planner:
             base = known.row if known is not None else NEW_GROUP
             if change.removed is Removed.CHANGED:
                 if known is not None:
-                    after[object_id] = base._replace(
-                        state=DELETED, deleted_at=base.deleted_at or self.now
-                    )
+                    after[object_id] = in_state(base, State.DELETED, now=self.now)
                 continue
             after[object_id] = attributes.group_row(
-                base, change.properties, name_property
+                base, change.properties, name_property, now=self.now
             )
         for object_id in mentioned - snapshot.groups.keys():
             known = before.get(object_id)
             if known is None:
-                after[object_id] = NEW_GROUP
+                after[object_id] = NEW_GROUP._replace(state_since=self.now)
             elif snapshot.full and known.row.state != MENTIONED:
-                after[object_id] = known.row._replace(
-                    state=DELETED, deleted_at=known.row.deleted_at or self.now
+                after[object_id] = in_state(
+                    known.row, State.DELETED, now=self.now, told=False
                 )
         if snapshot.full:
             for object_id, known in before.items():
@@ -298,7 +307,7 @@ class _Planner:
                     after[object_id] = None
 
         new = [oid for oid, row in after.items() if oid not in before and row]
-        keys = dict(zip(new, reserve_ids(DirectoryGroup, len(new)), strict=True))
+        keys = numbered(self.cloud_idp, new, DirectoryObject.Kind.GROUP)
         self.group_keys = {oid: known.pk for oid, known in before.items()} | keys
         self.groups_before = before
         for object_id, group in after.items():
@@ -359,19 +368,27 @@ class _Planner:
             for pk, change in changed.items()
             if self.snapshot.full or change.others.joined or change.others.left
         ]
-        stored: dict[int, set[str]] = {}
+        named = union(
+            part
+            for pk in concerned
+            for part in (changed[pk].others.joined, changed[pk].others.left)
+        )
+        known = numbered(
+            self.cloud_idp, numbers.names(named), DirectoryObject.Kind.OTHER
+        )
+        stored: dict[int, set[int]] = {}
         for some in chunks(concerned):
-            for pk, object_id in GroupOtherMember.objects.filter(
+            for pk, member in GroupOtherMember.objects.filter(
                 group_id__in=some
-            ).values_list("group_id", "object_id"):
-                stored.setdefault(pk, set()).add(object_id)
+            ).values_list("group_id", "member_id"):
+                stored.setdefault(pk, set()).add(member)
         for pk in concerned:
             change = changed[pk]
             if self.snapshot.full and change.removed is not None:
                 continue
             had = stored.get(pk, set())
-            joined = set(numbers.names(change.others.joined))
-            left = set(numbers.names(change.others.left))
+            joined = {known[name] for name in numbers.names(change.others.joined)}
+            left = {known[name] for name in numbers.names(change.others.left)}
             has = joined if self.snapshot.full else (had | joined) - left
             plan.others_added += [(pk, other) for other in sorted(has - had)]
             plan.others_removed += [(pk, other) for other in sorted(had - has)]
@@ -424,10 +441,7 @@ class _Planner:
                 edges -= {(pk, child) for child in left}
             edges |= {(pk, child) for child in joined if child not in gone}
         plan.nesting_added = sorted(edges - stored)
-        # Rows of groups that are gone leave with them.
-        plan.nesting_removed = sorted(
-            pair for pair in stored - edges if not gone.intersection(pair)
-        )
+        plan.nesting_removed = sorted(stored - edges)
         deleted = self._deleted_groups()
         self.closure = closure(
             (parent, child)
@@ -439,14 +453,11 @@ class _Planner:
             pk
             for pk in self.closure.keys() | before.keys()
             if self.closure.get(pk, frozenset()) != before.get(pk, frozenset())
-            and pk not in gone
         }
         for pk in self.closure_changed:
             has, had = self.closure.get(pk, frozenset()), before.get(pk, frozenset())
             plan.closure_added += [(pk, below) for below in sorted(has - had)]
-            plan.closure_removed += [
-                (pk, below) for below in sorted(had - has) if below not in gone
-            ]
+            plan.closure_removed += [(pk, below) for below in sorted(had - has)]
 
     def _group_presence_changed(self) -> bool:
         return any(

@@ -94,7 +94,7 @@ def members_of(request: ConsoleRequest, group: DirectoryGroup) -> dict[str, Any]
     rows = matching(everybody, text)
     page = keyset_page(
         rows,
-        by=F("display_name"),
+        by=F("sort_key"),
         descending=False,
         after=request.GET.get("after", ""),
         before=request.GET.get("before", ""),

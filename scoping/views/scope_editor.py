@@ -394,7 +394,7 @@ def _options(
     device_kind = obj.scope.kind
     rows = scopes.choices(kind, device_kind, site_id=obj.site_id, viewer=viewer)
     if kind in ScopeEntry.DIRECTORY:
-        rows = matching(rows, q).select_related("cloud_idp").order_by("display_name")
+        rows = matching(rows, q).select_related("cloud_idp").order_by("sort_key")
     elif kind == Kind.DEVICE:
         rows = rows.filter(search__contains=fold(q)).order_by("name", "pk")
     else:

@@ -571,7 +571,7 @@ def _found(request: ConsoleRequest, row: CriterionRow) -> list[dict[str, str]] |
         }
         for group in matching(groups, row.q)
         .select_related("cloud_idp")
-        .order_by("display_name")[:FOUND]
+        .order_by("sort_key")[:FOUND]
     ]
 
 

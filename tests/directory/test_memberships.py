@@ -157,9 +157,11 @@ def test_a_person_in_hundreds_of_groups_is_answered_in_few_queries(
     ana = factories.directory_user("Ana Ruiz", fernhill)
     rows = [
         DirectoryGroup(
+            id=1000 + number,
             cloud_idp=fernhill,
             object_id=factories.guid(f"g{number}"),
             state="PRESENT",
+            state_since=ana.first_seen_at,
             display_name=f"Group {number}",
             kind="SECURITY",
             first_seen_at=ana.first_seen_at,

@@ -201,7 +201,7 @@ def test_a_deleted_person_is_forgotten_when_they_can_no_longer_be_restored(
     assert DirectoryUser.objects.filter(object_id=ANA).exists()
 
     DirectoryUser.objects.filter(object_id=ANA).update(
-        deleted_at=timezone.now() - timedelta(days=31)
+        state_since=timezone.now() - timedelta(days=31)
     )
     take(fernhill, full=True, users=[milo])
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from directory.entra import Group, Removed, User
-from directory.sync.attributes import (
-    NEW_GROUP,
-    NEW_USER,
-    fold,
-    group_row,
-    name_key,
-    user_row,
-)
+from directory.sync import attributes
+from directory.sync.attributes import NEW_GROUP, NEW_USER, fold, name_key
 from directory.sync.stage import Snapshot, group_item, members_in, user_item
 from tests.factories import guid
+
+NOW = datetime(2026, 11, 3, 9, tzinfo=UTC)
+user_row = partial(attributes.user_row, now=NOW)
+group_row = partial(attributes.group_row, now=NOW)
 
 ANA, MILO, LAB = guid("ana"), guid("milo"), guid("lab")
 GROUP = guid("frontend")

@@ -311,9 +311,11 @@ def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_few_queries() -> No
     idp = factories.cloud_idp()
     people = DirectoryUser.objects.bulk_create(
         DirectoryUser(
+            id=1000 + n,
             cloud_idp=idp,
             object_id=factories.guid(f"person {n}"),
             state="PRESENT",
+            state_since=now,
             display_name=f"Person {n}",
             user_name=f"p{n}@fernhill.example",
             user_name_key=f"p{n}@fernhill.example",

@@ -1,0 +1,340 @@
+"""How directory rows are stored: what Django's models cannot say, and its use."""
+
+from __future__ import annotations
+
+import random
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, connection
+from django.db.models import F
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from directory.connections import delete
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryMembership,
+    DirectoryObject,
+    DirectoryUser,
+    GroupBitmap,
+    GroupClosure,
+    GroupNesting,
+    StagedPage,
+    SyncRun,
+)
+from directory.search import RARE, matching
+from directory.sync.attributes import fold
+from directory.sync.lease import Lease
+from directory.sync.numbers import numbered
+from jamfidp.keyset import page
+from tests import factories
+
+sqlite = pytest.mark.skipif("connection.vendor != 'sqlite'", reason="SQLite's own")
+postgresql = pytest.mark.skipif(
+    "connection.vendor != 'postgresql'", reason="PostgreSQL's own"
+)
+
+SLIM = (DirectoryMembership, GroupNesting, GroupClosure)
+
+
+@pytest.fixture
+def fernhill(db: None) -> CloudIdentityProvider:
+    return factories.cloud_idp()
+
+
+def asked(statement: str, *values: Any) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+@sqlite
+@pytest.mark.parametrize("model", SLIM)
+def test_tables_of_pairs_have_no_rowid(db: None, model: Any) -> None:
+    (definition,) = asked(
+        "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s",
+        model._meta.db_table,
+    )
+
+    assert definition.endswith("WITHOUT ROWID")
+    assert "REFERENCES" not in definition
+
+
+@postgresql
+def test_tables_of_pairs_hold_two_integers_of_four_bytes_and_no_foreign_key(
+    db: None,
+) -> None:
+    for model in SLIM:
+        table = model._meta.db_table
+        types = asked(
+            "SELECT data_type FROM information_schema.columns WHERE table_name = %s",
+            table,
+        )
+        foreign = asked(
+            "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass"
+            " AND contype = 'f'",
+            table,
+        )
+        assert types == ["integer", "integer"]
+        assert foreign == []
+
+
+@postgresql
+def test_what_lists_sort_by_is_compared_by_code_point(db: None) -> None:
+    collations = asked(
+        "SELECT collation_name FROM information_schema.columns WHERE table_name LIKE"
+        " 'directory_directory%%' AND column_name IN ('sort_key', 'user_name_key')"
+    )
+
+    assert collations == ["C"] * 3
+
+
+def test_a_number_is_given_at_first_sight_and_never_twice(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    ids = [factories.guid(f"object {n}") for n in range(1200)]
+
+    first = numbered(fernhill, ids[:1000], DirectoryObject.Kind.USER)
+    again = numbered(fernhill, reversed(ids), DirectoryObject.Kind.USER)
+
+    assert {object_id: again[object_id] for object_id in first} == first
+    assert len(set(again.values())) == 1200
+
+    DirectoryObject.objects.filter(object_id=ids[-1]).delete()
+    anew = numbered(fernhill, [ids[-1]], DirectoryObject.Kind.USER)
+    assert anew[ids[-1]] not in again.values()
+
+
+def test_an_object_id_belongs_to_its_connection_alone(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    quarrel = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+    same = factories.guid("same")
+
+    here = numbered(fernhill, [same], DirectoryObject.Kind.USER)
+    there = numbered(quarrel, [same], DirectoryObject.Kind.USER)
+
+    assert here != there
+    with pytest.raises(IntegrityError):
+        DirectoryObject.objects.create(cloud_idp=fernhill, object_id=same, kind="U")
+
+
+NAMES = (
+    "Ana Ruiz",
+    "ana maría",
+    "Ångström Åsa",
+    "Zoë",
+    "zzz",
+    "Ελλάς",
+    "Хаддад",
+    "ليلى حداد",
+    "田中太郎",
+    "🦊 Fox",
+    "_under",
+    "42",
+)
+
+
+def test_every_script_sorts_alike_on_both_databases(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    for name in random.Random(3).sample(NAMES, len(NAMES)):  # noqa: S311
+        factories.directory_user(name, fernhill)
+
+    listed = list(
+        DirectoryUser.objects.order_by("sort_key").values_list(
+            "display_name", flat=True
+        )
+    )
+
+    assert listed == sorted(NAMES, key=lambda name: fold(name).encode())
+
+
+def test_pages_by_name_neither_repeat_nor_miss_anybody(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    people = [
+        factories.directory_user(f"{name} {n}", fernhill, display_name=name)
+        for name in NAMES
+        for n in range(3)
+    ]
+    seen: list[int] = []
+    after = ""
+    while True:
+        found = page(
+            DirectoryUser.objects.present(),
+            by=F("sort_key"),
+            descending=False,
+            after=after,
+            before="",
+            size=5,
+        )
+        seen += [row.pk for row in found.rows]
+        after = found.next
+        if not after:
+            break
+
+    assert sorted(seen) == sorted(person.pk for person in people)
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("uiz", {"Ana Ruiz"}),
+        ("ana ru", {"Ana Ruiz"}),
+        ("an", {"Ana Ruiz", "ana maría", "Ångström Åsa"}),
+        ("am", set()),
+        ("太郎", {"田中太郎"}),
+        ("حد", {"ليلى حداد"}),
+        ("хадд", {"Хаддад"}),
+        ("ELLAS", set()),
+        ("ελλα", {"Ελλάς"}),
+        ('"a', set()),
+        ("ruizana", set()),
+        ("zz_", set()),
+        ("_und", {"_under"}),
+        ("%", set()),
+    ],
+)
+def test_people_are_found_by_what_was_typed(
+    fernhill: CloudIdentityProvider, typed: str, found: set[str]
+) -> None:
+    for n, name in enumerate(NAMES):
+        factories.directory_user(
+            name, fernhill, search=fold(name), user_principal_name=f"{n}@x"
+        )
+
+    shown = matching(DirectoryUser.objects.all(), typed)
+
+    assert {person.display_name for person in shown} == found
+
+
+def test_the_trigrams_follow_every_change_of_a_row(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", fernhill, search="ana ruiz")
+    people = DirectoryUser.objects.all()
+
+    people.filter(pk=ana.pk).update(search="ana díaz", room="4.01")
+    assert not matching(people, "ruiz")
+    assert matching(people, "díaz").count() == 0, "folded texts hold no marks"
+    people.filter(pk=ana.pk).update(search="ana diaz")
+    assert matching(people, "Díaz").get() == ana
+
+    group = factories.directory_group("Frontend", fernhill)
+    assert matching(DirectoryGroup.objects.all(), "onten").get() == group
+    group.delete()
+    ana.delete()
+    assert not matching(people, "diaz")
+    assert not matching(DirectoryGroup.objects.all(), "onten")
+
+
+@sqlite
+def test_a_rare_word_is_found_by_its_trigrams_alone(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", fernhill, search="ana ruiz")
+
+    with CaptureQueriesContext(connection) as captured:
+        assert matching(DirectoryUser.objects.all(), "ruiz").get() == ana
+
+    plan = asked(f"EXPLAIN QUERY PLAN {captured[1]['sql']}")
+    assert "MATCH" in captured[0]["sql"]
+    assert plan, "the second question names the hits by their keys"
+    assert '"id" IN' in captured[1]["sql"]
+
+
+@sqlite
+def test_a_common_word_is_not_listed_hit_by_hit(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    now = timezone.now()
+    DirectoryUser.objects.bulk_create(
+        DirectoryUser(
+            id=10_000 + n,
+            cloud_idp=fernhill,
+            object_id=factories.guid(f"p{n}"),
+            state="PRESENT",
+            state_since=now,
+            search="everybody@fernhill.example",
+            first_seen_at=now,
+            changed_at=now,
+        )
+        for n in range(RARE + 1)
+    )
+
+    with CaptureQueriesContext(connection) as captured:
+        assert matching(DirectoryUser.objects.all(), "fernhill").count() == RARE + 1
+
+    assert '"id" IN' not in captured[1]["sql"]
+
+
+def test_deleting_a_connection_leaves_no_row_of_it_and_all_of_others(
+    fernhill: CloudIdentityProvider, administrator: Any
+) -> None:
+    quarrel = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+    for idp in (fernhill, quarrel):
+        ana = factories.directory_user("Ana Ruiz", idp)
+        inner = factories.directory_group("Inner", idp, ana)
+        factories.directory_group("Outer", idp, inner)
+
+    delete(
+        fernhill,
+        typed_name="Fernhill Studio",
+        actor=administrator,
+        now=timezone.now(),
+    )
+
+    counts = {
+        model.__name__: model._default_manager.count()
+        for model in (
+            DirectoryObject,
+            DirectoryUser,
+            DirectoryGroup,
+            DirectoryMembership,
+            GroupNesting,
+            GroupClosure,
+            GroupBitmap,
+        )
+    }
+    assert counts == {
+        "DirectoryObject": 3,
+        "DirectoryUser": 1,
+        "DirectoryGroup": 2,
+        "DirectoryMembership": 1,
+        "GroupNesting": 1,
+        "GroupClosure": 1,
+        "GroupBitmap": 2,
+    }
+    assert {user.cloud_idp for user in DirectoryUser.objects.all()} == {quarrel}
+
+
+def test_f42_an_upgrade_in_the_middle_of_a_run_begins_it_anew(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    run = SyncRun.objects.create(
+        cloud_idp=fernhill,
+        kind=SyncRun.Kind.DELTA,
+        trigger=SyncRun.Trigger.SCHEDULE,
+        state=SyncRun.State.APPLYING,
+        fencing_token=4,
+        created_at=timezone.now(),
+        pages=3,
+    )
+    StagedPage.objects.create(run=run, resource="USERS", number=1, items=[])
+    old_worker = Lease(run.pk, 4)
+
+    migration = import_module("directory.migrations.0003_forget_directory_rows")
+    migration.forget(apps, None)
+
+    run.refresh_from_db()
+    fernhill.refresh_from_db()
+    assert not old_worker.write(phase="still here")
+    assert not old_worker.hold(now=timezone.now())
+    assert (run.state, run.kind, run.pages) == ("QUEUED", "FULL", 0)
+    assert not StagedPage.objects.exists()
+    assert not fernhill.completely_read, "until it is read again nobody is missing"
