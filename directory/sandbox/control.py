@@ -1,5 +1,6 @@
 """The control plane: what tests and the demo do to the sandbox from outside."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -39,7 +40,7 @@ class SwitchControl:
             "/reset": {"POST": self.reset},
             "/journal": {"GET": self.read_journal, "DELETE": self.clear_journal},
             "/behavior": {"GET": self.read_behavior, "PATCH": self.change_behavior},
-            "/clock": {"PUT": self.move_clock},
+            "/clock": {"GET": self.read_clock, "PUT": self.set_clock},
             "/faults": {
                 "GET": self.list_faults,
                 "POST": self.add_fault,
@@ -90,10 +91,34 @@ class SwitchControl:
             raise BadControlRequest(str(error)) from None
         return await self.read_behavior(request)
 
-    async def move_clock(self, request: Request) -> Any:
+    async def read_clock(self, _request: Request) -> Any:
+        clock = self.sandbox.clock
+        return {
+            "time": clock.zulu(),
+            "offset_seconds": clock.offset,
+            "stopped": clock.stopped_at is not None,
+        }
+
+    async def set_clock(self, request: Request) -> Any:
+        """Move the clock by ``offset_seconds`` or to a ``time``, stop it, let it go."""
         body = await read_object(request)
-        self.sandbox.clock.offset = float(need(body, "offset_seconds"))
-        return {"time": self.sandbox.clock.zulu()}
+        clock = self.sandbox.clock
+        unknown = set(body) - {"offset_seconds", "time", "stopped"}
+        if unknown or not body:
+            raise BadControlRequest(
+                "The clock takes 'offset_seconds', 'time' and 'stopped'."
+            )
+        try:
+            if "stopped" in body:
+                clock.stop() if body["stopped"] else clock.go()
+            if "offset_seconds" in body:
+                clock.offset = float(body["offset_seconds"])
+            if "time" in body:
+                moment = datetime.fromisoformat(str(body["time"]))
+                clock.move_to(moment.replace(tzinfo=moment.tzinfo or UTC).timestamp())
+        except (TypeError, ValueError):
+            raise BadControlRequest("This is no time.") from None
+        return await self.read_clock(request)
 
     async def list_faults(self, _request: Request) -> Any:
         return {"faults": self.sandbox.faults.listed()}

@@ -24,7 +24,6 @@ def guarded(sandbox: Sandbox, path: str, handlers: Mapping[str, Handler]) -> Rou
     """Make a route of handlers by method; each needs the header X-Sandbox-Key."""
 
     async def endpoint(request: Request) -> Response:
-        request.state.entry.plane = "control"
         given = request.headers.get("x-sandbox-key", "")
         key = sandbox.identity.control_key
         if not hmac.compare_digest(given.encode(), key.encode()):

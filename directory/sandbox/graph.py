@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from directory.sandbox import batch
+from directory.sandbox import batch, faults
 from directory.sandbox.callers import Caller, identify
 from directory.sandbox.calls import Answer, GraphRequest, Json
 from directory.sandbox.errors import GraphError, bad_request, denied, no_segment
@@ -52,6 +52,7 @@ class Reply:
     units: int = 0
     refused: bool = False
     caller: Caller | None = None
+    code: str = ""
 
 
 @dataclass(slots=True)
@@ -73,7 +74,6 @@ class GraphPlane:
 
     async def handle(self, request: Request) -> Response:
         entry: Entry = request.state.entry
-        entry.plane = "graph"
         path = request.scope["path"].removeprefix(_ROOT).rstrip("/")
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(
@@ -90,7 +90,7 @@ class GraphPlane:
         else:
             reply = self.answer(call, request_id, client_request_id)
         entry.template = f"{_ROOT}{reply.template}"
-        entry.units = reply.units
+        entry.units, entry.code = reply.units, reply.code
         entry.refused = entry.refused or reply.refused
         if reply.caller is not None:
             entry.tenant_id = reply.caller.tenant.id
@@ -108,12 +108,14 @@ class GraphPlane:
     def answer(self, call: Call, request_id: str, client_request_id: str) -> Reply:
         """Answer one call; every refusal is an answer too."""
         progress = _Progress(call.path)
+        code = ""
         try:
             answer = self._read(call, progress)
             status, headers = 200, {"odata-version": "4.0", "vary": "Accept-Encoding"}
             headers["content-type"] = answer.media_type or _JSON
         except GraphError as error:
-            status, headers = error.status, error.headers | {"content-type": _ERROR}
+            status, code = error.status, error.code
+            headers = error.headers | {"content-type": _ERROR}
             answer = Answer(
                 error.body(self.sandbox.clock, request_id, client_request_id)
             )
@@ -128,6 +130,7 @@ class GraphPlane:
             progress.units,
             progress.refused,
             progress.caller,
+            code,
         )
 
     def _read(self, call: Call, progress: _Progress) -> Answer:
@@ -196,7 +199,14 @@ class GraphPlane:
         except GraphError as error:
             body = error.body(self.sandbox.clock, request_id, client_request_id)
             headers |= error.headers
-            return Reply(error.status, Answer(body), headers, "/$batch", caller=caller)
+            return Reply(
+                error.status,
+                Answer(body),
+                headers,
+                "/$batch",
+                caller=caller,
+                code=error.code,
+            )
 
         def answer(item: batch.Item) -> Json:
             return self._item(item, authorization, entry)
@@ -230,12 +240,25 @@ class GraphPlane:
             {**item.headers, "authorization": authorization},
             item.body,
         )
-        reply = self.answer(
-            call, request_id, item.headers.get("client-request-id") or request_id
+        client_request_id = item.headers.get("client-request-id") or request_id
+        fault = self.sandbox.faults.take(
+            item.method, f"{_ROOT}{path}", query, item=item.id
         )
+        noted.fault = fault is not None
+        if fault is not None and fault.status is not None:
+            content = faults.scripted_body(
+                fault, _ROOT, self.sandbox.clock, request_id, client_request_id
+            )
+            reply = Reply(
+                fault.status, Answer(content), {"content-type": _ERROR}, call.path
+            )
+        else:
+            reply = self.answer(call, request_id, client_request_id)
+        if fault is not None:
+            _alter(reply, fault)
         noted.template = f"{_ROOT}{reply.template}"
         noted.status, noted.units = reply.status, reply.units
-        noted.refused = reply.refused
+        noted.refused, noted.code = reply.refused, reply.code
         body: Any = reply.answer.body
         if isinstance(body, bytes):
             is_text = reply.answer.media_type is not None
@@ -246,6 +269,18 @@ class GraphPlane:
             "headers": _titled(reply.headers),
             "body": body,
         }
+
+
+def _alter(reply: Reply, fault: faults.Fault) -> None:
+    """Change an item's reply as a fault says, in place."""
+    for name, value in fault.headers.items():
+        reply.headers.pop(name.lower(), None)
+        if value is not None:
+            reply.headers[name] = value
+    if fault.merge is not None:
+        body = reply.answer.body
+        real = orjson.loads(body) if isinstance(body, bytes) else body
+        reply.answer = Answer(faults.merged(real, fault.merge))
 
 
 _NAMES = {"content-type": "Content-Type", "cache-control": "Cache-Control"}

@@ -48,13 +48,15 @@ class BatchEntry:
     refused: bool = False
     fault: bool = False
     units: int = 0
+    code: str = ""
 
 
 @dataclass(slots=True)
 class Entry:
     """One request. ``refused`` marks what Graph's list of reads does not hold.
 
-    A batch has ``items``; it is refused when one of them is.
+    A batch has ``items``; it is refused when one of them is. ``code`` is Graph's code
+    of an error, or the AADSTS number of the sign-in service's.
     """
 
     number: int
@@ -73,6 +75,7 @@ class Entry:
     refused: bool = False
     fault: bool = False
     units: int = 0
+    code: str = ""
     items: list[BatchEntry] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
 

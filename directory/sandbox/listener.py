@@ -1,7 +1,9 @@
 """What every request passes first: the journal, the log, the scripted faults."""
 
+import asyncio
 import logging
 import time
+from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,18 +30,18 @@ class Listener:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        path = scope["path"]
         query = parse_qsl(scope["query_string"].decode("latin-1"), True)
         entry = self.sandbox.journal.add(
             at=self.sandbox.clock.zulu(),
-            plane=self.plane,
+            plane=_plane(path) or self.plane,
             method=scope["method"],
-            path=scope["path"],
+            path=path,
             query=[name for name, _value in query],
         )
         entry.parameters = redact(query)
         _read_headers(scope, entry)
 
-        # Starlette makes request.state of this.
         async def noting(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
@@ -50,14 +52,36 @@ class Listener:
         # Starlette makes request.state of this.
         scope["state"] = {"entry": entry}
         fault = None
-        if not scope["path"].startswith("/control/"):
-            fault = self.sandbox.faults.take(scope["method"], scope["path"])
+        if entry.plane != "control":
+            query_string = scope["query_string"].decode("latin-1")
+            fault = self.sandbox.faults.take(entry.method, path, query_string)
+        listening = _noting_form(receive, scope, entry)
         if fault is None:
-            await self.app(scope, _noting_form(receive, scope, entry), noting)
+            await self.app(scope, listening, noting)
         else:
             entry.fault = True
-            entry.status = fault.status or 0
-            await faults.play(fault, self.app, scope, receive, send)
+            await faults.play(
+                fault,
+                self.app,
+                self.sandbox.clock,
+                scope,
+                listening,
+                noting,
+                _transport(send),
+            )
+
+
+def _plane(path: str) -> str:
+    if path.startswith("/v1.0/"):
+        return "graph"
+    return "control" if path.startswith("/control/") else ""
+
+
+def _transport(send: Send) -> asyncio.Transport:
+    # uvicorn's `send` is a method of the request's cycle, which holds the transport.
+    cycle: Any = getattr(send, "__self__", None)
+    transport: asyncio.Transport = cycle.transport
+    return transport
 
 
 def _read_headers(scope: Scope, entry: Entry) -> None:

@@ -20,6 +20,7 @@ from directory.sandbox import (
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.errors import LoginError
+from directory.sandbox.journal import Entry
 from directory.sandbox.store import Sandbox
 
 _TOKEN_HEADERS = {
@@ -83,6 +84,8 @@ class LoginPlane:
             return self._error(request, error)
 
     def _error(self, request: Request, error: LoginError) -> Response:
+        entry: Entry = request.state.entry
+        entry.code = f"AADSTS{error.code}"
         correlation_id = request.headers.get("client-request-id") or str(uuid.uuid4())
         return JSONResponse(
             error.body(self.sandbox.clock, correlation_id, self.sandbox.url),

@@ -106,7 +106,7 @@ class Sandbox:
         """Go back to the seed: directory, consents, applications, sessions, faults."""
         for tenant in self.tenants.values():
             tenant.reset()
-        self.clock.offset = 0.0
+        self.clock.reset()
         self.behavior = Behavior()
         self.journal.clear()
         self.faults.clear()

@@ -2,14 +2,12 @@ import time
 from typing import Any
 
 import pytest
-import requests
 
 from tests.cast import ALUMNI, ANA, BERTRAM, FERNHILL, MAC_ADMINS, MILO
 from tests.conftest import Sandbox
 from tests.directory.sandbox.browser import Browser
 from tests.directory.sandbox.conftest import (
     Graph,
-    app_token,
     consent,
     consent_url,
     secure_session,
@@ -117,7 +115,13 @@ def test_people_are_made_changed_deleted_and_restored(graph: Graph) -> None:
         ("POST", "delta/expire", {"shape": "never"}, 400),
         ("POST", "faults", {"status": 500}, 400),
         ("POST", "faults", {"path": "/", "weather": "bad"}, 400),
+        ("POST", "faults", {"path": "/", "times": "often"}, 400),
+        ("POST", "faults", {"path": "/", "drip": 0}, 400),
+        ("POST", "faults", {"path": "/", "number": 1}, 400),
         ("PUT", "clock", {}, 400),
+        ("PUT", "clock", {"time": "noon"}, 400),
+        ("PUT", "clock", {"offset_seconds": "many"}, 400),
+        ("PUT", "clock", {"tempo": 2}, 400),
         ("POST", "applications", {}, 400),
         ("GET", "applications/nothing", None, 404),
         ("POST", "applications/nothing/secrets", {}, 404),
@@ -238,78 +242,6 @@ def test_a_renamed_tenant_shows_in_organization(graph: Graph) -> None:
     assert row["verifiedDomains"][0]["name"] == "fern.example"
 
 
-def test_a_fault_answers_the_nth_request_and_is_spent(graph: Graph) -> None:
-    graph.sandbox.control(
-        "POST",
-        "faults",
-        {
-            "method": "GET",
-            "path": "/v1.0/users",
-            "nth": 2,
-            "status": 429,
-            "headers": {"Retry-After": "7"},
-        },
-    )
-
-    statuses = [graph.call("GET", "/users?$top=1") for _ in range(3)]
-    other = graph.call("GET", "/groups?$top=1")
-
-    assert [reply.status for reply in statuses] == [200, 429, 200]
-    assert statuses[1].headers["Retry-After"] == "7"
-    assert statuses[1].body["error"]["code"] == "TooManyRequests"
-    assert other.status == 200
-    (entry,) = (
-        entry
-        for entry in graph.sandbox.control("GET", "journal")["entries"]
-        if entry["fault"]
-    )
-    assert entry["status"] == 429
-
-
-def test_a_fault_can_carry_its_own_body_for_the_login_plane(sandbox: Sandbox) -> None:
-    consent(sandbox)
-    sandbox.control(
-        "POST",
-        "faults",
-        {
-            "method": "POST",
-            "path": f"/{FERNHILL.tenant_id}/oauth2/",
-            "status": 503,
-            "body": "<html>busy</html>",
-        },
-    )
-
-    answer = secure_session(sandbox).post(
-        f"{sandbox.url}/{FERNHILL.tenant_id}/oauth2/v2.0/token", timeout=10
-    )
-
-    assert (answer.status_code, answer.text) == (503, "<html>busy</html>")
-    assert app_token(sandbox)
-
-
-def test_a_fault_can_cut_the_answer_or_the_connection(graph: Graph) -> None:
-    control = graph.sandbox.control
-    control("POST", "faults", {"path": "/v1.0/users", "truncate": 100})
-    with pytest.raises(requests.RequestException):
-        graph.call("GET", "/users")
-
-    control("POST", "faults", {"path": "/v1.0/users", "reset": True})
-    with pytest.raises(requests.ConnectionError):
-        graph.call("GET", "/users")
-
-    control("POST", "faults", {"path": "/v1.0/users", "delay": 0.3})
-    started = time.monotonic()
-    assert graph.call("GET", "/users?$top=1").status == 200
-    assert time.monotonic() - started >= 0.3
-
-
-def test_faults_can_be_taken_back(graph: Graph) -> None:
-    graph.sandbox.control("POST", "faults", {"path": "/", "status": 500})
-    graph.sandbox.control("DELETE", "faults")
-
-    assert graph.call("GET", "/users?$top=1").status == 200
-
-
 def test_the_journal_can_be_emptied_and_read_from_a_number_on(graph: Graph) -> None:
     graph.get("/users?$top=1")
     last = graph.sandbox.control("GET", "journal")["entries"][-1]["number"]
@@ -321,6 +253,25 @@ def test_the_journal_can_be_emptied_and_read_from_a_number_on(graph: Graph) -> N
 
     assert [entry["template"] for entry in later] == ["/v1.0/groups"]
     assert emptied == []
+
+
+def test_the_clock_is_moved_set_stopped_and_set_going(sandbox: Sandbox) -> None:
+    moved = sandbox.control("PUT", "clock", {"time": "2030-01-01T12:00:00Z"})
+    stopped = sandbox.control(
+        "PUT", "clock", {"time": "2031-05-06T07:08:09+00:00", "stopped": True}
+    )
+    still = [sandbox.control("GET", "clock")["time"] for _ in range(3)]
+    later = sandbox.control("PUT", "clock", {"time": "2031-05-06T08:00:00"})
+    going = sandbox.control("PUT", "clock", {"stopped": False})
+    sandbox.reset()
+
+    assert moved["time"].startswith("2030-01-01T12:00:0")
+    assert stopped["stopped"] is True
+    assert set(still) == {"2031-05-06T07:08:09Z"}
+    assert later["time"] == "2031-05-06T08:00:00Z"
+    assert going["time"].startswith("2031-05-06T08:00:0")
+    assert going["stopped"] is False
+    assert sandbox.control("GET", "clock")["offset_seconds"] == 0.0
 
 
 def test_sessions_can_be_ended_and_forgeries_taken_back(
