@@ -21,12 +21,16 @@ app = Celery("jamfidp")
 # For every thread: gunicorn serves from threads that did not import this module.
 app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["jamfidp.notices", "directory", "scoping"])
+app.autodiscover_tasks(["jamfidp.notices", "jamfidp.accounts", "directory", "scoping"])
 app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-schedule")
 app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
 app.conf.beat_schedule = {
     "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
     "mail": {"task": "jamfidp.notices.tasks.tick", "schedule": schedule(run_every=15)},
+    "sessions": {
+        "task": "jamfidp.accounts.tasks.tick",
+        "schedule": schedule(run_every=3600),
+    },
     "scopes": {"task": "scoping.tasks.tick", "schedule": schedule(run_every=300)},
 }
 

@@ -45,7 +45,7 @@ def page_of_form(request: HttpRequest) -> str:
     return f"{page.path or '/'}{'?' + page.query if page.query else ''}"
 
 
-def session_ended(request: HttpRequest) -> HttpResponse:
+def session_ended(request: HttpRequest, because: str = "") -> HttpResponse:
     """A form that arrives after its session ended: nothing is done with it."""
     page = page_of_form(request) or "/"
     login = resolve_url(settings.LOGIN_URL)
@@ -53,6 +53,7 @@ def session_ended(request: HttpRequest) -> HttpResponse:
         request,
         "session_ended.html",
         {
+            "because": because,
             "unsent": unsent(request),
             "login_url": f"{login}?{urlencode({'next': page})}",
         },

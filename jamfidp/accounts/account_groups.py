@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from jamfidp.accounts import standing
+from jamfidp.accounts import sessions, standing
 from jamfidp.accounts.explanations import Explanation, explain
 from jamfidp.accounts.grants import suspension
 from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
@@ -103,6 +103,7 @@ def change_group(
     group.full_clean()
     group.save()
     _set_accounts(group, accounts)
+    sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
     after = _facts(group)
     changes = {
         name: [before[name], after[name]]
@@ -139,6 +140,7 @@ def delete_group(group: AccountGroup, *, actor: User, now: datetime) -> None:
         now=now,
     )
     group.delete()
+    sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
 
 
 @transaction.atomic
@@ -217,6 +219,7 @@ def unbind(binding: DirectoryBinding, *, actor: User, now: datetime) -> None:
         now=now,
     )
     binding.delete()
+    sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
 
 
 def warnings_for(

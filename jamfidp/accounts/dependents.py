@@ -6,14 +6,16 @@ from datetime import datetime
 from django.urls import reverse
 
 from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
+from directory.models import CloudIdentityProvider
 from jamfidp.access import ConsoleUser
+from jamfidp.accounts import sessions
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
 
 
 class AccountsDependents:
-    """Privileges are decided at every request: nothing has to be done after a sync."""
+    """Privileges are decided at every request; sessions end where none are left."""
 
     label = "Accounts"
 
@@ -91,7 +93,12 @@ class AccountsDependents:
         ]
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
-        """Nothing is stored that a sync could make wrong."""
+        tenant_id = CloudIdentityProvider.objects.values_list(
+            "tenant_id", flat=True
+        ).get(pk=change.cloud_idp_id)
+        self.after_connection_change(tenant_id, now=now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
-        """Nothing is stored that a connection could make wrong."""
+        sessions.end_where_nothing_is_held(
+            sessions.signed_in_accounts(now, tenant_id=tenant_id), now=now
+        )

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.contrib.auth.views import redirect_to_login
+from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 
 from jamfidp.access import View
-from jamfidp.accounts import presentation, standing
-from jamfidp.accounts.models import User
+from jamfidp.accounts import presentation, session_store, standing
+from jamfidp.accounts.models import AccountSession, User
 from jamfidp.errors import page_of_form, session_ended
+
+# What the sign-in page is told of the session before; signed, so that only the console
+# puts words into it.
+ENDED = "ended"
 
 
 class SignInRequiredMiddleware(LoginRequiredMiddleware):
@@ -26,10 +33,37 @@ class SignInRequiredMiddleware(LoginRequiredMiddleware):
     def handle_no_permission(  # type: ignore[override]
         self, request: HttpRequest, view_func: Any
     ) -> HttpResponseBase:
+        because = why_session_ended(request)
         if request.method not in {"GET", "HEAD"}:
-            return session_ended(request)
+            return session_ended(request, because)
         page = page_of_form(request) if "HX-Request" in request.headers else ""
-        return redirect_to_login(page or request.get_full_path(), settings.LOGIN_URL)
+        response = redirect_to_login(
+            page or request.get_full_path(), settings.LOGIN_URL
+        )
+        if because:
+            words = signing.dumps(because, salt=ENDED, compress=True)
+            response["Location"] += f"&{urlencode({ENDED: words})}"
+        return response
+
+
+def why_session_ended(request: HttpRequest) -> str:
+    """Return what the person reads of the session that their browser came with."""
+    row = session_store.row_of_cookie(request)
+    if row is None or row.account_id is None:
+        return ""
+    match session_store.why_over(row, now=timezone.now()):
+        case AccountSession.Over.ENDED:
+            return row.ended_because
+        case AccountSession.Over.IDLE:
+            return (
+                f"Your session ended after {settings.SESSION_IDLE_MINUTES} minutes "
+                "without activity."
+            )
+        case AccountSession.Over.LIMIT:
+            hours = settings.SESSION_COOKIE_AGE // 3600
+            return f"Your session ended {hours} hours after you signed in."
+        case _:
+            return ""
 
 
 def without_privileges(view: View[Any]) -> View[Any]:

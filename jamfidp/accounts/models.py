@@ -209,6 +209,38 @@ class SignInRequest(models.Model):
         return f"Sign-in request {self.pk}"
 
 
+class AccountSession(models.Model):
+    """One session of a browser. The cookie's key is not here, only its hash."""
+
+    class Over(models.TextChoices):
+        ENDED = "ended", "Ended"
+        LIMIT = "limit", "Too long after the sign-in"
+        IDLE = "idle", "Nothing was done in it"
+
+    key_hash = models.CharField(max_length=64, unique=True)
+    # As Django encodes it: signed, not secret.
+    data = models.TextField()
+    # Null before the sign-in is complete.
+    account = models.ForeignKey(
+        User, models.CASCADE, null=True, related_name="sessions"
+    )
+    how = models.CharField(max_length=60, blank=True)
+    address = models.GenericIPAddressField(null=True)
+    browser = models.CharField(max_length=200, blank=True)
+    signed_in_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    ended_at = models.DateTimeField(null=True)
+    # One sentence for the person whose session it was.
+    ended_because = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-last_seen_at"]
+
+    def __str__(self) -> str:
+        return f"Session of {self.account or 'nobody'}"
+
+
 class FailedSignIn(models.Model):
     """A refused sign-in: guessing is slowed per account, browser and address.
 

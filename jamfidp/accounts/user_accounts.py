@@ -13,9 +13,15 @@ from datetime import datetime
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from jamfidp.accounts import standing
+from jamfidp.accounts import sessions, standing
 from jamfidp.accounts.administrators import one_remains
-from jamfidp.accounts.models import AccessLevel, AccountGroup, PrivilegeSet, User
+from jamfidp.accounts.models import (
+    AccessLevel,
+    AccountGroup,
+    AccountSession,
+    PrivilegeSet,
+    User,
+)
 from jamfidp.accounts.privileges import in_reach, names_of
 from jamfidp.history.record import record
 from scoping.models import Site
@@ -211,6 +217,7 @@ def change_account(
         account.full_clean(exclude=["password"])
         account.save()
         account.groups.set(groups)
+    sessions.end_where_nothing_is_held([account], now=now)
     after = _facts(account)
     changes = {
         name: [before[name], after[name]]
@@ -241,6 +248,7 @@ def set_password(account: User, *, password: str, actor: User, now: datetime) ->
     check_may_manage(actor, account, now=now)
     account.set_password(password)
     account.save(update_fields=["password"])
+    sessions.end_all_of(account, because="Your password was changed.", now=now)
     record(
         obj=account,
         actor=actor,
@@ -248,6 +256,29 @@ def set_password(account: User, *, password: str, actor: User, now: datetime) ->
         note=f"Set a new password for {account.username}.",
         now=now,
     )
+
+
+@transaction.atomic
+def end_sessions(
+    account: User, *, actor: User, now: datetime, but: AccountSession | None = None
+) -> int:
+    """End the sessions of an account, but for the actor's own; return how many.
+
+    Raises:
+        MoreThanYouHold
+    """
+    check_may_manage(actor, account, now=now)
+    count = sessions.end_all_of(
+        account, because=f"{actor} ended your sessions.", now=now, but=but
+    )
+    record(
+        obj=account,
+        actor=actor,
+        action="sessions ended",
+        note=f"Ended the sessions of {account.username}: {count}.",
+        now=now,
+    )
+    return count
 
 
 @transaction.atomic

@@ -34,4 +34,5 @@ def test_the_ticks_are_scheduled() -> None:
         tick.name,
         "scoping.tasks.tick",
         "jamfidp.notices.tasks.tick",
+        "jamfidp.accounts.tasks.tick",
     }

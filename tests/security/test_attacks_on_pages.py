@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
@@ -19,7 +18,7 @@ from lxml import html
 
 from directory import connect, credentials
 from directory.models import AttributeMappings, SyncRun
-from jamfidp.accounts.models import FailedSignIn, SignInRequest, User
+from jamfidp.accounts.models import AccountSession, FailedSignIn, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
 from scoping.models import DeviceKind
 from tests import factories, scoping_factories
@@ -194,7 +193,7 @@ def fingerprint(*left_out: type[Any]) -> str:
     """A hash over every row of every table."""
     digest = hashlib.sha256()
     for model in apps.get_models():
-        if model is Session or model in left_out:
+        if model is AccountSession or model in left_out:
             continue
         rows = model._default_manager.order_by("pk").values_list()
         digest.update(f"{model._meta.label}{list(rows)!r}".encode())

@@ -20,8 +20,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from directory.models import CloudIdentityProvider
 from jamfidp.access import public, signed_in
 from jamfidp.accounts import entra_sign_in, first_administrator, local_sign_in
-from jamfidp.accounts.middleware import without_privileges
+from jamfidp.accounts.middleware import ENDED, without_privileges
 from jamfidp.accounts.models import User
+from jamfidp.accounts.session_store import SIGN_IN
+from jamfidp.accounts.sessions import browser_words
 from jamfidp.accounts.sign_in_forms import SetUpForm, SignInForm
 from jamfidp.accounts.throttle import Browser, TooManyFailures
 
@@ -85,13 +87,14 @@ def login_page(request: HttpRequest) -> HttpResponse:
                 form.add_error(None, str(refused))
                 status = 429
             else:
-                return _enter(request, account, next_path)
+                return _enter(request, account, next_path, how="Password")
     return render(
         request,
         "accounts/login.html",
         {
             "form": form,
             "next": next_path,
+            "ended": _why_ended(request),
             "connections": entra_sign_in.connections(),
         },
         status=status,
@@ -146,7 +149,7 @@ def entra_callback(request: HttpRequest) -> HttpResponse:
         )
     except entra_sign_in.SignInRefused as refused:
         return _refuse(refused)
-    return _enter(request, done.account, local_path(done.next_path))
+    return _enter(request, done.account, local_path(done.next_path), how="Entra")
 
 
 @public("says why somebody was not signed in")
@@ -191,15 +194,20 @@ def setup(request: HttpRequest) -> HttpResponse:
             except first_administrator.AlreadySetUp:
                 return redirect("accounts:login")
             else:
-                return _enter(request, account, reverse("dashboard"))
+                return _enter(request, account, reverse("dashboard"), how="Password")
     return render(request, "accounts/setup.html", {"form": form}, status=status)
 
 
-def _enter(request: HttpRequest, account: User, path: str) -> HttpResponse:
+def _enter(request: HttpRequest, account: User, path: str, *, how: str) -> HttpResponse:
     """Open a session under a new key, and remember that the browser was here."""
     known = _known_browser(request)
     # Whoever knew the key of the session before cannot use it now.
     login(request, account, backend=BACKEND)
+    request.session[SIGN_IN] = {
+        "how": how,
+        "address": request.META.get("REMOTE_ADDR"),
+        "browser": browser_words(request.headers.get("User-Agent", "")),
+    }
     response = SeeOther(path)
     others = [pk for pk in known.account_ids if pk != account.pk]
     _set_cookie(
@@ -216,6 +224,16 @@ def _enter(request: HttpRequest, account: User, path: str) -> HttpResponse:
         path=reverse("accounts:login"),
     )
     return response
+
+
+def _why_ended(request: HttpRequest) -> str:
+    try:
+        words = signing.loads(
+            request.GET.get(ENDED, ""), salt=ENDED, max_age=TEN_MINUTES
+        )
+    except signing.BadSignature:
+        return ""
+    return str(words)
 
 
 def _known_browser(request: HttpRequest) -> Browser:

@@ -15,7 +15,13 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from directory.models import CloudIdentityProvider
 from jamfidp.access import get_visible_or_404, privilege, visible_to
-from jamfidp.accounts import consequences, presentation, standing, user_accounts
+from jamfidp.accounts import (
+    consequences,
+    presentation,
+    sessions,
+    standing,
+    user_accounts,
+)
 from jamfidp.accounts.administrators import LastAdministrator
 from jamfidp.accounts.forms import AccountForm, AccountPasswordForm, NewAccountForm
 from jamfidp.accounts.models import AccessLevel, AccountGroup, PrivilegeSet, User
@@ -129,6 +135,9 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             if not account.is_local
             else None,
             "entries": history_entries(account),
+            "sessions": sessions.lines(
+                account, now=timezone.now(), this=getattr(request.session, "row", None)
+            ),
             "crumbs": _crumbs(),
             "may_change": request.user.has_perm("accounts.change_user", account),
             "may_delete": request.user.has_perm("accounts.delete_user", account),

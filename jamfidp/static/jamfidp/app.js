@@ -155,6 +155,54 @@ function showTimes() {
 }
 setInterval(showTimes, 30000);
 
+// A session in which nothing is done ends: said in time, and put off by a button. What
+// is done in another tab counts, so the last activity is kept in the browser.
+const idle = Number(document.body.dataset.idleMinutes ?? 0) * 60000;
+const warnedFor = Math.min(120000, idle / 2);
+function active() {
+  keep("active", String(Date.now()));
+  document.querySelector("[data-idle-notice]")?.remove();
+  watchIdle();
+}
+let idleTimer;
+function watchIdle() {
+  if (!idle) return;
+  clearTimeout(idleTimer);
+  const left = Number(kept("active") ?? Date.now()) + idle - Date.now();
+  if (left > warnedFor) idleTimer = setTimeout(watchIdle, left - warnedFor + 1000);
+  else showIdle(left > 0);
+}
+function showIdle(open) {
+  const box = document.createElement("div");
+  box.className = "notice notice-warning";
+  box.dataset.idleNotice = "";
+  const text = document.createElement("p");
+  text.textContent = open
+    ? "Nothing was done here for a while. You are signed out in two minutes."
+    : "You were signed out, because nothing was done here. What you typed is given back after you sign in and send it.";
+  box.append(text);
+  if (open) {
+    const stay = document.createElement("button");
+    stay.className = "btn btn-sm";
+    stay.type = "button";
+    stay.dataset.stay = "";
+    stay.textContent = "Stay signed in";
+    box.append(stay);
+    idleTimer = setTimeout(watchIdle, warnedFor);
+  }
+  document.querySelector("#page-messages")?.replaceChildren(box);
+}
+document.addEventListener("click", async (event) => {
+  if (!event.target.closest("[data-stay]")) return;
+  const headers = JSON.parse(document.body.getAttribute("hx-headers"));
+  const answer = await fetch(document.body.dataset.keepUrl, { method: "POST", headers });
+  if (answer.ok) active();
+  else location.reload();
+});
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.requestConfig?.verb !== "get" && event.detail.successful) active();
+});
+
 // Requests of htmx that fail say so in words; a lost session goes to sign-in
 function say(text) {
   const notice = document.createElement("div");
@@ -188,4 +236,5 @@ const shortcut = document.querySelector("[data-shortcut]");
 if (shortcut && /mac/i.test(navigator.platform)) shortcut.textContent = "⌘ K";
 showAppearance();
 showNavigation();
+active();
 prepare(document);
