@@ -9,8 +9,18 @@ from dataclasses import replace
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from directory.entra import CLOUDS, SANDBOX_KEY, Cloud, Egress, sandbox_cloud
+from directory.entra import (
+    CLOUDS,
+    SANDBOX_KEY,
+    Cloud,
+    Egress,
+    SignInMetadata,
+    sandbox_cloud,
+)
 from directory.entra.errors import EntraError, InvalidCloudAddress
+
+METADATA = SignInMetadata()
+"""What Microsoft's sign-in service publishes, kept once in each process."""
 
 
 class CloudUnavailable(EntraError):

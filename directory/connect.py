@@ -29,10 +29,8 @@ from directory.entra import (
     EntraSession,
     GraphClient,
     PermissionProbe,
-    SigningKeys,
     SignInSecrets,
     TokenSource,
-    discover,
     errors,
     new_sign_in_secrets,
     redeem_code,
@@ -463,7 +461,7 @@ def _verify_sign_in(attempt: ConsentRequest, now: datetime) -> bool:
     registration = credentials.registration(attempt.cloud)
     cloud = clouds.cloud(attempt.cloud)
     with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
-        discovery = discover(cloud, flow["tenant"], session)
+        discovery = clouds.METADATA.discovery(cloud, flow["tenant"], session, now=now)
         raw = redeem_code(
             discovery,
             client_id=registration.client_id,
@@ -479,7 +477,7 @@ def _verify_sign_in(attempt: ConsentRequest, now: datetime) -> bool:
             cloud=cloud,
             client_id=registration.client_id,
             nonce=flow["nonce"],
-            jwks=SigningKeys(discovery, session),
+            jwks=clouds.METADATA.signing_keys(discovery, session),
             now=now,
             expected_tenant=flow["tenant"],
         )

@@ -45,7 +45,7 @@ CERTIFICATE_LIFETIME = timedelta(days=365)
 EXPIRES_SOON = timedelta(days=30)
 MINIMUM_KEY_BITS = 2048
 
-_TOKENS = TokenCache()
+_TOKENS = TokenCache(clouds.METADATA)
 
 
 class NoRegistration(errors.InvalidCredential):

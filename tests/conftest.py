@@ -20,6 +20,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from django.utils import timezone
 
+from directory import clouds
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -140,6 +141,8 @@ def sandbox_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbo
 def sandbox(sandbox_process: Sandbox, settings: Any) -> Sandbox:
     """The sandbox tenant in its seed state, and a console that is told to trust it."""
     sandbox_process.reset()
+    # Of another test's sandbox: keys may have been rotated since.
+    clouds.METADATA.forget()
     settings.ENTRA_SANDBOX_URL = sandbox_process.url
     settings.ENTRA_SANDBOX_CA_FILE = sandbox_process.ca_file
     return sandbox_process

@@ -28,7 +28,6 @@ from directory.entra import (
     admin_consent_url,
     authorization_url,
     callback_error,
-    discover,
     errors,
     is_guid,
     logout_url,
@@ -114,7 +113,9 @@ def start(request: HttpRequest) -> HttpResponse:
     try:
         cloud = clouds.cloud(asked.cloud)
         with EntraSession(cloud, total_seconds=DISCOVERY_SECONDS) as session:
-            discovery = discover(cloud, asked.tenant or "organizations", session)
+            discovery = clouds.METADATA.discovery(
+                cloud, asked.tenant or "organizations", session, now=now
+            )
     except errors.EntraError as error:
         return _answer_problem(asked, problem_of(error), now=now)
     response = _see_other(
@@ -166,7 +167,7 @@ def consent(request: HttpRequest) -> HttpResponse:
     try:
         cloud = clouds.cloud(asked.cloud)
         with EntraSession(cloud, total_seconds=DISCOVERY_SECONDS) as session:
-            discovery = discover(cloud, tenant, session)
+            discovery = clouds.METADATA.discovery(cloud, tenant, session, now=now)
     except errors.EntraError as failure:
         return _finish(request, asked, problem_of(failure), now=now)
     state = _new_state(_flow_id(request.GET["state"]))
@@ -293,7 +294,9 @@ def end(request: HttpRequest) -> HttpResponse:
     try:
         cloud = clouds.cloud(asked.cloud)
         with EntraSession(cloud, total_seconds=DISCOVERY_SECONDS) as session:
-            discovery = discover(cloud, asked.tenant or "organizations", session)
+            discovery = clouds.METADATA.discovery(
+                cloud, asked.tenant or "organizations", session, now=now
+            )
     except errors.EntraError as error:
         return _back(
             asked.console_id,

@@ -38,6 +38,7 @@ from directory.entra.identity import (
     redeem_code,
 )
 from directory.entra.ids import ObjectId, TenantId, is_guid, tenant_id
+from directory.entra.metadata import SignInMetadata
 from directory.entra.objects import (
     Group,
     GroupsPage,
@@ -101,6 +102,7 @@ __all__ = [
     "Priority",
     "Prompt",
     "Removed",
+    "SignInMetadata",
     "SignInSecrets",
     "SigningKeys",
     "TenantId",

@@ -5,7 +5,6 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import Any, NoReturn
 
 import jwt
@@ -14,6 +13,7 @@ from directory.entra import errors
 from directory.entra.clouds import Cloud
 from directory.entra.errors import IdTokenReason
 from directory.entra.ids import ObjectId, TenantId, is_guid, tenant_id
+from directory.entra.kept import Kept
 from directory.entra.sign_in import Discovery, json_object, nonce_hash, response_error
 from directory.entra.transport import EntraSession
 
@@ -22,43 +22,51 @@ PERSONAL_TENANT = "9188040d-6c67-4c5b-b112-36a304b66dad"
 
 CLOCK_SKEW = timedelta(seconds=120)
 MAX_ID_TOKEN_AGE = timedelta(hours=1)
-KEYS_LIFETIME = timedelta(hours=24)
-KEYS_REFETCH_INTERVAL = timedelta(minutes=5)
+
+
+Keys = Mapping[str, tuple[jwt.PyJWK, str | None]]
+"""By key id: the key, and the issuer it is for."""
 
 
 class SigningKeys:
-    """Microsoft's signing keys, kept for a day.
+    """Microsoft's signing keys, kept for a day at most.
 
-    An unknown key id fetches them once more, at most every five minutes, so that
+    They are asked for anew every hour, which finds a rollover and drops what was
+    withdrawn. An unknown key id asks once more, at most every five minutes, so that
     forged tokens cannot make the console hammer Microsoft.
+    https://learn.microsoft.com/entra/identity-platform/signing-key-rollover
     """
 
-    def __init__(self, discovery: Discovery, session: EntraSession) -> None:
+    def __init__(
+        self,
+        discovery: Discovery,
+        session: EntraSession,
+        *,
+        kept: Kept[Keys] | None = None,
+    ) -> None:
         self._discovery = discovery
         self._session = session
-        self._keys: dict[str, tuple[jwt.PyJWK, str | None]] = {}
-        self._fetched_at: datetime | None = None
-        self._refetched_at: datetime | None = None
-        self._lock = Lock()
+        self._kept: Kept[Keys] = kept or Kept()
 
     def find(self, kid: str, *, now: datetime) -> tuple[jwt.PyJWK, str | None] | None:
         """Return a key and the issuer it is for, or None for an unknown id.
 
         Raises:
-            IdentityError, Unreachable: the keys cannot be fetched, and those at
-            hand are older than a day.
+            IdentityError, Unreachable: the keys cannot be fetched, and those at hand
+                are older than a day or do not hold this one.
         """
-        with self._lock:
-            if _due(KEYS_LIFETIME, self._fetched_at, now):
-                self._fetch(now)
-            elif kid not in self._keys and _due(
-                KEYS_REFETCH_INTERVAL, self._refetched_at, now
-            ):
-                self._refetched_at = now
-                self._fetch(now)
-            return self._keys.get(kid)
+        asked: list[datetime] = []
 
-    def _fetch(self, now: datetime) -> None:
+        def fetch() -> Keys:
+            asked.append(now)
+            return self._fetch()
+
+        keys = self._kept.get(fetch, now=now)
+        if kid not in keys and not asked:
+            keys = self._kept.again(fetch, now=now)
+        return keys.get(kid)
+
+    def _fetch(self) -> Keys:
         response = self._session.get(self._discovery.jwks_uri)
         if response.status_code != 200:
             raise response_error(response)
@@ -80,12 +88,7 @@ class SigningKeys:
                 continue
             issuer = entry.get("issuer")
             keys[entry["kid"]] = (key, issuer if isinstance(issuer, str) else None)
-        self._keys = keys
-        self._fetched_at = now
-
-
-def _due(interval: timedelta, last: datetime | None, now: datetime) -> bool:
-    return last is None or now - last >= interval
+        return keys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

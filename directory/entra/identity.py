@@ -4,11 +4,14 @@ MSAL has no types and validates nothing in an ID token; it is wrapped here once.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from threading import Lock
+from types import MappingProxyType
 from typing import Any, NoReturn, Protocol
 
 import msal
+import orjson
 import requests
 
 from directory.entra import errors
@@ -17,13 +20,12 @@ from directory.entra.credentials import Credential, fingerprint
 from directory.entra.errors import IdTokenReason
 from directory.entra.id_token import refuse
 from directory.entra.ids import tenant_id
+from directory.entra.metadata import SignInMetadata
 from directory.entra.sign_in import (
     SIGN_IN_SCOPES,
     Discovery,
     answer_error,
-    check_cloud,
     json_object,
-    response_error,
 )
 from directory.entra.transport import EntraSession
 
@@ -72,25 +74,37 @@ class TokenProvider(Protocol):
         ...
 
 
+class _Published:
+    """An answer of Microsoft's as MSAL reads it, from what was checked before."""
+
+    status_code = 200
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def __init__(self, discovery: Discovery) -> None:
+        self.text = orjson.dumps(
+            {
+                "issuer": discovery.issuer,
+                "authorization_endpoint": discovery.authorization_endpoint,
+                "token_endpoint": discovery.token_endpoint,
+                "jwks_uri": discovery.jwks_uri,
+            }
+        ).decode()
+
+
 class _MsalHttp:
     """The session as MSAL sees it.
 
-    MSAL logs the text of an answer that is not JSON and quotes discovery answers
-    in exceptions; both are refused before it sees them.
+    MSAL asks for the OpenID configuration each time it is built, and believes it; it
+    is given the one that was checked. It logs the text of an answer that is not
+    JSON: those are refused before it sees them.
     """
 
-    def __init__(self, session: EntraSession) -> None:
+    def __init__(self, session: EntraSession, discovery: Discovery) -> None:
         self._session = session
+        self._discovery = discovery
 
-    def get(
-        self, url: str, params: Any = None, headers: Any = None, **kwargs: Any
-    ) -> requests.Response:
-        response = self._session.get(url, params=params, headers=headers, **kwargs)
-        if response.status_code != 200:
-            raise response_error(response)
-        document = json_object(response)
-        check_cloud(self._session.cloud, document)
-        return response
+    def get(self, url: str, **kwargs: Any) -> _Published:
+        return _Published(self._discovery)
 
     def post(
         self,
@@ -114,10 +128,12 @@ class TokenCache:
     """Keeps app-only tokens in memory, for as long as a process lives.
 
     Share one between token sources so that look-ups do not fetch a token each.
-    Tokens are kept apart by credential: a replaced secret gets its own.
+    Tokens are kept apart by credential: a replaced secret gets its own. `metadata`
+    is where the tenants' OpenID configurations are kept.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metadata: SignInMetadata | None = None) -> None:
+        self.metadata = metadata or SignInMetadata()
         self._caches: dict[tuple[str, str, str, str], msal.TokenCache] = {}
         self._lock = Lock()
 
@@ -148,7 +164,9 @@ class TokenSource:
         credential: Credential,
         session: EntraSession,
         cache: TokenCache | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._clock = clock
         self._cloud = cloud
         self._tenant = tenant_id(tenant)
         self._client_id = client_id
@@ -174,8 +192,13 @@ class TokenSource:
             self._application = None
         if self._application is None:
             self._application = _application(
-                self._cloud,
-                self._tenant,
+                self._cache.metadata.discovery(
+                    self._cloud,
+                    self._tenant,
+                    self._session,
+                    now=self._clock(),
+                    afresh=fresh,
+                ),
                 self._client_id,
                 self._credential,
                 self._session,
@@ -184,11 +207,18 @@ class TokenSource:
                     self._cloud, self._tenant, self._client_id, self._credential
                 ),
             )
-        answer = _call_msal(
-            lambda: self._application.acquire_token_for_client(
-                scopes=[self._cloud.scope], claims_challenge=claims
+        try:
+            answer = _call_msal(
+                lambda: self._application.acquire_token_for_client(
+                    scopes=[self._cloud.scope], claims_challenge=claims
+                )
             )
-        )
+        except errors.EntraError:
+            raise
+        except Exception:  # noqa: BLE001 - MSAL raises whatever its parsing meets
+            raise errors.SignInResponseError(
+                "Microsoft's answer to a token request cannot be read."
+            ) from None
         value, lifetime = answer.get("access_token"), answer.get("expires_in")
         if not isinstance(value, str) or not value or not isinstance(lifetime, int):
             raise errors.SignInResponseError(
@@ -238,9 +268,7 @@ def redeem_code(
         CodeRefused, IdTokenRefused and other IdentityErrors, and what the session
         raises.
     """
-    application = _application(
-        discovery.cloud, discovery.tenant, client_id, credential, session
-    )
+    application = _application(discovery, client_id, credential, session)
     # MSAL compares the two states; the caller has compared the real ones.
     flow = {
         "state": "checked",
@@ -255,10 +283,12 @@ def redeem_code(
                 flow, {"state": "checked", "code": code}
             )
         )
+    except errors.EntraError:
+        raise
     except RuntimeError:
         # MSAL's text quotes both nonces.
         refuse(IdTokenReason.NONCE)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except Exception:  # noqa: BLE001 - MSAL raises whatever its parsing meets
         refuse(IdTokenReason.MALFORMED)
     raw = answer.get("id_token")
     if not isinstance(raw, str):
@@ -269,8 +299,7 @@ def redeem_code(
 
 
 def _application(
-    cloud: Cloud,
-    tenant: str,
+    discovery: Discovery,
     client_id: str,
     credential: Credential,
     session: EntraSession,
@@ -278,24 +307,24 @@ def _application(
     capabilities: list[str] | None = None,
     token_cache: Any = None,
 ) -> Any:
-    """Build MSAL's application; this fetches the tenant's OpenID configuration."""
+    """Build MSAL's application for the tenant of a checked OpenID configuration."""
+    prepared = credential.for_msal()
     try:
         return msal.ConfidentialClientApplication(
             client_id,
-            client_credential=credential.for_msal(),
-            authority=f"{cloud.login_root}/{tenant}",
+            client_credential=prepared,
+            authority=f"{discovery.cloud.login_root}/{discovery.tenant}",
             # Else MSAL asks Microsoft's public cloud about every other one.
             instance_discovery=False,
             azure_region=False,
-            http_client=_MsalHttp(session),
+            http_client=_MsalHttp(session, discovery),
             client_capabilities=capabilities,
             token_cache=token_cache,
         )
-    except (ValueError, KeyError) as error:
-        if isinstance(error, errors.EntraError):
-            raise
-        raise errors.DiscoveryRefused(
-            "Microsoft's OpenID configuration cannot be used."
+    except (ValueError, KeyError, TypeError):
+        raise errors.InvalidCredential(
+            "The credential of the application cannot be used.",
+            advice="Enter it anew under Settings > Entra ID application.",
         ) from None
 
 

@@ -129,7 +129,13 @@ def checked_discovery(
                 f"Microsoft's OpenID configuration has no {name}."
             )
         fields[name] = value
-    check_cloud(cloud, document)
+    _check_cloud(cloud, document)
+    # Microsoft does not publish the methods; whoever does has to know ours.
+    methods = document.get("code_challenge_methods_supported", ["S256"])
+    if not isinstance(methods, list) or "S256" not in methods:
+        raise errors.DiscoveryRefused(
+            "Microsoft's OpenID configuration does not offer PKCE with S256."
+        )
 
     prefix, suffix = f"{cloud.login_root}/", "/v2.0"
     issuer = fields["issuer"]
@@ -155,7 +161,7 @@ def checked_discovery(
     return Discovery(cloud=cloud, tenant=path, **fields)
 
 
-def check_cloud(cloud: Cloud, document: Mapping[str, Any]) -> None:
+def _check_cloud(cloud: Cloud, document: Mapping[str, Any]) -> None:
     """Refuse a discovery document of a tenant in another cloud.
 
     Raises:

@@ -21,13 +21,10 @@ from directory import clouds, credentials
 from directory.dependents import ObjectRef
 from directory.entra import (
     Cloud,
-    Discovery,
     EntraSession,
     IdTokenClaims,
-    SigningKeys,
     authorization_url,
     callback_error,
-    discover,
     new_sign_in_secrets,
     redeem_code,
     validate_id_token,
@@ -43,8 +40,6 @@ from jamfidp.history.record import record
 
 _ABOUT_GROUPS = ABOUT_GROUPS | {Reason.NO_GROUP}
 LIFETIME = timedelta(minutes=10)
-DISCOVERY_LIFETIME = timedelta(hours=1)
-_DISCOVERIES: dict[tuple[str, str], tuple[Discovery, datetime]] = {}
 # A person waits in front of the page.
 PATIENCE_SECONDS = 20.0
 
@@ -97,7 +92,9 @@ def begin(
         # Read now: a key that is lost is better told before the person signs in.
         credentials.credential(registration)
         with _session(cloud) as session:
-            discovery = _discovery(cloud, cloud_idp.tenant_id, session, now=now)
+            discovery = clouds.METADATA.discovery(
+                cloud, cloud_idp.tenant_id, session, now=now
+            )
         state_hash = _hash(secrets.state)
         flow = crypto.encrypt(
             json.dumps({"nonce": secrets.nonce, "verifier": secrets.code_verifier}),
@@ -227,7 +224,9 @@ def _proof(
         cloud = clouds.cloud(request.cloud)
         registration = credentials.registration(cloud.key)
         with _session(cloud) as session:
-            discovery = _discovery(cloud, request.tenant_id, session, now=now)
+            discovery = clouds.METADATA.discovery(
+                cloud, request.tenant_id, session, now=now
+            )
             token = redeem_code(
                 discovery,
                 client_id=registration.client_id,
@@ -243,9 +242,7 @@ def _proof(
                 cloud=cloud,
                 client_id=registration.client_id,
                 nonce=flow["nonce"],
-                # Fetched once for each code that Microsoft redeems, so that forged
-                # tokens cannot make the console ask again and again.
-                jwks=SigningKeys(discovery, session),
+                jwks=clouds.METADATA.signing_keys(discovery, session),
                 now=now,
                 expected_tenant=request.tenant_id,
             )
@@ -379,21 +376,6 @@ def _follow_names(
 
 def _session(cloud: Cloud) -> EntraSession:
     return EntraSession(cloud, total_seconds=PATIENCE_SECONDS, attempts=2)
-
-
-def _discovery(
-    cloud: Cloud, tenant_id: str, session: EntraSession, *, now: datetime
-) -> Discovery:
-    """Return the tenant's configuration, fetched once an hour in each process.
-
-    Anybody can open the address that begins a sign-in: it must not make the console
-    ask Microsoft each time.
-    """
-    key = (cloud.login_root, tenant_id)
-    known = _DISCOVERIES.get(key)
-    if known is None or now - known[1] >= DISCOVERY_LIFETIME:
-        known = _DISCOVERIES[key] = (discover(cloud, tenant_id, session), now)
-    return known[0]
 
 
 def _refused(error: EntraError) -> SignInRefused:

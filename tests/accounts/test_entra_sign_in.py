@@ -358,6 +358,60 @@ def test_microsoft_out_of_reach_is_told(console: Console, settings: Any) -> None
     assert "The sandbox tenant cannot be reached" in console.refusal(response)
 
 
+def test_f30_new_signing_keys_are_found_at_the_first_sign_in_with_them(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    console.sandbox.control("POST", "keys/rotate", {"keep_old": False})
+    console.client.logout()
+
+    console.sign_in()
+
+    assert console.signed_in()
+
+
+def publish_nothing(sandbox: Sandbox) -> None:
+    """Let discovery and keys fail, whoever asks; tokens are still given."""
+    for path in ("v2.0/.well-known/openid-configuration", "discovery/v2.0/keys"):
+        sandbox.control(
+            "POST",
+            "faults",
+            {
+                "path": f"/{cast.FERNHILL.tenant_id}/{path}",
+                "status": 503,
+                "headers": {"Retry-After": "3600"},
+                "times": 1000,
+            },
+        )
+
+
+def test_f31_people_sign_in_while_discovery_and_keys_are_down(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    console.client.logout()
+    publish_nothing(console.sandbox)
+
+    console.sign_in()
+
+    assert console.signed_in()
+
+
+def test_f31_what_was_never_had_is_told_and_the_local_door_stays_open(
+    console: Console, ana: DirectoryUser
+) -> None:
+    publish_nothing(console.sandbox)
+
+    response = console.client.get(START, {"connection": console.cloud_idp.pk})
+
+    page = console.refusal(response)
+    assert "sign-in service is not available at the moment" in page
+    console.client.post(
+        "/login/", {"username": "admin", "password": factories.PASSWORD}
+    )
+    assert console.signed_in()
+
+
 # --- Attacks ---------------------------------------------------------------------
 
 

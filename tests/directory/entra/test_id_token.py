@@ -270,14 +270,14 @@ def test_a_guest_is_hinted_at(changes: dict[str, Any]) -> None:
 
 
 @responses.activate
-def test_a_token_of_the_sandbox_is_refused_by_microsofts_cloud() -> None:
+def test_a22_a_token_of_the_sandbox_is_refused_by_microsofts_cloud() -> None:
     raw = SIGNER.sign(claims(iss=f"https://127.0.0.1:9443/{TENANT}/v2.0"))
 
     assert refusal(raw) is IdTokenReason.ISSUER
 
 
 @responses.activate
-def test_addresses_in_a_token_are_never_asked() -> None:
+def test_a28_addresses_in_a_token_are_never_asked() -> None:
     raw = SIGNER.sign(
         claims(
             _claim_names={"groups": "src1"},

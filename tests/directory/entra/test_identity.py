@@ -280,7 +280,7 @@ def test_a_tenant_that_is_gone_is_named_before_any_secret_is_sent() -> None:
         ),
         pytest.param(
             {"token_endpoint": "https://evil.example/t/oauth2/v2.0/token"},
-            errors.NotAllowed,
+            errors.DiscoveryRefused,
             id="elsewhere",
         ),
         pytest.param({"token_endpoint": "token"}, errors.DiscoveryRefused, id="no URL"),

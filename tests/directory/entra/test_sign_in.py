@@ -196,13 +196,27 @@ def test_a_web_page_in_place_of_discovery_is_somebody_elses(status: int) -> None
         pytest.param({"jwks_uri": None}, id="no keys"),
     ],
 )
-def test_a_discovery_document_that_points_elsewhere_is_refused(
+def test_a43_a_discovery_document_that_points_elsewhere_is_refused(
     changes: dict[str, Any],
 ) -> None:
     document = {**configuration(), **changes}
 
     with pytest.raises(errors.DiscoveryRefused):
         checked_discovery(PUBLIC, TENANT, document)
+
+
+@pytest.mark.parametrize("methods", [["plain"], [], "S256", None, {"S256": 1}])
+def test_a7_a_service_that_does_not_know_s256_is_refused(methods: object) -> None:
+    document = configuration() | {"code_challenge_methods_supported": methods}
+
+    with pytest.raises(errors.DiscoveryRefused, match="S256"):
+        checked_discovery(PUBLIC, TENANT, document)
+
+
+def test_a7_a_service_that_knows_s256_among_others_is_used() -> None:
+    document = configuration() | {"code_challenge_methods_supported": ["plain", "S256"]}
+
+    assert checked_discovery(PUBLIC, TENANT, document).tenant == TENANT
 
 
 def test_a_discovery_document_for_a_domain_must_name_a_tenant_id() -> None:
