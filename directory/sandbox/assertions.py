@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.errors import LoginError
 from directory.sandbox.tokens import b64url
 
@@ -30,11 +31,7 @@ def verify_assertion(
     try:
         header = jwt.get_unverified_header(assertion)
     except jwt.InvalidTokenError:
-        raise LoginError(
-            50027,
-            "invalid_request",
-            "JWT token is invalid or malformed.",
-        ) from None
+        raise aadsts(50027) from None
     thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
     for pem in certificates:
         certificate = x509.load_pem_x509_certificate(pem.encode())
@@ -63,34 +60,16 @@ def verify_assertion(
 
 
 def _bad_assertion(client_id: str) -> LoginError:
-    return LoginError(
-        700027,
-        "invalid_client",
-        "The certificate with identifier used to sign the client assertion is not "
-        f"registered on application. [Reason - The key was not found. Client "
-        f"application '{client_id}'.]",
-        status=401,
-    )
+    return aadsts(700027, reason="The key was not found.", app=client_id)
 
 
 def _check_claims(
     claims: dict[str, Any], client_id: str, audiences: set[str], now: float
 ) -> None:
     if claims.get("iss") != client_id or claims.get("sub") != client_id:
-        raise LoginError(
-            700021,
-            "invalid_client",
-            "Client assertion application identifier doesn't match 'client_id' "
-            "parameter.",
-            status=401,
-        )
+        raise aadsts(700021)
     if claims.get("aud") not in audiences:
-        raise LoginError(
-            700023,
-            "invalid_client",
-            "Client assertion audience claim does not match Realm issuer.",
-            status=401,
-        )
+        raise aadsts(700023)
     # MSAL writes times with a fraction; five minutes of skew are allowed.
     expires, starts = claims.get("exp"), claims.get("nbf", 0)
     if (
@@ -98,12 +77,7 @@ def _check_claims(
         or expires < now - 300
         or float(starts) > now + 300
     ):
-        raise LoginError(
-            700024,
-            "invalid_client",
-            "Client assertion is not within its valid time range.",
-            status=401,
-        )
+        raise aadsts(700024)
 
 
 def _thumbprints(certificate: x509.Certificate) -> set[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from directory.sandbox import discovery, pages, sign_in
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import (
     OIDC_SCOPES,
     Application,
@@ -18,11 +19,7 @@ from directory.sandbox.applications import (
 )
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import GLOBAL_ADMINISTRATOR
-from directory.sandbox.errors import (
-    LoginError,
-    application_not_found,
-    missing_parameter,
-)
+from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import (
     Flow,
     accounts,
@@ -49,28 +46,15 @@ def application_for(
     """
     client_id = query.get("client_id")
     if not client_id:
-        raise missing_parameter("client_id")
+        raise aadsts(900144, parameter="client_id")
     application = sandbox.applications.get(client_id.lower())
     if application is None:
-        raise application_not_found(client_id, tenant_name)
+        raise aadsts(700016, app=client_id, tenant=tenant_name)
     redirect_uri = query.get("redirect_uri", "")
     if not application.allows_redirect(redirect_uri):
-        raise LoginError(
-            50011,
-            "invalid_request",
-            f"The redirect URI '{redirect_uri}' specified in the request does not "
-            "match the redirect URIs configured for the application "
-            f"'{application.client_id}'. Make sure the redirect URI sent in the "
-            "request matches one added to your application in the Azure portal. "
-            "Navigate to https://aka.ms/redirectUriMismatchError to learn more about "
-            "how to troubleshoot this error.",
-        )
+        raise aadsts(50011, uri=redirect_uri, app=application.client_id)
     if not application.enabled:
-        raise LoginError(
-            7000112,
-            "unauthorized_client",
-            f"Application '{client_id}'({application.display_name}) is disabled.",
-        )
+        raise aadsts(7000112, app=client_id, app_name=application.display_name)
     return application
 
 
@@ -116,36 +100,21 @@ def start(
 def _check(sandbox: Sandbox, flow: Flow, query: Mapping[str, str]) -> None:
     if flow.response_mode not in ("query", "fragment", "form_post"):
         flow.response_mode = "query"
-        raise LoginError(
-            9002313,
-            "invalid_request",
-            "Invalid request. Request is malformed or invalid: response_mode.",
-        )
+        raise aadsts(9002313, detail=" response_mode")
     if query.get("response_type") != "code":
-        raise LoginError(
-            700054,
-            "unsupported_response_type",
-            f"response_type '{query.get('response_type', '')}' is not enabled for the "
-            "application.",
-        )
+        raise aadsts(700054, response_type=query.get("response_type", ""))
     if not flow.scopes:
-        raise missing_parameter("scope")
+        raise aadsts(900144, parameter="scope")
     method = query.get("code_challenge_method", "plain")
     if flow.challenge and (
         method != "S256" or not _CHALLENGE.fullmatch(flow.challenge)
     ):
-        raise LoginError(
+        raise aadsts(
             9002313,
-            "invalid_request",
-            "Invalid request. Request is malformed or invalid: code_challenge must be "
-            "made with code_challenge_method S256.",
+            detail=" code_challenge must be made with code_challenge_method S256.",
         )
     if not set(flow.prompt.split()) <= {"login", "none", "consent", "select_account"}:
-        raise LoginError(
-            90023,
-            "invalid_request",
-            f"Unsupported 'prompt' value '{flow.prompt}'.",
-        )
+        raise aadsts(90023, prompt=flow.prompt)
     for scope in flow.scopes:
         _check_scope(sandbox, scope)
 
@@ -156,20 +125,10 @@ def _check_scope(sandbox: Sandbox, scope: str) -> None:
     if "://" in scope:
         resource = scope.rpartition("/")[0].rstrip("/")
         if resource not in graph_resources(sandbox):
-            raise LoginError(
-                500011,
-                "invalid_resource",
-                f"The resource principal named {resource} was not found in the tenant.",
-            )
+            raise aadsts(500011, resource=resource)
     short = short_scope(scope)
     if short != ".default" and permission(short, PermissionKind.DELEGATED) is None:
-        raise LoginError(
-            70011,
-            "invalid_scope",
-            "The provided request must include a 'scope' input parameter. The "
-            "provided value for the input parameter 'scope' is not valid. The scope "
-            f"{scope} is not valid.",
-        )
+        raise aadsts(70011, scope=scope)
 
 
 def _silently(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response | None:
@@ -183,21 +142,13 @@ def _silently(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response | None:
             return error_back(
                 sandbox,
                 flow,
-                LoginError(
-                    50058,
-                    "login_required",
-                    "A silent sign-in request was sent but no user is signed in.",
-                ),
+                aadsts(50058),
             )
         if len(known) > 1:
             return error_back(
                 sandbox,
                 flow,
-                LoginError(
-                    16000,
-                    "interaction_required",
-                    "More than one user is signed in. Select an account.",
-                ),
+                aadsts(16000),
             )
     elif flow.prompt not in ("", "consent") or len(known) != 1:
         return None
@@ -238,11 +189,10 @@ def after_sign_in(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response:
     if principal is not None and not principal.enabled:
         return error_page(
             sandbox,
-            LoginError(
+            aadsts(
                 7000112,
-                "unauthorized_client",
-                f"Application '{flow.application.client_id}'"
-                f"({flow.application.display_name}) is disabled.",
+                app=flow.application.client_id,
+                app_name=flow.application.display_name,
             ),
             correlation_id=flow.correlation_id,
         )
@@ -253,12 +203,11 @@ def after_sign_in(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response:
         return error_back(
             sandbox,
             flow,
-            LoginError(
+            aadsts(
                 65001,
-                "interaction_required",
-                "The user or administrator has not consented to use the application "
-                f"with ID '{flow.application.client_id}' named "
-                f"'{flow.application.display_name}'.",
+                error="interaction_required",
+                app=flow.application.client_id,
+                app_name=flow.application.display_name,
             ),
         )
     is_administrator = tenant.role_of(user.id) == GLOBAL_ADMINISTRATOR
@@ -297,11 +246,7 @@ def take_consent(
         return error_back(
             sandbox,
             flow,
-            LoginError(
-                65004,
-                "access_denied",
-                "User declined to consent to access the app.",
-            ),
+            aadsts(65004),
             error_subcode="cancel",
         )
     missing, openid = missing_permissions(sandbox, flow, tenant, user)

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from directory.sandbox import discovery, pages, sign_in
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import (
     OIDC_SCOPES,
     Permission,
@@ -18,7 +19,7 @@ from directory.sandbox.applications import (
 from directory.sandbox.authorize import application_for
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import GLOBAL_ADMINISTRATOR
-from directory.sandbox.errors import LoginError, missing_parameter
+from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import (
     Flow,
     accounts,
@@ -46,17 +47,13 @@ def start(
     try:
         where = discovery.authority(sandbox, name)
         if version == V2 and where == "common":
-            raise LoginError(
-                9002313,
-                "invalid_request",
-                "Invalid request. 'common' cannot be used for admin consent.",
-            )
+            raise aadsts(9002313, detail=" 'common' cannot be used for admin consent.")
         tenant = sandbox.tenants.get(where)
         application = application_for(
             sandbox, query, tenant.display_name if tenant else name
         )
         if version == V2 and not query.get("scope"):
-            raise missing_parameter("scope")
+            raise aadsts(900144, parameter="scope")
     except LoginError as error:
         return error_page(sandbox, error)
     scopes = query["scope"].split() if version == V2 else [f"{GRAPH_RESOURCE}/.default"]
@@ -167,11 +164,7 @@ def _declined(sandbox: Sandbox, flow: Flow, *, by_administrator: bool) -> Respon
         return error_back(
             sandbox,
             flow,
-            LoginError(
-                65004,
-                "access_denied",
-                "User declined to consent to access the app.",
-            ),
+            aadsts(65004),
             admin_consent="True",
             error_subcode="cancel",
         )
@@ -179,10 +172,6 @@ def _declined(sandbox: Sandbox, flow: Flow, *, by_administrator: bool) -> Respon
     return error_back(
         sandbox,
         flow,
-        LoginError(
-            65004,
-            "consent_required",
-            "The resource owner or authorization server denied the request.",
-        ),
+        aadsts(65004, error="consent_required"),
         admin_consent="True",
     )

@@ -7,7 +7,7 @@ meets the local certificate; everything machines call stays on TLS.
 from collections.abc import Callable
 from typing import Any
 
-from directory.sandbox.errors import tenant_not_found
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.store import ALIASES, Sandbox
 from directory.sandbox.tokens import GRAPH_RESOURCE
 
@@ -27,7 +27,7 @@ def authority(sandbox: Sandbox, name: str, *, error: str = "invalid_tenant") -> 
         return name.lower()
     tenant = sandbox.tenant_named(name)
     if tenant is None:
-        raise tenant_not_found(name, error=error)
+        raise aadsts(90002, error=error, tenant=name)
     return tenant.id
 
 

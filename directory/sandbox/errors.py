@@ -49,36 +49,6 @@ class LoginError(Exception):
         return body
 
 
-def tenant_not_found(name: str, *, error: str = "invalid_tenant") -> LoginError:
-    return LoginError(
-        90002,
-        error,
-        f"Tenant '{name}' not found. Check to make sure you have the correct tenant "
-        "ID and are signing into the correct cloud. Check with your subscription "
-        "administrator, this may happen if there are no active subscriptions for the "
-        "tenant.",
-    )
-
-
-def application_not_found(client_id: str, tenant_name: str) -> LoginError:
-    return LoginError(
-        700016,
-        "unauthorized_client",
-        f"Application with identifier '{client_id}' was not found in the directory "
-        f"'{tenant_name}'. This can happen if the application has not been installed "
-        "by the administrator of the tenant or consented to by any user in the "
-        "tenant. You may have sent your authentication request to the wrong tenant.",
-    )
-
-
-def missing_parameter(name: str) -> LoginError:
-    return LoginError(
-        900144,
-        "invalid_request",
-        f"The request body must contain the following parameter: '{name}'.",
-    )
-
-
 class GraphError(Exception):
     """An OData error of Graph: the code is what clients act on."""
 

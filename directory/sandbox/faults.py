@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.clock import Clock
 from directory.sandbox.errors import GraphError, LoginError
 
@@ -157,16 +158,9 @@ def graph_error(status: int) -> GraphError:
 def _login_error(status: int) -> LoginError:
     """Return what the sign-in service says when it is throttled or out of order."""
     if status == 429:
-        return LoginError(
-            90055,
-            "temporarily_unavailable",
-            "The server is terminating the operation because of too many incoming "
-            "requests for this tenant.",
-        )
-    return LoginError(
-        90033,
-        "temporarily_unavailable" if status == 503 else "server_error",
-        "A transient error has occurred. Please try again.",
+        return aadsts(90055)
+    return aadsts(
+        90033, error="temporarily_unavailable" if status == 503 else "server_error"
     )
 
 

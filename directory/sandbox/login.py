@@ -17,6 +17,7 @@ from directory.sandbox import (
     sign_in,
     token_endpoint,
 )
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.errors import LoginError
@@ -164,12 +165,7 @@ class LoginPlane:
         except flow.LostFlowError:
             return flow.error_page(
                 self.sandbox,
-                LoginError(
-                    165000,
-                    "invalid_request",
-                    "This sign-in has ended or belongs to another browser. Go back to "
-                    "the application and start again.",
-                ),
+                aadsts(165000),
             )
 
     def _step(self, current: flow.Flow, form: dict[str, str]) -> Response:

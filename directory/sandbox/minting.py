@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from directory.sandbox import discovery
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import OIDC_SCOPES, Application, ServicePrincipal
-from directory.sandbox.errors import LoginError
 from directory.sandbox.store import Grant, Sandbox
 from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
 from directory.sandbox.tokens import (
@@ -83,11 +83,7 @@ def _capabilities(text: str) -> list[str]:
         wanted = json.loads(text).get("access_token", {}).get("xms_cc", {})
         return [str(value) for value in wanted.get("values", ())]
     except (ValueError, AttributeError, TypeError):
-        raise LoginError(
-            9002313,
-            "invalid_request",
-            "Invalid request. Request is malformed or invalid: 'claims' is no JSON.",
-        ) from None
+        raise aadsts(9002313, detail=" 'claims' is no JSON.") from None
 
 
 def tokens_for_user(
@@ -100,23 +96,13 @@ def tokens_for_user(
     tenant = sandbox.tenants[grant.tenant_id]
     user = tenant.find(grant.user_id, Kind.USER)
     if user is None:
-        raise LoginError(
-            50034,
-            "invalid_grant",
-            f"The user account does not exist in the {tenant.display_name} directory.",
-            suberror="bad_token",
-        )
+        raise aadsts(50034, tenant=tenant.display_name)
     if not user.properties.get("accountEnabled"):
-        raise LoginError(50057, "invalid_grant", "The user account is disabled.")
+        raise aadsts(50057)
     principal = sandbox.principal(tenant.id, application.client_id)
     if principal is None or not principal.enabled:
-        raise LoginError(
-            65001,
-            "invalid_grant",
-            "The user or administrator has not consented to use the application with "
-            f"ID '{application.client_id}' named '{application.display_name}'. Send "
-            "an interactive authorization request for this user and resource.",
-            suberror="consent_required",
+        raise aadsts(
+            65001, app=application.client_id, app_name=application.display_name
         )
     granted = sorted(
         {short for short in map(short_scope, scopes) if short != ".default"}

@@ -6,6 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from directory.sandbox import pages
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import Flow, accounts, user_of
@@ -139,32 +140,20 @@ def _who(sandbox: Sandbox, flow: Flow, username: str) -> tuple[Tenant, Directory
     home = sandbox.tenant_of_upn(username)
     tenant = at or home
     if tenant is None:
-        raise LoginError(
-            50034,
-            "invalid_grant",
-            f"The user account {username} does not exist in any directory known here.",
-        )
+        raise aadsts(50034, user=username, tenant="")
     user = tenant.find(username, Kind.USER) if "@" in username else None
     if user is None and at is not None:
         user = _guest_by_mail(at, username)
     if user is None and at is not None and home is not None and home.id != at.id:
-        raise LoginError(
+        raise aadsts(
             50020,
-            "access_denied",
-            f"User account '{username}' from identity provider does not exist in "
-            f"tenant '{at.display_name}' and cannot access the application "
-            f"'{flow.application.client_id}'({flow.application.display_name}) in that "
-            "tenant. The account needs to be added as an external user in the tenant "
-            "first.",
+            user=username,
+            tenant=at.display_name,
+            app=flow.application.client_id,
+            app_name=flow.application.display_name,
         )
     if user is None:
-        raise LoginError(
-            50034,
-            "invalid_grant",
-            f"The user account {username} does not exist in the "
-            f"{tenant.display_name} directory. To sign into this application, the "
-            "account must be added to the directory.",
-        )
+        raise aadsts(50034, user=username, tenant=tenant.display_name)
     return tenant, user
 
 

@@ -12,13 +12,9 @@ from typing import Any
 from urllib.parse import unquote
 
 from directory.sandbox import discovery
+from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import Application
 from directory.sandbox.assertions import verify_assertion
-from directory.sandbox.errors import (
-    LoginError,
-    application_not_found,
-    missing_parameter,
-)
 from directory.sandbox.minting import (
     Form,
     access_token,
@@ -46,20 +42,18 @@ def answer(
     form = _with_basic(form, authorization)
     grant_type = form.get("grant_type")
     if not grant_type:
-        raise missing_parameter("grant_type")
+        raise aadsts(900144, parameter="grant_type")
     client_id = form.get("client_id")
     if not client_id:
-        raise missing_parameter("client_id")
+        raise aadsts(900144, parameter="client_id")
     application = sandbox.applications.get(client_id.lower())
     tenant = sandbox.tenants.get(where)
     if application is None:
-        raise application_not_found(client_id, tenant.display_name if tenant else name)
-    if not application.enabled:
-        raise LoginError(
-            7000112,
-            "unauthorized_client",
-            f"Application '{client_id}'({application.display_name}) is disabled.",
+        raise aadsts(
+            700016, app=client_id, tenant=tenant.display_name if tenant else name
         )
+    if not application.enabled:
+        raise aadsts(7000112, app=client_id, app_name=application.display_name)
     _authenticate(sandbox, application, form, name)
     match grant_type:
         case "client_credentials":
@@ -69,11 +63,7 @@ def answer(
         case "refresh_token":
             return _refresh(sandbox, application, where, form)
         case _:
-            raise LoginError(
-                70003,
-                "unsupported_grant_type",
-                f"The app requested an unsupported grant type '{grant_type}'.",
-            )
+            raise aadsts(70003, grant_type=grant_type)
 
 
 def _with_basic(form: Form, authorization: str) -> Form:
@@ -97,7 +87,7 @@ def _authenticate(
     now = sandbox.clock.now()
     if "client_assertion" in form:
         if form.get("client_assertion_type") != _ASSERTION_TYPE:
-            raise missing_parameter("client_assertion_type")
+            raise aadsts(900144, parameter="client_assertion_type")
         base = f"{sandbox.url}/{name}"
         where = discovery.authority(sandbox, name)
         verify_assertion(
@@ -114,82 +104,35 @@ def _authenticate(
         return
     given = form.get("client_secret", "")
     if not given:
-        raise LoginError(
-            7000218,
-            "invalid_client",
-            "The request body must contain the following parameter: "
-            "'client_assertion' or 'client_secret'.",
-            status=401,
-        )
+        raise aadsts(7000218)
     matching = [
         secret
         for secret in application.secrets
         if hmac.compare_digest(secret.value.encode(), given.encode())
     ]
     if not matching:
-        raise LoginError(
-            7000215,
-            "invalid_client",
-            "Invalid client secret provided. Ensure the secret being sent in the "
-            "request is the client secret value, not the client secret ID, for a "
-            f"secret added to app '{application.client_id}'.",
-            status=401,
-        )
+        raise aadsts(7000215, app=application.client_id)
     if all(secret.expires_at and secret.expires_at <= now for secret in matching):
-        raise LoginError(
-            7000222,
-            "invalid_client",
-            f"The provided client secret keys for app '{application.client_id}' are "
-            "expired. Visit the Azure portal to create new keys for your app: "
-            "https://aka.ms/NewClientSecret, or consider using certificate "
-            "credentials for added security: https://aka.ms/certCreds.",
-            status=401,
-        )
+        raise aadsts(7000222, app=application.client_id)
 
 
 def _client_credentials(
     sandbox: Sandbox, application: Application, tenant: Tenant | None, form: Form
 ) -> dict[str, Any]:
     if tenant is None:
-        raise LoginError(
-            50059,
-            "invalid_request",
-            "No tenant-identifying information found in either the request or implied "
-            "by any provided credentials.",
-        )
+        raise aadsts(50059)
     scope = form.get("scope", "")
     if not scope.endswith("/.default") or " " in scope:
-        raise LoginError(
-            70011,
-            "invalid_scope",
-            "The provided request must include a 'scope' input parameter. The "
-            "provided value for the input parameter 'scope' is not valid. The scope "
-            f"{scope} is not valid.",
-        )
+        raise aadsts(70011, scope=scope)
     resource = scope.removesuffix("/.default").rstrip("/")
     if resource not in graph_resources(sandbox):
-        raise LoginError(
-            500011,
-            "invalid_resource",
-            f"The resource principal named {resource} was not found in the tenant "
-            f"named {tenant.display_name}.",
-        )
+        raise aadsts(500011, resource=resource, tenant=tenant.display_name)
     principal = sandbox.principal(tenant.id, application.client_id)
     if principal is None:
-        raise LoginError(
-            7000229,
-            "invalid_client",
-            f"The client application {application.client_id} is missing service "
-            f"principal in the tenant {tenant.id}. See instructions here: "
-            "https://go.microsoft.com/fwlink/?linkid=2225119",
-            status=401,
-        )
+        raise aadsts(7000229, app=application.client_id, tenant=tenant.id)
     if not principal.enabled:
-        raise LoginError(
-            7000112,
-            "unauthorized_client",
-            f"Application '{application.client_id}'({application.display_name}) is "
-            "disabled.",
+        raise aadsts(
+            7000112, app=application.client_id, app_name=application.display_name
         )
     claims: dict[str, Any] = {
         "idtyp": "app",
@@ -212,47 +155,21 @@ def _authorization_code(
 ) -> dict[str, Any]:
     code = form.get("code")
     if not code:
-        raise missing_parameter("code")
+        raise aadsts(900144, parameter="code")
     grant = sandbox.codes.get(code)
     if grant is None:
-        raise LoginError(
-            9002313,
-            "invalid_request",
-            "Invalid request. Request is malformed or invalid.",
-        )
+        raise aadsts(9002313)
     if grant.client_id != application.client_id:
-        raise LoginError(
-            70000, "invalid_grant", "Provided grant is invalid or malformed."
-        )
+        raise aadsts(70000)
     if grant.authority != where:
-        raise LoginError(
-            700005,
-            "invalid_grant",
-            "Provided Authorization Code is intended to use against other tenant, "
-            "thus rejected.",
-        )
+        raise aadsts(700005)
     if grant.redeemed:
-        raise LoginError(
-            54005,
-            "invalid_grant",
-            "OAuth2 Authorization code was already redeemed, please retry with a new "
-            "valid code or use an existing refresh token.",
-        )
+        raise aadsts(54005)
     if sandbox.clock.now() > grant.issued_at + CODE_LIFETIME:
-        raise LoginError(
-            70008,
-            "invalid_grant",
-            "The provided authorization code or refresh token has expired due to "
-            "inactivity. Send a new interactive authorization request for this user "
-            "and resource.",
-        )
+        raise aadsts(70008)
     if form.get("redirect_uri") != grant.redirect_uri:
-        raise LoginError(
-            500112,
-            "invalid_client",
-            f"The reply address '{form.get('redirect_uri', '')}' does not match the "
-            f"reply address '{grant.redirect_uri}' provided when requesting "
-            "Authorization code.",
+        raise aadsts(
+            500112, given=form.get("redirect_uri", ""), expected=grant.redirect_uri
         )
     _check_verifier(grant, form.get("code_verifier", ""))
     grant.redeemed = True
@@ -264,12 +181,7 @@ def _check_verifier(grant: Grant, verifier: str) -> None:
     # otherwise PKCE could be stripped from the first leg unnoticed.
     digest = b64url(hashlib.sha256(verifier.encode()).digest()) if verifier else ""
     if not hmac.compare_digest(digest, grant.challenge):
-        raise LoginError(
-            501481,
-            "invalid_grant",
-            "The Code_Verifier does not match the code_challenge supplied in the "
-            "authorization request.",
-        )
+        raise aadsts(501481)
 
 
 def _refresh(
@@ -277,27 +189,14 @@ def _refresh(
 ) -> dict[str, Any]:
     token = form.get("refresh_token")
     if not token:
-        raise missing_parameter("refresh_token")
+        raise aadsts(900144, parameter="refresh_token")
     grant = sandbox.refresh_tokens.get(token)
     if grant is None or grant.client_id != application.client_id:
-        raise LoginError(
-            9002313,
-            "invalid_request",
-            "Invalid request. Request is malformed or invalid.",
-        )
+        raise aadsts(9002313)
     if where not in (grant.tenant_id, *ALIASES):
-        raise LoginError(
-            700005,
-            "invalid_grant",
-            "Provided Authorization Code is intended to use against other tenant, "
-            "thus rejected.",
-        )
+        raise aadsts(700005)
     if sandbox.clock.now() > grant.issued_at + _REFRESH_LIFETIME:
-        raise LoginError(
-            700082,
-            "invalid_grant",
-            "The refresh token has expired due to inactivity.",
-        )
+        raise aadsts(700082)
     asked = tuple(form.get("scope", "").split()) or grant.scopes
     scopes = tuple(scope for scope in asked if scope in grant.scopes) or grant.scopes
     return tokens_for_user(sandbox, application, grant, form, scopes)
