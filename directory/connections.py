@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from directory import clouds, connect, credentials, status
+from directory import clouds, connect, credentials, status, tls
 from directory.dependents import Use, registered
 from directory.entra import EntraSession, errors
 from directory.models import (
@@ -180,7 +180,11 @@ def check(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:
         raise Disabled
     try:
         cloud = clouds.cloud(cloud_idp.cloud)
-        with EntraSession(cloud, total_seconds=cloud_idp.search_timeout) as session:
+        with EntraSession(
+            cloud,
+            total_seconds=cloud_idp.search_timeout,
+            tls_observer=tls.noting(cloud_idp),
+        ) as session:
             tokens = credentials.token_source(cloud_idp, session=session)
             tokens.token(fresh=True)
             graph = credentials.graph_client(

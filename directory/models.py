@@ -170,6 +170,33 @@ class CloudIdentityProvider(models.Model):
         return self.first_complete_read_at is not None
 
 
+class TlsConnection(models.Model):
+    """Which TLS a connection last spoke with one of Microsoft's hosts."""
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="tls"
+    )
+    host = models.CharField(max_length=255)
+    # TLS 1.3, and OpenSSL's name of the suite: TLS_AES_256_GCM_SHA384.
+    protocol = models.CharField(max_length=20)
+    cipher = models.CharField(max_length=100)
+    # Who issued the certificate: a proxy that inspects TLS shows here.
+    issuer = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField()
+    protocol_since = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "host"], name="tls_connection_host"
+            )
+        ]
+        ordering: ClassVar = ["host"]
+
+    def __str__(self) -> str:
+        return f"{self.protocol} with {self.host}"
+
+
 class AttributeMappings(models.Model):
     """Which Graph property fills which Jamf Pro attribute, with Jamf's defaults."""
 

@@ -21,7 +21,7 @@ class TlsInUse:
 
     host: str
     protocol: str
-    """OpenSSL's name, as TLSv1.3."""
+    """As people write it: TLS 1.3."""
     cipher: str
     issuer: str
     """Who issued the certificate: an inspecting proxy shows here."""
@@ -93,7 +93,7 @@ def in_use(host: str, sock: Any) -> TlsInUse | None:
         return None
     return TlsInUse(
         host=host,
-        protocol=str(protocol),
+        protocol=str(protocol).replace("TLSv", "TLS "),
         cipher=str(cipher[0]),
         issuer=_issuer(sock.getpeercert() or {}),
     )

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from directory import clouds, credentials, status
+from directory import clouds, credentials, status, tls
 from directory.entra import EntraSession, GraphClient, errors
 from directory.models import (
     CloudIdentityProvider,
@@ -42,7 +42,11 @@ class SyncFailed(Exception):
 
 def open_graph(cloud_idp: CloudIdentityProvider, traffic: Traffic) -> GraphClient:
     """Open Microsoft Graph for a sync: low priority, so that people come first."""
-    session = EntraSession(clouds.cloud(cloud_idp.cloud), observer=traffic)
+    session = EntraSession(
+        clouds.cloud(cloud_idp.cloud),
+        observer=traffic,
+        tls_observer=tls.noting(cloud_idp),
+    )
     return credentials.graph_client(cloud_idp, session=session, priority="low")
 
 

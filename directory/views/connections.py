@@ -292,6 +292,7 @@ def cloud_idp_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "groups": cloud_idp.groups.filter(
                 state=DirectoryUser.State.PRESENT
             ).count(),
+            "tls": cloud_idp.tls.all(),
             "uses": connections.uses(cloud_idp, viewer=request.user),
         },
     )
@@ -549,6 +550,7 @@ def cloud_idp_disable(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/cloud_idp_disable.html",
         {
             **_frame(request, cloud_idp, "Overview"),
+            "tls": cloud_idp.tls.all(),
             "uses": connections.uses(cloud_idp, viewer=request.user),
         },
     )
@@ -596,6 +598,7 @@ def cloud_idp_delete(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/cloud_idp_delete.html",
         {
             **_frame(request, cloud_idp, "Overview"),
+            "tls": cloud_idp.tls.all(),
             "uses": connections.uses(cloud_idp, viewer=request.user),
             "people": cloud_idp.users.count(),
             "groups": cloud_idp.groups.count(),

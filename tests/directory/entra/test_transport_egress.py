@@ -103,7 +103,7 @@ def test_a_proxy_is_spoken_to_over_tls_where_it_is_one_of_https(
 
     assert body == BODY
     assert [(each.host, each.protocol) for each in seen] == [
-        ("graph.microsoft.com", "TLSv1.3")
+        ("graph.microsoft.com", "TLS 1.3")
     ]
 
 

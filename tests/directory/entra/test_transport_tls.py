@@ -417,7 +417,7 @@ def test_what_a_handshake_came_to_is_told_once(
         session.get(f"{url}/v1.0/users")
         session.get(f"{url}/v1.0/users")
 
-    assert [(each.host, each.protocol) for each in seen] == [("127.0.0.1", "TLSv1.3")]
+    assert [(each.host, each.protocol) for each in seen] == [("127.0.0.1", "TLS 1.3")]
     assert seen[0].cipher.startswith("TLS_")
     assert seen[0].issuer.startswith("trustme")
 
@@ -441,7 +441,7 @@ def test_another_protocol_on_a_new_connection_is_told_again(
         session.get(f"{url}/v1.0/users")
         session.get(f"{url}/v1.0/users")
 
-    assert [each.protocol for each in seen] == ["TLSv1.3", "TLSv1.2"]
+    assert [each.protocol for each in seen] == ["TLS 1.3", "TLS 1.2"]
 
 
 def test_a_context_alone_waits_as_long_as_its_socket() -> None:
