@@ -19,9 +19,11 @@ from directory.entra.clouds import (
     sandbox_cloud,
 )
 from directory.entra.credentials import (
+    AssertionClaims,
     CertificateCredential,
     ClientSecret,
     Credential,
+    FederatedAssertion,
 )
 from directory.entra.graph import (
     APPLICATION_PERMISSIONS,
@@ -80,6 +82,7 @@ __all__ = [
     "US_GOV_L4",
     "US_GOV_L5",
     "AccessToken",
+    "AssertionClaims",
     "CertificateCredential",
     "ClientSecret",
     "Cloud",
@@ -88,6 +91,7 @@ __all__ = [
     "Egress",
     "EntraSession",
     "Exchange",
+    "FederatedAssertion",
     "GraphClient",
     "Group",
     "GroupsPage",

@@ -23,9 +23,10 @@ class Meaning:
 
 
 _CONSENT = "Ask a Global Administrator of the tenant to grant admin consent again."
-_CREDENTIAL = (
-    "Enter a valid secret or certificate under Settings > Cloud identity providers > "
-    "Entra ID application."
+_CREDENTIAL = "Add a valid secret or certificate under Settings > Entra ID application."
+_FEDERATED = (
+    "Compare issuer, subject and audience under Settings > Entra ID application with "
+    "the federated credential of the registration, letter by letter."
 )
 _RESTART = "Nothing was saved. Start again."
 _REGISTRATION = (
@@ -45,6 +46,11 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             error=errors.PersonRefused,
             sentence="This account does not belong to the tenant.",
             advice="Sign in with an account of the tenant.",
+        ),
+        50027: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="Microsoft could not read the assertion of the application.",
+            advice=_CREDENTIAL,
         ),
         50034: Meaning(
             error=errors.PersonRefused,
@@ -151,6 +157,11 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             error=errors.CodeRefused,
             sentence="The authorization code has expired.",
             advice=_RESTART,
+        ),
+        70021: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The registration has no federated credential for this assertion.",
+            advice=_FEDERATED,
         ),
         70011: Meaning(
             error=errors.SignInRefused,
@@ -264,6 +275,22 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             sentence="The application is not known in this tenant.",
             advice=_REGISTRATION,
         ),
+        700021: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The assertion of the application names another application.",
+            advice=_CREDENTIAL,
+        ),
+        700023: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The assertion of the application is for another audience.",
+            advice=_FEDERATED,
+        ),
+        700024: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The assertion of the application is outside its times.",
+            advice="Check the clock of this server, and that the platform refreshes "
+            "the file with a federated assertion.",
+        ),
         700027: Meaning(
             error=errors.CredentialsRefused,
             sentence="The certificate of the application was refused.",
@@ -280,6 +307,21 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             sentence="The registration does not allow this kind of answer.",
             advice=_REGISTRATION,
         ),
+        700211: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The registration has no federated credential for this issuer.",
+            advice=_FEDERATED,
+        ),
+        700212: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The registration has no federated credential for this audience.",
+            advice=_FEDERATED,
+        ),
+        700213: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The registration has no federated credential for this subject.",
+            advice=_FEDERATED,
+        ),
         900023: Meaning(
             error=errors.TenantNotFound,
             sentence="This is neither a tenant ID nor a domain name.",
@@ -295,6 +337,12 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             sentence="The application is disabled.",
             advice="Enable sign-in for the enterprise application in the tenant, or "
             "ask who owns the registration.",
+        ),
+        7002138: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The subject of the federated credential differs in upper and "
+            "lower case.",
+            advice=_FEDERATED,
         ),
         7000215: Meaning(
             error=errors.CredentialsRefused,

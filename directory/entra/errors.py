@@ -163,6 +163,10 @@ class InvalidCredential(IdentityError, ValueError):
     """A secret, key or certificate cannot be used; nothing was sent."""
 
 
+class AssertionUnavailable(InvalidCredential):
+    """The file with the federated assertion is missing, unreadable or expired."""
+
+
 class ConsentMissing(IdentityError):
     """The application is not, or no longer, consented to in the tenant."""
 

@@ -284,6 +284,7 @@ def redeem_code(
             )
         )
     except errors.EntraError:
+        # Some are ValueErrors as well: they say more than what follows.
         raise
     except RuntimeError:
         # MSAL's text quotes both nonces.
