@@ -20,7 +20,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.urls import reverse
 
-from directory import clouds, credentials
+from directory import clouds, credentials, tokens
 from directory.connector import configuration, messages
 from directory.connector.keys import signing_key, verifying_keys
 from directory.connector.messages import Answer, EndRequest, StartRequest
@@ -30,7 +30,7 @@ from directory.entra import (
     GraphClient,
     PermissionProbe,
     SignInSecrets,
-    TokenSource,
+    TokenCache,
     errors,
     new_sign_in_secrets,
     redeem_code,
@@ -43,6 +43,7 @@ from directory.models import (
     ConsentRequest,
     SyncRun,
 )
+from directory.registrations import connections_of, find_registration
 from directory.sync import request_sync
 from jamfidp import crypto
 from jamfidp.history.record import record
@@ -101,6 +102,17 @@ class AlreadyConnected(errors.EntraError):
         self.cloud_idp = cloud_idp
 
 
+class RegistrationInUse(errors.EntraError):
+    """An application of one connection was meant for another one."""
+
+    def __init__(self, other: CloudIdentityProvider) -> None:
+        super().__init__(
+            f"The application is the own one of '{other.display_name}'.",
+            advice="Nothing was saved. Use the deployment's application, or register "
+            "another one.",
+        )
+
+
 class OtherTenant(errors.IdentityError):
     """What was proven is another tenant than the one expected."""
 
@@ -144,7 +156,7 @@ def _state_hash(state: str) -> str:
 @transaction.atomic
 def begin(
     *,
-    cloud_key: str,
+    registration: ApplicationRegistration,
     cloud_idp: CloudIdentityProvider | None,
     browser: str,
     actor: Any,
@@ -152,21 +164,25 @@ def begin(
 ) -> ConsentRequest:
     """Begin to connect a tenant, or to renew the consent of a connection.
 
-    `browser` is a secret that only this browser's session holds.
+    Consent is asked for the application of `registration`; saving makes it the one the
+    connection uses. `browser` is a secret that only this browser's session holds.
 
     Raises:
-        credentials.NoRegistration, credentials.CredentialsUnreadable,
-        clouds.CloudUnavailable, crypto.KeyUnavailable
+        NoRegistration, credentials.CredentialsUnreadable,
+        errors.AssertionUnavailable, clouds.CloudUnavailable, crypto.KeyUnavailable,
+        RegistrationInUse
     """
-    clouds.cloud(cloud_key)
-    credentials.credential(credentials.registration(cloud_key))
+    clouds.cloud(registration.cloud)
+    credentials.require_one(registration)
+    _check_free(registration, cloud_idp)
     ConsentRequest.objects.filter(expires_at__lt=now - KEEP_ATTEMPTS).delete()
     secrets = new_sign_in_secrets()
     attempt = ConsentRequest(
         state_hash=_state_hash(secrets.state),
         browser_hash=browser_hash(browser),
         started_by=actor,
-        cloud=cloud_key,
+        cloud=registration.cloud,
+        registration=registration,
         cloud_idp=cloud_idp,
         created_at=now,
         expires_at=now + ANSWER_WITHIN,
@@ -190,12 +206,23 @@ def begin(
     return attempt
 
 
+def _check_free(
+    registration: ApplicationRegistration, cloud_idp: CloudIdentityProvider | None
+) -> None:
+    """An application that is not the deployment's serves one connection alone."""
+    if not registration.for_one_connection:
+        return
+    for other in connections_of(registration):
+        if cloud_idp is None or other.pk != cloud_idp.pk:
+            raise RegistrationInUse(other)
+
+
 def start_url(attempt: ConsentRequest, *, now: datetime) -> str:
     """Return the connector's address with the signed request.
 
     Raises:
         AttemptOver: an answer came already, or the ten minutes are over.
-        credentials.CredentialsUnreadable, credentials.NoRegistration
+        credentials.CredentialsUnreadable
     """
     if attempt.step != Step.STARTED or now >= attempt.expires_at:
         raise AttemptOver
@@ -208,7 +235,7 @@ def start_url(attempt: ConsentRequest, *, now: datetime) -> str:
             console_id=console_id(),
             return_url=return_url(),
             cloud=attempt.cloud,
-            client_id=credentials.registration(attempt.cloud).client_id,
+            client_id=attempt.registration.client_id,
             tenant=attempt.cloud_idp.tenant_id if attempt.cloud_idp else "",
             state=secrets.state,
             nonce_hash=secrets.nonce_hash,
@@ -458,19 +485,26 @@ def _verify_sign_in(attempt: ConsentRequest, now: datetime) -> bool:
         raise errors.CodeRefused("The verification was interrupted.")
     flow = _unseal(attempt)
     attempt.flow_sealed = ""
-    registration = credentials.registration(attempt.cloud)
+    registration = attempt.registration
     cloud = clouds.cloud(attempt.cloud)
     with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
         discovery = clouds.METADATA.discovery(cloud, flow["tenant"], session, now=now)
-        raw = redeem_code(
-            discovery,
-            client_id=registration.client_id,
-            credential=credentials.credential(registration),
-            code=flow["code"],
-            redirect_uri=f"{settings.CONNECTOR_URL}/code/",
-            code_verifier=flow["code_verifier"],
-            nonce=flow["nonce"],
-            session=session,
+        # Microsoft looks at the credential before the code: a refused one leaves the
+        # code to the next.
+        raw = tokens.with_accepted(
+            registration,
+            lambda credential: redeem_code(
+                discovery,
+                client_id=registration.client_id,
+                credential=credential,
+                code=flow["code"],
+                redirect_uri=f"{settings.CONNECTOR_URL}/code/",
+                code_verifier=flow["code_verifier"],
+                nonce=flow["nonce"],
+                session=session,
+            ),
+            now=now,
+            insist=True,
         )
         claims = validate_id_token(
             raw,
@@ -594,16 +628,19 @@ def evidence(
 
 def _graph(attempt: ConsentRequest, session: EntraSession) -> GraphClient:
     """Microsoft Graph with a cache of its own: a token from before consent lacks it."""
-    registration = credentials.registration(attempt.cloud)
-    cloud = clouds.cloud(attempt.cloud)
-    tokens = TokenSource(
-        cloud=cloud,
-        tenant=attempt.verified["tenant_id"],
-        client_id=registration.client_id,
-        credential=credentials.credential(registration),
+    accepted = tokens.AcceptedTokens(
+        attempt.registration,
+        attempt.verified["tenant_id"],
         session=session,
+        cache=TokenCache(clouds.METADATA),
+        insist=True,
     )
-    return GraphClient(cloud=cloud, tokens=tokens, session=session, priority="high")
+    return GraphClient(
+        cloud=clouds.cloud(attempt.cloud),
+        tokens=accepted,
+        session=session,
+        priority="high",
+    )
 
 
 @transaction.atomic
@@ -698,8 +735,10 @@ def save(
     Raises:
         AttemptOver: saved by another tab, failed, or verified over an hour ago.
         AlreadyConnected: the tenant was connected meanwhile.
+        RegistrationInUse: another connection took the application meanwhile.
     """
     _claim(attempt, now=now)
+    _check_free(attempt.registration, None)
     verified = attempt.verified
     other = CloudIdentityProvider.objects.filter(
         tenant_id=verified["tenant_id"]
@@ -746,16 +785,20 @@ def save_renewed(
 ) -> CloudIdentityProvider:
     """Store renewed consent on the connection it was asked for.
 
+    The application that was consented to is the one the connection uses from now on.
+
     Raises:
-        AttemptOver: see `save`.
+        AttemptOver, RegistrationInUse: see `save`.
     """
     _claim(attempt, now=now)
     if attempt.cloud_idp is None:
         raise AttemptOver
+    _check_free(attempt.registration, attempt.cloud_idp)
     cloud_idp = CloudIdentityProvider.objects.select_for_update().get(
         pk=attempt.cloud_idp.pk
     )
     before = cloud_idp.consented_by_upn
+    used = cloud_idp.own_registration or find_registration(cloud_idp.cloud)
     _apply_consent(cloud_idp, attempt)
     if cloud_idp.status != CloudIdentityProvider.Status.ACTIVE:
         cloud_idp.status = CloudIdentityProvider.Status.ACTIVE
@@ -770,6 +813,7 @@ def save_renewed(
             "consented_by_object_id",
             "consented_at",
             "permissions_probed",
+            "own_registration",
             "status",
             "status_since",
             "status_detail",
@@ -782,7 +826,17 @@ def save_renewed(
         actor=actor,
         action="consent",
         note="Renewed consent",
-        details={"consented_by": [before, cloud_idp.consented_by_upn]},
+        details={"consented_by": [before, cloud_idp.consented_by_upn]}
+        | (
+            {}
+            if used == attempt.registration
+            else {
+                "client_id": [
+                    used.client_id if used else "",
+                    attempt.registration.client_id,
+                ]
+            }
+        ),
         now=now,
     )
     return cloud_idp
@@ -808,3 +862,5 @@ def _apply_consent(cloud_idp: CloudIdentityProvider, attempt: ConsentRequest) ->
     cloud_idp.consented_by_object_id = verified["person"]["object_id"]
     cloud_idp.consented_at = attempt.answered_at or attempt.created_at
     cloud_idp.permissions_probed = verified["permissions"]
+    own = attempt.registration.for_one_connection
+    cloud_idp.own_registration = attempt.registration if own else None

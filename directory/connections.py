@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from directory import clouds, connect, credentials, status, tls
+from directory import clouds, connect, registrations, status, tls, tokens
 from directory.dependents import Use, registered
 from directory.entra import EntraSession, errors
 from directory.models import (
@@ -163,7 +163,10 @@ def delete(
     )
     tenant_id = cloud_idp.tenant_id
     ConsentRequest.objects.filter(cloud_idp=cloud_idp).delete()
+    own = cloud_idp.own_registration
     erase(cloud_idp)
+    if own is not None:
+        registrations.delete_own(own, actor=actor, now=now)
     for dependents in registered():
         dependents.after_connection_change(tenant_id, now=now)
 
@@ -185,11 +188,11 @@ def check(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:
             total_seconds=cloud_idp.search_timeout,
             tls_observer=tls.noting(cloud_idp),
         ) as session:
-            tokens = credentials.token_source(cloud_idp, session=session)
-            tokens.token(fresh=True)
-            graph = credentials.graph_client(
-                cloud_idp, session=session, priority="high"
+            # Somebody waits: a credential that was refused is tried again.
+            tokens.for_connection(cloud_idp, session=session, insist=True).token(
+                fresh=True
             )
+            graph = tokens.graph_client(cloud_idp, session=session, priority="high")
             organization = graph.organization()
             if organization.id != cloud_idp.tenant_id:
                 raise connect.OtherTenant(

@@ -1,57 +1,43 @@
-"""The deployment's application registrations and the credentials they hold.
+"""What application registrations prove themselves with: added, put in use, removed.
 
-A registration belongs to the deployment, one per Microsoft cloud. Its secret and
-private key are sealed, write-only, and leave this module only as a `Credential`.
+Two credentials may be in use, so that one can be replaced without a gap. Secrets and
+private keys are sealed, write-only, and leave this module only as a `Credential`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
-from cryptography.x509.oid import NameOID
 from django.conf import settings
 from django.db import transaction
 
-from directory import clouds
+from directory import certificates
+from directory.certificates import KeyPair
 from directory.entra import (
     CertificateCredential,
     ClientSecret,
     Credential,
-    EntraSession,
-    GraphClient,
-    TokenCache,
-    TokenSource,
+    FederatedAssertion,
     errors,
     is_guid,
 )
-from directory.entra.transport import Priority
-from directory.models import ApplicationRegistration, CloudIdentityProvider
+from directory.models import ApplicationCredential, ApplicationRegistration
+from directory.registrations import (
+    NoRegistration,
+    RegistrationRefused,
+    connections_of,
+)
 from jamfidp import crypto
 from jamfidp.history.record import record
 
-# Microsoft recommends to renew credentials within a year.
-CERTIFICATE_LIFETIME = timedelta(days=365)
+Kind = ApplicationCredential.Kind
+
+MOST_IN_USE = 2
 EXPIRES_SOON = timedelta(days=30)
-MINIMUM_KEY_BITS = 2048
-
-_TOKENS = TokenCache(clouds.METADATA)
-
-
-class NoRegistration(errors.InvalidCredential):
-    """The deployment has no application registration in this cloud."""
-
-    advice = "Enter the application registration under Settings > Entra ID application."
 
 
 class CredentialsUnreadable(errors.InvalidCredential):
@@ -64,223 +50,160 @@ class CredentialsUnreadable(errors.InvalidCredential):
     )
 
 
-class RegistrationRefused(Exception):
-    """A change of a registration was refused; `field` is the field to correct."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
 # --- Reading ---------------------------------------------------------------------
 
 
-def find_registration(cloud_key: str) -> ApplicationRegistration | None:
-    return ApplicationRegistration.objects.filter(cloud=cloud_key).first()
-
-
-def registration(cloud_key: str) -> ApplicationRegistration:
-    """Return the registration for a cloud. Raises NoRegistration."""
-    found = find_registration(cloud_key)
-    if found is None or not (found.has_certificate or found.has_secret):
-        raise NoRegistration(
-            "The console has no application registration with a credential in this "
-            "cloud."
-        )
-    return found
-
-
-def credential(found: ApplicationRegistration) -> Credential:
-    """Return the credential in use: the certificate where there is one.
+def load(row: ApplicationCredential) -> Credential:
+    """Return a credential, opened.
 
     Raises:
-        NoRegistration: it has neither secret nor certificate.
         CredentialsUnreadable: the encryption key is missing or another one.
+        errors.AssertionUnavailable: the settings do not name its file any more.
     """
+    if row.kind == Kind.ASSERTION:
+        return assertion(row.assertion_file)
     try:
-        if found.has_certificate:
-            return CertificateCredential(
-                private_key_pem=found.unseal("private_key"),
-                certificate_pem=found.certificate_pem,
-            )
-        if found.has_secret:
-            return ClientSecret(found.unseal("client_secret"))
+        plain = row.unseal()
     except (crypto.KeyUnavailable, crypto.DecryptionFailed):
         # Not chained: the cause names keys.
         raise CredentialsUnreadable(
             "The credentials of the Entra ID application cannot be read."
         ) from None
-    raise NoRegistration("The Entra ID application has no secret and no certificate.")
+    if row.kind == Kind.SECRET:
+        return ClientSecret(plain)
+    return CertificateCredential(
+        private_key_pem=plain, certificate_pem=row.certificate_pem
+    )
+
+
+def assertion(file: str) -> FederatedAssertion:
+    """Return the assertion of a file that the settings name.
+
+    The console reads no other file: who may enter credentials may not look around on
+    the server. Raises errors.AssertionUnavailable.
+    """
+    if file not in settings.FEDERATED_TOKEN_FILES:
+        raise errors.AssertionUnavailable(
+            f"FEDERATED_TOKEN_FILES does not name the file {file}.",
+            advice="Name it there and restart the console, or enter another credential.",
+        )
+    return FederatedAssertion(Path(file))
+
+
+class State(StrEnum):
+    """How a credential stands; the worst that is known of it."""
+
+    WAITING = "waiting"
+    UNREADABLE = "unreadable"
+    UNAVAILABLE = "unavailable"
+    EXPIRED = "expired"
+    REFUSED = "refused"
+    EXPIRES_SOON = "expires-soon"
+    GOOD = "good"
+
+
+# States in which a credential can still be the one that works.
+USABLE = frozenset({State.EXPIRES_SOON, State.GOOD})
+
+
+def state_of(row: ApplicationCredential, *, now: datetime) -> State:
+    """Return how a credential stands, without asking Microsoft."""
+    problem = problem_of(row)
+    if isinstance(problem, CredentialsUnreadable):
+        return State.UNREADABLE
+    if problem is not None:
+        return State.UNAVAILABLE
+    if row.expires_at is not None and row.expires_at <= now:
+        return State.EXPIRED
+    if not row.in_use:
+        return State.WAITING
+    if row.refused_at is not None:
+        return State.REFUSED
+    if row.expires_at is not None and row.expires_at <= now + EXPIRES_SOON:
+        return State.EXPIRES_SOON
+    return State.GOOD
+
+
+def problem_of(row: ApplicationCredential) -> errors.InvalidCredential | None:
+    """Return why a credential cannot be used here, or None."""
+    try:
+        loaded = load(row)
+        if isinstance(loaded, FederatedAssertion):
+            loaded.read()
+    except errors.InvalidCredential as error:
+        return error
+    return None
+
+
+def in_order(
+    rows: Iterable[ApplicationCredential], *, now: datetime
+) -> Sequence[ApplicationCredential]:
+    """Return the credentials in use, in the order in which they are tried.
+
+    The newest first; those that Microsoft refused and those that have expired last.
+    """
+
+    def rank(row: ApplicationCredential) -> tuple[bool, bool, float, int]:
+        expired = row.expires_at is not None and row.expires_at <= now
+        return (
+            row.refused_at is not None,
+            expired,
+            -row.added_at.timestamp(),
+            -row.pk,
+        )
+
+    return sorted((row for row in rows if row.in_use), key=rank)
+
+
+def first(
+    found: ApplicationRegistration, *, now: datetime
+) -> ApplicationCredential | None:
+    """Return the credential that is tried first, or None when none is in use."""
+    return next(iter(in_order(found.credentials.all(), now=now)), None)
+
+
+def require_one(found: ApplicationRegistration) -> None:
+    """Raise unless one credential in use at least can be used here.
+
+    Raises:
+        NoRegistration: none is in use.
+        CredentialsUnreadable, errors.AssertionUnavailable
+    """
+    problems = [problem_of(row) for row in found.credentials.all() if row.in_use]
+    if not problems:
+        raise NoRegistration(
+            "The Entra ID application has no secret, certificate or assertion."
+        )
+    if None not in problems:
+        raise next(filter(None, problems))
 
 
 def readable(found: ApplicationRegistration) -> bool:
-    """Tell whether the credential in use decrypts. True when there is none."""
-    try:
-        credential(found)
-    except CredentialsUnreadable:
-        return False
-    except NoRegistration:
-        return True
-    return True
-
-
-def token_source(
-    cloud_idp: CloudIdentityProvider, *, session: EntraSession
-) -> TokenSource:
-    """Return app-only tokens for a connection's tenant; tokens are shared per process.
-
-    Raises:
-        NoRegistration, CredentialsUnreadable, clouds.CloudUnavailable
-    """
-    found = registration(cloud_idp.cloud)
-    return TokenSource(
-        cloud=clouds.cloud(cloud_idp.cloud),
-        tenant=cloud_idp.tenant_id,
-        client_id=found.client_id,
-        credential=credential(found),
-        session=session,
-        cache=_TOKENS,
+    """Tell whether what is in use decrypts. True when there is none."""
+    return not any(
+        isinstance(problem_of(row), CredentialsUnreadable)
+        for row in found.credentials.all()
+        if row.in_use
     )
-
-
-def forget_tokens(cloud_idp: CloudIdentityProvider) -> None:
-    """Have the next call of this process ask for a new token.
-
-    A token lacks, for as long as it lives, what was consented to after it was issued.
-    """
-    try:
-        found = registration(cloud_idp.cloud)
-        _TOKENS.forget(
-            clouds.cloud(cloud_idp.cloud),
-            cloud_idp.tenant_id,
-            found.client_id,
-            credential(found),
-        )
-    except errors.EntraError:
-        # Without a credential there is no token either.
-        return
-
-
-def graph_client(
-    cloud_idp: CloudIdentityProvider,
-    *,
-    session: EntraSession,
-    priority: Priority = "normal",
-) -> GraphClient:
-    """Return Microsoft Graph for a connection's tenant. Raises as `token_source`."""
-    return GraphClient(
-        cloud=clouds.cloud(cloud_idp.cloud),
-        tokens=token_source(cloud_idp, session=session),
-        session=session,
-        priority=priority,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class RedirectUri:
-    """An address that the registration has to list, and what comes back to it."""
-
-    address: str
-    purpose: str
-
-
-def redirect_uris() -> list[RedirectUri]:
-    """Return the addresses to enter at Microsoft, letter by letter."""
-    return [
-        RedirectUri(
-            f"{settings.CONNECTOR_URL}/consent/",
-            "the answer to the request for consent",
-        ),
-        RedirectUri(
-            f"{settings.CONNECTOR_URL}/code/",
-            "the authorization code",
-        ),
-        RedirectUri(
-            f"{settings.CONNECTOR_URL}/signed-out/",
-            "the end of the session with Microsoft",
-        ),
-        RedirectUri(
-            f"{settings.CONSOLE_URL}/login/entra/callback/",
-            "signing in to the console with Entra ID",
-        ),
-    ]
 
 
 # --- Changing --------------------------------------------------------------------
 
 
 @transaction.atomic
-def save_client_id(
-    *,
-    cloud_key: str,
-    client_id: str,
-    connections_confirmed: bool,
-    actor: Any,
-    now: datetime,
-) -> ApplicationRegistration:
-    """Create the registration of a cloud, or change its client ID.
-
-    Raises:
-        RegistrationRefused: not a GUID; or connections rely on the present one and
-            nobody confirmed that they will need consent again.
-    """
-    clouds.cloud(cloud_key)
-    if not is_guid(client_id):
-        raise RegistrationRefused(
-            "client_id",
-            "This is not an application (client) ID. It has 32 hexadecimal digits in "
-            "five groups; copy it from the Overview page of the registration.",
-        )
-    client_id = client_id.lower()
-    found = ApplicationRegistration.objects.filter(cloud=cloud_key).first()
-    if found is None:
-        found = ApplicationRegistration.objects.create(
-            cloud=cloud_key, client_id=client_id, changed_at=now
-        )
-        record(
-            obj=found,
-            actor=actor,
-            note="Entered the application (client) ID",
-            action="created",
-            details={"client_id": ["", client_id]},
-            now=now,
-        )
-        return found
-    if found.client_id == client_id:
-        return found
-    relying = CloudIdentityProvider.objects.filter(cloud=cloud_key).count()
-    if relying and not connections_confirmed:
-        raise RegistrationRefused(
-            "client_id",
-            f"{relying} {'connection relies' if relying == 1 else 'connections rely'} "
-            "on the present application. With another one each needs consent again "
-            "before it can be read. Confirm below to change it.",
-        )
-    before = found.client_id
-    found.client_id = client_id
-    _save(
-        found,
-        actor=actor,
-        now=now,
-        note="Changed the application (client) ID",
-        details={"client_id": [before, client_id]},
-    )
-    return found
-
-
-@transaction.atomic
-def save_secret(
+def add_secret(
     found: ApplicationRegistration,
     *,
     secret: str,
     expires_at: datetime | None,
     actor: Any,
     now: datetime,
-) -> None:
-    """Store a client secret in place of the one before.
+) -> ApplicationCredential:
+    """Add a client secret; from now on it is tried first.
 
     Raises:
-        RegistrationRefused: empty, the secret's ID instead of its value, expired.
+        RegistrationRefused: empty, the secret's ID instead of its value, expired, two
+            credentials are in use already.
         crypto.KeyUnavailable: no encryption key is configured.
     """
     secret = secret.strip()
@@ -296,37 +219,149 @@ def save_secret(
         raise RegistrationRefused(
             "expires_on", "This date has passed: Microsoft would refuse the secret."
         )
-    before = found.client_secret_fingerprint
-    found.client_secret_sealed = found.seal("client_secret", secret)
-    found.client_secret_fingerprint = crypto.fingerprint(secret)
-    found.client_secret_expires_at = expires_at
-    _save(
+    return _add(
         found,
+        Kind.SECRET,
+        plain=secret,
         actor=actor,
         now=now,
-        note="Replaced the client secret" if before else "Entered a client secret",
-        details={"client_secret": [before, found.client_secret_fingerprint]},
+        fingerprint=crypto.fingerprint(secret),
+        expires_at=expires_at,
     )
 
 
 @transaction.atomic
-def save_secret_expiry(
-    found: ApplicationRegistration,
+def add_certificate(
+    found: ApplicationRegistration, pair: KeyPair, *, actor: Any, now: datetime
+) -> ApplicationCredential:
+    """Add a certificate with its private key; from now on it is tried first.
+
+    Raises:
+        RegistrationRefused: two credentials are in use already.
+        crypto.KeyUnavailable: no encryption key is configured.
+    """
+    return _add(
+        found,
+        Kind.CERTIFICATE,
+        plain=pair.private_key_pem,
+        actor=actor,
+        now=now,
+        certificate_pem=pair.certificate_pem,
+        fingerprint=pair.thumbprint,
+        expires_at=pair.certificate.not_valid_after_utc,
+    )
+
+
+@transaction.atomic
+def generate_certificate(
+    found: ApplicationRegistration, *, actor: Any, now: datetime
+) -> ApplicationCredential:
+    """Make a key and a certificate that waits to be uploaded and put in use.
+
+    The private key never leaves the console.
+
+    Raises:
+        RegistrationRefused: another generated certificate waits.
+        crypto.KeyUnavailable: no encryption key is configured.
+    """
+    if found.credentials.filter(in_use=False).exists():
+        raise RegistrationRefused(
+            "__all__",
+            "A generated certificate waits already. Put it in use, or discard it.",
+        )
+    host = urlsplit(settings.CONSOLE_URL).hostname or "console"
+    pair = certificates.generate(f"Entra ID connector {host}", now=now)
+    return _add(
+        found,
+        Kind.CERTIFICATE,
+        plain=pair.private_key_pem,
+        actor=actor,
+        now=now,
+        note="Generated a key and a certificate",
+        in_use=False,
+        certificate_pem=pair.certificate_pem,
+        fingerprint=pair.thumbprint,
+        expires_at=pair.certificate.not_valid_after_utc,
+    )
+
+
+@transaction.atomic
+def add_assertion(
+    found: ApplicationRegistration, *, file: str, actor: Any, now: datetime
+) -> ApplicationCredential:
+    """Add the assertion of a file; from now on it is tried first.
+
+    Raises:
+        RegistrationRefused: the settings do not name the file, it holds no valid
+            assertion, it is in use already, two credentials are in use already.
+    """
+    try:
+        assertion(file).read()
+    except errors.AssertionUnavailable as error:
+        raise RegistrationRefused(
+            "assertion_file", f"{error.message} {error.advice}"
+        ) from None
+    if found.credentials.filter(assertion_file=file).exists():
+        raise RegistrationRefused(
+            "assertion_file", "The assertion of this file is in use already."
+        )
+    return _add(found, Kind.ASSERTION, actor=actor, now=now, assertion_file=file)
+
+
+@transaction.atomic
+def put_in_use(row: ApplicationCredential, *, actor: Any, now: datetime) -> None:
+    """Put a generated certificate in use; from now on it is tried first.
+
+    Raises:
+        RegistrationRefused: it is in use, has expired, or two others are in use.
+        CredentialsUnreadable: its key cannot be read.
+    """
+    if row.in_use:
+        raise RegistrationRefused("__all__", "This certificate is in use already.")
+    try:
+        load(row)
+    except CredentialsUnreadable:
+        raise CredentialsUnreadable(
+            "The generated key cannot be read.",
+            advice="Discard it and generate another one.",
+        ) from None
+    certificates.check_fit(
+        x509.load_pem_x509_certificate(row.certificate_pem.encode()),
+        field="__all__",
+        now=now,
+    )
+    _refuse_a_third(row.registration, now=now)
+    row.in_use = True
+    row.added_at = now
+    row.save(update_fields=["in_use", "added_at"])
+    _record(row, actor=actor, now=now, note=f"Put in use the {row}")
+
+
+@transaction.atomic
+def save_expiry(
+    row: ApplicationCredential,
     *,
     expires_at: datetime | None,
     actor: Any,
     now: datetime,
 ) -> None:
-    """Correct when the present secret expires, as Microsoft shows it."""
-    if not found.has_secret or found.client_secret_expires_at == expires_at:
+    """Correct when a secret expires, as Microsoft shows it.
+
+    Raises:
+        RegistrationRefused: a certificate says so itself.
+    """
+    if row.kind != Kind.SECRET:
+        raise RegistrationRefused("expires_on", "Only secrets are told when they end.")
+    if row.expires_at == expires_at:
         return
-    before = found.client_secret_expires_at
-    found.client_secret_expires_at = expires_at
-    _save(
-        found,
+    before = row.expires_at
+    row.expires_at = expires_at
+    row.save(update_fields=["expires_at"])
+    _record(
+        row,
         actor=actor,
         now=now,
-        note="Changed the expiry of the client secret",
+        note=f"Changed when the {row} expires",
         details={
             "expires": [
                 before.date().isoformat() if before else "",
@@ -337,251 +372,88 @@ def save_secret_expiry(
 
 
 @transaction.atomic
-def save_certificate(
-    found: ApplicationRegistration,
-    *,
-    certificate_pem: str,
-    private_key_pem: str,
-    passphrase: str,
-    actor: Any,
-    now: datetime,
-) -> None:
-    """Store a certificate with its private key; from now on it is the one in use.
+def remove(row: ApplicationCredential, *, actor: Any, now: datetime) -> None:
+    """Erase a credential.
 
     Raises:
-        RegistrationRefused: unreadable, expired, not RSA, key and certificate do
-            not match.
-        crypto.KeyUnavailable: no encryption key is configured.
+        RegistrationRefused: connections rely on it, and no other is in use.
     """
-    certificate = _checked_certificate(
-        certificate_pem, private_key_pem, passphrase, now=now
-    )
-    key = load_pem_private_key(
-        private_key_pem.encode(), passphrase.encode() if passphrase else None
-    )
-    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _put_certificate(
-        found,
-        certificate,
-        private_key_sealed=found.seal("private_key", plain.decode()),
-        actor=actor,
-        now=now,
-    )
-
-
-@transaction.atomic
-def generate_certificate(
-    found: ApplicationRegistration, *, actor: Any, now: datetime
-) -> None:
-    """Make a key pair and a self-signed certificate, to be put in use later.
-
-    The private key never leaves the console. The credential in use stays until
-    `use_next_certificate`, so that the certificate can be uploaded before.
-
-    Raises:
-        crypto.KeyUnavailable: no encryption key is configured.
-    """
-    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
-    host = urlsplit(settings.CONSOLE_URL).hostname or "console"
-    name = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, f"Entra ID connector {host}"[:64])]
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + CERTIFICATE_LIFETIME)
-        .sign(key, hashes.SHA256())
-    )
-    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    found.next_private_key_sealed = found.seal("next_private_key", plain.decode())
-    found.next_certificate_pem = certificate.public_bytes(Encoding.PEM).decode()
-    _save(
-        found,
-        actor=actor,
-        now=now,
-        note="Generated a key and a certificate",
-        details={"next_certificate": ["", thumbprint(certificate)]},
-    )
-
-
-@transaction.atomic
-def use_next_certificate(
-    found: ApplicationRegistration, *, actor: Any, now: datetime
-) -> None:
-    """Put the generated certificate in use.
-
-    Raises:
-        RegistrationRefused: there is none, or it has expired meanwhile.
-        CredentialsUnreadable: its key cannot be read.
-    """
-    if not found.next_private_key_sealed:
-        raise RegistrationRefused(
-            "__all__", "There is no generated certificate. Generate one first."
-        )
-    try:
-        plain = found.unseal("next_private_key")
-    except (crypto.KeyUnavailable, crypto.DecryptionFailed):
-        raise CredentialsUnreadable(
-            "The generated key cannot be read.",
-            advice="Discard it and generate another one.",
-        ) from None
-    certificate = _checked_certificate(found.next_certificate_pem, plain, "", now=now)
-    found.next_private_key_sealed = ""
-    found.next_certificate_pem = ""
-    _put_certificate(
-        found,
-        certificate,
-        private_key_sealed=found.seal("private_key", plain),
-        actor=actor,
-        now=now,
-    )
-
-
-@transaction.atomic
-def discard_next_certificate(
-    found: ApplicationRegistration, *, actor: Any, now: datetime
-) -> None:
-    found.next_private_key_sealed = ""
-    found.next_certificate_pem = ""
-    _save(found, actor=actor, now=now, note="Discarded the generated certificate")
-
-
-@transaction.atomic
-def remove_secret(found: ApplicationRegistration, *, actor: Any, now: datetime) -> None:
-    """Erase the client secret. Raises RegistrationRefused when it is in use."""
-    _refuse_if_last(found, other=found.has_certificate)
-    before = found.client_secret_fingerprint
-    found.client_secret_sealed = ""
-    found.client_secret_fingerprint = ""
-    found.client_secret_expires_at = None
-    _save(
-        found,
-        actor=actor,
-        now=now,
-        note="Removed the client secret",
-        details={"client_secret": [before, ""]},
-    )
-
-
-@transaction.atomic
-def remove_certificate(
-    found: ApplicationRegistration, *, actor: Any, now: datetime
-) -> None:
-    """Erase certificate and key. Raises RegistrationRefused when nothing remains."""
-    _refuse_if_last(found, other=found.has_secret)
-    before = found.certificate_fingerprint
-    found.private_key_sealed = ""
-    found.certificate_pem = ""
-    found.certificate_fingerprint = ""
-    found.certificate_expires_at = None
-    _save(
-        found,
-        actor=actor,
-        now=now,
-        note="Removed the certificate",
-        details={"certificate": [before, ""]},
-    )
-
-
-def _refuse_if_last(found: ApplicationRegistration, *, other: bool) -> None:
-    relying = CloudIdentityProvider.objects.filter(cloud=found.cloud).count()
-    if relying and not other:
+    found = row.registration
+    relying = len(connections_of(found))
+    if row.in_use and relying and not _others(row).exists():
         raise RegistrationRefused(
             "__all__",
             f"{relying} {'connection relies' if relying == 1 else 'connections rely'} "
-            "on it. Enter another credential first.",
+            "on it. Add another credential first.",
+        )
+    note = f"Removed the {row}" if row.in_use else f"Discarded the generated {row}"
+    _record(row, actor=actor, now=now, note=note, details={row.kind: [_name(row), ""]})
+    row.delete()
+
+
+def _others(row: ApplicationCredential) -> Any:
+    return row.registration.credentials.filter(in_use=True).exclude(pk=row.pk)
+
+
+def _refuse_a_third(found: ApplicationRegistration, *, now: datetime) -> None:
+    """Two overlap for a rotation; what cannot work any more does not count."""
+    working = [
+        row
+        for row in found.credentials.filter(in_use=True)
+        if state_of(row, now=now) in USABLE | {State.REFUSED}
+    ]
+    if len(working) >= MOST_IN_USE:
+        raise RegistrationRefused(
+            "__all__",
+            "Two credentials are in use already, so that one can replace the other. "
+            "Remove the older one first.",
         )
 
 
-def _checked_certificate(
-    certificate_pem: str, private_key_pem: str, passphrase: str, *, now: datetime
-) -> x509.Certificate:
-    try:
-        certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
-    except ValueError:
-        raise RegistrationRefused(
-            "certificate_pem",
-            "This is not a certificate in PEM form. It begins with "
-            "-----BEGIN CERTIFICATE-----.",
-        ) from None
-    try:
-        CertificateCredential(
-            private_key_pem=private_key_pem,
-            certificate_pem=certificate_pem,
-            passphrase=passphrase or None,
-        ).check()
-    except errors.InvalidCredential as refused:
-        raise RegistrationRefused(
-            "private_key_pem", f"{refused.message} {refused.advice}"
-        ) from None
-    if certificate.not_valid_after_utc <= now:
-        raise RegistrationRefused(
-            "certificate_pem",
-            f"This certificate expired on {certificate.not_valid_after_utc:%-d %B %Y}. "
-            "Microsoft would refuse it.",
-        )
-    if certificate.not_valid_before_utc > now:
-        raise RegistrationRefused(
-            "certificate_pem",
-            "This certificate is not valid before "
-            f"{certificate.not_valid_before_utc:%-d %B %Y}.",
-        )
-    public = certificate.public_key()
-    if isinstance(public, rsa.RSAPublicKey) and public.key_size < MINIMUM_KEY_BITS:
-        raise RegistrationRefused(
-            "certificate_pem",
-            f"The key has {public.key_size} bits. Use {MINIMUM_KEY_BITS} or more.",
-        )
-    return certificate
-
-
-def _put_certificate(
+def _add(
     found: ApplicationRegistration,
-    certificate: x509.Certificate,
+    kind: ApplicationCredential.Kind,
     *,
-    private_key_sealed: str,
+    plain: str = "",
     actor: Any,
     now: datetime,
-) -> None:
-    before = found.certificate_fingerprint
-    found.private_key_sealed = private_key_sealed
-    # The certificate alone: a file that was pasted may hold other things.
-    found.certificate_pem = certificate.public_bytes(Encoding.PEM).decode()
-    found.certificate_fingerprint = thumbprint(certificate)
-    found.certificate_expires_at = certificate.not_valid_after_utc
-    _save(
-        found,
+    note: str = "",
+    **values: Any,
+) -> ApplicationCredential:
+    if values.get("in_use", True):
+        _refuse_a_third(found, now=now)
+    row = ApplicationCredential(
+        registration=found, kind=kind, added_at=now, added_by=actor, **values
+    )
+    row.save()
+    if plain:
+        # Sealed for this row: its number has to be known.
+        row.sealed = row.seal(plain)
+        row.save(update_fields=["sealed"])
+    _record(
+        row,
         actor=actor,
         now=now,
-        note="Replaced the certificate" if before else "Put a certificate in use",
-        details={"certificate": [before, found.certificate_fingerprint]},
+        note=note or f"Added the {row}",
+        details={kind.value: ["", _name(row)]},
     )
+    return row
 
 
-def thumbprint(certificate: x509.Certificate) -> str:
-    """SHA-256, as Microsoft's portal shows it."""
-    return certificate.fingerprint(hashes.SHA256()).hex().upper()
+def _name(row: ApplicationCredential) -> str:
+    """What can be shown of a credential: never the credential."""
+    return row.fingerprint or row.assertion_file
 
 
-def next_certificate(found: ApplicationRegistration) -> x509.Certificate | None:
-    """Return the generated certificate that is not in use yet."""
-    if not found.next_certificate_pem:
-        return None
-    return x509.load_pem_x509_certificate(found.next_certificate_pem.encode())
-
-
-def _save(
-    found: ApplicationRegistration,
+def _record(
+    row: ApplicationCredential,
     *,
     actor: Any,
     now: datetime,
     note: str,
     details: Mapping[str, Any] | None = None,
 ) -> None:
+    found = row.registration
     found.changed_at = now
-    found.save()
+    found.save(update_fields=["changed_at"])
     record(obj=found, actor=actor, note=note, details=details, now=now)

@@ -1,7 +1,6 @@
-"""Forms of the connection, its mappings, the look-ups and the registration."""
+"""Forms of the connection, its mappings and the look-ups."""
 
 import re
-from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -19,88 +18,6 @@ else:
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
 )
-
-
-class SecretInput(forms.PasswordInput):
-    """Write-only: what was typed is never sent back to the browser."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            attrs={"autocomplete": "off", "spellcheck": "false"}, render_value=False
-        )
-
-
-class SecretTextarea(forms.Textarea):
-    """Write-only, for several lines: a private key."""
-
-    def format_value(self, value: Any) -> str:
-        return ""
-
-
-class ClientForm(forms.Form):
-    client_id = forms.CharField(
-        label="Application (client) ID",
-        max_length=36,
-        help_text="From the Overview page of the registration.",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-    )
-    client_secret = forms.CharField(
-        label="Client secret",
-        required=False,
-        max_length=1000,
-        strip=True,
-        widget=SecretInput,
-        help_text="The secret's value. It is encrypted, and never shown again.",
-    )
-    expires_on = forms.DateField(
-        label="Secret expires on",
-        required=False,
-        widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
-        help_text="As Microsoft shows it. The console warns before.",
-    )
-    connections_confirmed = forms.BooleanField(
-        label="Change the client ID although connections rely on it",
-        required=False,
-        help_text="Each of them needs consent again before it can be read.",
-    )
-
-    def expires_at(self) -> datetime | None:
-        """The end of the day entered, in UTC, as Microsoft counts."""
-        day = self.cleaned_data.get("expires_on")
-        return datetime.combine(day, time(23, 59, 59), tzinfo=UTC) if day else None
-
-
-class CertificateForm(forms.Form):
-    certificate_pem = forms.CharField(
-        label="Certificate",
-        widget=forms.Textarea(
-            attrs={
-                "rows": 6,
-                "spellcheck": "false",
-                "placeholder": "-----BEGIN CERTIFICATE-----",
-            }
-        ),
-        help_text="In PEM form. Upload the same certificate to the registration first.",
-    )
-    private_key_pem = forms.CharField(
-        label="Private key",
-        widget=SecretTextarea(
-            attrs={
-                "rows": 6,
-                "spellcheck": "false",
-                "autocomplete": "off",
-                "placeholder": "-----BEGIN PRIVATE KEY-----",
-            }
-        ),
-        help_text="RSA, in PEM form. It is encrypted, and never shown again.",
-    )
-    passphrase = forms.CharField(
-        label="Passphrase of the private key",
-        required=False,
-        strip=False,
-        widget=SecretInput,
-        help_text="Only if the key is encrypted. The passphrase is not kept.",
-    )
 
 
 class DomainsField(forms.CharField):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from directory import clouds, credentials
+from directory import clouds, tokens
 from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS
 from directory.entra import (
     EntraSession,
@@ -181,9 +181,7 @@ def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
             clouds.cloud(cloud_idp.cloud), observer=stats, total_seconds=seconds
         )
         with session:
-            graph = credentials.graph_client(
-                cloud_idp, session=session, priority="high"
-            )
+            graph = tokens.graph_client(cloud_idp, session=session, priority="high")
             outcome = answer(graph, cloud_idp.mappings)
     except _Ambiguous as ambiguous:
         outcome = Outcome(
@@ -195,7 +193,7 @@ def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
         )
     except errors.EntraError as error:
         if isinstance(error, errors.PermissionMissing):
-            credentials.forget_tokens(cloud_idp)
+            tokens.forget(cloud_idp)
         outcome = Outcome(
             verdict="unknown",
             sentence=error.message,

@@ -24,54 +24,100 @@ FIRST_CLOUD_IDP_ID = 1001
 
 
 class ApplicationRegistration(models.Model):
-    """The deployment's own application registration in one Microsoft cloud.
+    """An application registration at Microsoft, with credentials of its own.
 
-    Its operator registers a multi-tenant application once per cloud. Connections
-    use it; they hold no credential of their own.
+    The deployment has one in each Microsoft cloud, and connections use it. A connection
+    may have another one for itself alone.
     """
 
-    cloud = models.CharField(max_length=20, unique=True)
+    cloud = models.CharField(max_length=20)
     client_id = models.CharField(max_length=36)
-    # Sealed with jamfidp.crypto; write-only in the interface.
-    client_secret_sealed = models.TextField(blank=True)
-    client_secret_fingerprint = models.CharField(max_length=12, blank=True)
-    client_secret_expires_at = models.DateTimeField(null=True, blank=True)
-    private_key_sealed = models.TextField(blank=True)
-    certificate_pem = models.TextField(blank=True)
-    certificate_fingerprint = models.CharField(max_length=64, blank=True)
-    certificate_expires_at = models.DateTimeField(null=True, blank=True)
-    # A key pair made here, not in use before its certificate stands at Microsoft.
-    next_private_key_sealed = models.TextField(blank=True)
-    next_certificate_pem = models.TextField(blank=True)
+    # Not the deployment's: only the connection that names it uses it.
+    for_one_connection = models.BooleanField(default=False)
     changed_at = models.DateTimeField()
 
     class Meta:
         permissions: ClassVar = []
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud"],
+                condition=Q(for_one_connection=False),
+                name="application_registration_cloud",
+            ),
+            models.UniqueConstraint(
+                fields=["cloud", "client_id"],
+                name="application_registration_client_id",
+            ),
+        ]
 
     def __str__(self) -> str:
+        if self.for_one_connection:
+            return f"Entra ID application {self.client_id}"
         return f"Entra ID application ({self.cloud})"
 
-    @property
-    def has_certificate(self) -> bool:
-        return bool(self.private_key_sealed)
+    def get_absolute_url(self) -> str:
+        if self.for_one_connection:
+            return reverse("directory:own-registration-detail", args=[self.pk])
+        return reverse("directory:application-registration-cloud", args=[self.cloud])
 
-    @property
-    def has_secret(self) -> bool:
-        return bool(self.client_secret_sealed)
 
-    def seal(self, field: str, plaintext: str) -> str:
-        """Encrypt a credential for this row; the cloud stands in for the key."""
+class ApplicationCredential(models.Model):
+    """What an application registration proves itself with.
+
+    Two may be in use at once, so that one is replaced without a gap. A generated
+    certificate is not in use before it stands at Microsoft.
+    """
+
+    class Kind(models.TextChoices):
+        SECRET = "SECRET", "Client secret"
+        CERTIFICATE = "CERTIFICATE", "Certificate"
+        ASSERTION = "ASSERTION", "Federated assertion"
+
+    registration = models.ForeignKey(
+        ApplicationRegistration, models.CASCADE, related_name="credentials"
+    )
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    in_use = models.BooleanField(default=True)
+    # A secret or a private key, sealed with jamfidp.crypto; write-only in the interface.
+    sealed = models.TextField(blank=True)
+    certificate_pem = models.TextField(blank=True)
+    # Where the platform writes the assertion; the assertion itself is never stored.
+    assertion_file = models.CharField(max_length=500, blank=True)
+    fingerprint = models.CharField(max_length=64, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    added_at = models.DateTimeField()
+    added_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    # Microsoft's last refusal, until it accepts the credential again.
+    refused_at = models.DateTimeField(null=True, blank=True)
+    refusals = models.PositiveSmallIntegerField(default=0)
+    refused_detail = models.TextField(blank=True)
+    refused_code = models.CharField(max_length=60, blank=True)
+    refused_request_id = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        ordering: ClassVar = ["-added_at", "-pk"]
+
+    def __str__(self) -> str:
+        match self.kind:
+            case self.Kind.ASSERTION:
+                return f"federated assertion in {self.assertion_file}"
+            case self.Kind.CERTIFICATE:
+                return f"certificate {self.fingerprint[:12]}"
+        return f"client secret {self.fingerprint}"
+
+    def seal(self, plaintext: str) -> str:
+        """Encrypt for this row, which has to be saved before."""
         return crypto.encrypt(
-            plaintext, model=self._meta.label_lower, pk=self.cloud, field=field
+            plaintext, model=self._meta.label_lower, pk=str(self.pk), field=self.kind
         )
 
-    def unseal(self, field: str) -> str:
-        """Decrypt a credential. Raises crypto.KeyUnavailable or DecryptionFailed."""
+    def unseal(self) -> str:
+        """Decrypt. Raises crypto.KeyUnavailable or DecryptionFailed."""
         return crypto.decrypt(
-            getattr(self, f"{field}_sealed"),
-            model=self._meta.label_lower,
-            pk=self.cloud,
-            field=field,
+            self.sealed, model=self._meta.label_lower, pk=str(self.pk), field=self.kind
         )
 
 
@@ -95,6 +141,10 @@ class CloudIdentityProvider(models.Model):
     enabled = models.BooleanField(default=True)
 
     cloud = models.CharField(max_length=20)
+    # None: the deployment's registration in this cloud.
+    own_registration = models.OneToOneField(
+        ApplicationRegistration, models.PROTECT, null=True, related_name="cloud_idp"
+    )
     tenant_id = models.CharField(max_length=36, unique=True)
     tenant_name = models.CharField(max_length=255)
     verified_domains = models.JSONField(default=list)
@@ -249,6 +299,9 @@ class ConsentRequest(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+"
     )
     cloud = models.CharField(max_length=20)
+    registration = models.ForeignKey(
+        ApplicationRegistration, models.CASCADE, related_name="+"
+    )
     # Set when an existing connection is consented again: the same tenant only.
     cloud_idp = models.ForeignKey(
         CloudIdentityProvider, models.CASCADE, null=True, related_name="+"

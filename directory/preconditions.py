@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from directory import clouds, credentials, freshness
 from directory.entra import Cloud, EntraSession, errors
-from directory.models import WorkerHeartbeat
+from directory.models import ApplicationRegistration, WorkerHeartbeat
 from jamfidp import crypto
 from jamfidp.components import Check
 
@@ -41,19 +41,29 @@ class Preconditions:
         return all(check.state != "bad" for check in self.checks)
 
 
-def local(cloud: Cloud, *, browser_address: str) -> list[Check]:
-    """Check what the console knows by itself, without asking Microsoft."""
+def local(
+    cloud: Cloud,
+    *,
+    registration: ApplicationRegistration | None,
+    browser_address: str,
+    now: datetime,
+) -> list[Check]:
+    """Check what the console knows by itself, without asking Microsoft.
+
+    `registration` is the one that consent would be asked for; None: there is none.
+    """
     return [
         _hosting(),
         _address(cloud, browser_address),
         _encryption(),
-        _application(cloud),
+        _application(cloud, registration, now),
     ]
 
 
 def check(
     cloud: Cloud,
     *,
+    registration: ApplicationRegistration | None,
     browser_address: str,
     ask_worker: Callable[[str], None],
     now: datetime,
@@ -65,7 +75,12 @@ def check(
     login, graph, clock = _reached(cloud, now)
     return Preconditions(
         checks=[
-            *local(cloud, browser_address=browser_address),
+            *local(
+                cloud,
+                registration=registration,
+                browser_address=browser_address,
+                now=now,
+            ),
             login,
             graph,
             _worker(cloud, ask_worker, now),
@@ -123,28 +138,29 @@ def _encryption() -> Check:
     )
 
 
-def _application(cloud: Cloud) -> Check:
+def _application(
+    cloud: Cloud, found: ApplicationRegistration | None, now: datetime
+) -> Check:
     label = "Entra ID application"
-    url = reverse("directory:application-registration-cloud", args=[cloud.key])
-    found = credentials.find_registration(cloud.key)
     if found is None:
         return Check(
             label,
             "bad",
             "No application registration is entered for this cloud. Enter it.",
-            url,
+            reverse("directory:application-registration-cloud", args=[cloud.key]),
         )
+    url = found.get_absolute_url()
     try:
-        credentials.credential(found)
+        credentials.require_one(found)
     except errors.InvalidCredential as error:
         return Check(label, "bad", f"{error.message} {error.advice}", url)
-    kind, until = "A secret", found.client_secret_expires_at
-    if found.has_certificate:
-        kind, until = "A certificate", found.certificate_expires_at
+    row = credentials.first(found, now=now)
+    kind = row.get_kind_display().lower() if row else "credential"
+    until = row.expires_at if row else None
     return Check(
         label,
         "good",
-        f"{kind} is entered for client ID {found.client_id}"
+        f"A {kind} is entered for client ID {found.client_id}"
         + (f"; it expires on {until:%-d %B %Y}." if until else "."),
         url,
     )

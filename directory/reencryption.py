@@ -5,12 +5,9 @@ from datetime import datetime
 
 from django.db import transaction
 
-from directory.models import ApplicationRegistration
+from directory.models import ApplicationCredential
 from jamfidp import crypto
 from jamfidp.history.record import record
-
-# Flows of attempts to connect or sign in live ten minutes: they are left to end.
-SEALED_FIELDS = ("client_secret", "private_key", "next_private_key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,37 +23,32 @@ class Outcome:
 def reencrypt(*, now: datetime) -> Outcome:
     """Seal every stored credential with the first key of ENCRYPTION_KEYS.
 
-    What cannot be read stays as it is: its key may come back.
+    What cannot be read stays as it is: its key may come back. Flows of attempts to
+    connect or sign in live ten minutes: they are left to end.
 
     Raises:
         crypto.KeyUnavailable: no key is configured.
     """
     moved = kept = unreadable = 0
-    for registration in ApplicationRegistration.objects.select_for_update():
-        changed = []
-        for field in SEALED_FIELDS:
-            column = f"{field}_sealed"
-            sealed = getattr(registration, column)
-            if not sealed:
-                continue
-            if crypto.is_sealed_with_newest_key(sealed):
-                kept += 1
-                continue
-            try:
-                plaintext = registration.unseal(field)
-            except (crypto.KeyUnavailable, crypto.DecryptionFailed):
-                unreadable += 1
-                continue
-            setattr(registration, column, registration.seal(field, plaintext))
-            changed.append(column)
-        if changed:
-            moved += len(changed)
-            registration.save(update_fields=changed)
-            record(
-                obj=registration,
-                actor=None,
-                note="Sealed the credentials with the newest encryption key",
-                action="re-encrypted",
-                now=now,
-            )
+    sealed = ApplicationCredential.objects.exclude(sealed="").select_related(
+        "registration"
+    )
+    for row in sealed.select_for_update(of=("self",)):
+        if crypto.is_sealed_with_newest_key(row.sealed):
+            kept += 1
+            continue
+        try:
+            row.sealed = row.seal(row.unseal())
+        except (crypto.KeyUnavailable, crypto.DecryptionFailed):
+            unreadable += 1
+            continue
+        moved += 1
+        row.save(update_fields=["sealed"])
+        record(
+            obj=row.registration,
+            actor=None,
+            note=f"Sealed the {row} with the newest encryption key",
+            action="re-encrypted",
+            now=now,
+        )
     return Outcome(moved=moved, kept=kept, unreadable=unreadable)

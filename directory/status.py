@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from directory import credentials
+from directory import credentials, tokens
 from directory.clouds import CloudUnavailable
 from directory.entra import errors
 from directory.models import CloudIdentityProvider
@@ -55,7 +55,7 @@ def record_failure(
     if status is None:
         return
     if isinstance(error, errors.PermissionMissing):
-        credentials.forget_tokens(cloud_idp)
+        tokens.forget(cloud_idp)
     before = cloud_idp.get_status_display()
     changed = cloud_idp.status != status
     cloud_idp.status = status

@@ -3,7 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 from directory.urls_browsing import browsing_patterns
-from directory.views import connections, consent, registration
+from directory.views import connections, consent, credentials, registration, wizard
 
 app_name = "directory"
 
@@ -12,6 +12,56 @@ registration_patterns: list[URLPattern | URLResolver] = [
         "settings/entra-application/",
         registration.registration_list,
         name="application-registration",
+    ),
+    path(
+        "settings/entra-application/own/new/",
+        registration.own_registration_new,
+        name="own-registration-new",
+    ),
+    path(
+        "settings/entra-application/own/<int:pk>/",
+        registration.own_registration_detail,
+        name="own-registration-detail",
+    ),
+    path(
+        "settings/entra-application/own/<int:pk>/client/",
+        registration.own_registration_client,
+        name="own-registration-client",
+    ),
+    path(
+        "settings/entra-application/own/<int:pk>/delete/",
+        registration.own_registration_delete,
+        name="own-registration-delete",
+    ),
+    path(
+        "settings/entra-application/registrations/<int:pk>/add/<slug:way>/",
+        credentials.credential_add,
+        name="credential-add",
+    ),
+    path(
+        "settings/entra-application/credentials/<int:pk>/use/",
+        credentials.credential_use,
+        name="credential-use",
+    ),
+    path(
+        "settings/entra-application/credentials/<int:pk>/prove/",
+        credentials.credential_prove,
+        name="credential-prove",
+    ),
+    path(
+        "settings/entra-application/credentials/<int:pk>/expiry/",
+        credentials.credential_expiry,
+        name="credential-expiry",
+    ),
+    path(
+        "settings/entra-application/credentials/<int:pk>/remove/",
+        credentials.credential_remove,
+        name="credential-remove",
+    ),
+    path(
+        "settings/entra-application/credentials/<int:pk>/download/",
+        credentials.credential_download,
+        name="credential-download",
     ),
     path(
         "settings/entra-application/<slug:cloud_key>/",
@@ -23,58 +73,23 @@ registration_patterns: list[URLPattern | URLResolver] = [
         registration.save_client,
         name="application-registration-client",
     ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/certificate/",
-        registration.save_certificate,
-        name="application-registration-certificate",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/generate/",
-        registration.generate_certificate,
-        name="application-registration-generate",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/use-next/",
-        registration.use_next_certificate,
-        name="application-registration-use-next",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/discard-next/",
-        registration.discard_next_certificate,
-        name="application-registration-discard-next",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/remove-secret/",
-        registration.remove_secret,
-        name="application-registration-remove-secret",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/remove-certificate/",
-        registration.remove_certificate,
-        name="application-registration-remove-certificate",
-    ),
-    path(
-        "settings/entra-application/<slug:cloud_key>/download/<slug:which>/",
-        registration.download_certificate,
-        name="application-registration-download",
-    ),
 ]
 
 consent_patterns: list[URLPattern | URLResolver] = [
-    path("settings/cloud-idps/new/", consent.choose_provider, name="cloud-idp-new"),
+    path("settings/cloud-idps/new/", wizard.choose_provider, name="cloud-idp-new"),
     path(
         "settings/cloud-idps/new/entra/",
-        consent.check_preconditions,
+        wizard.check_preconditions,
         name="cloud-idp-new-entra",
     ),
     path(
         "settings/cloud-idps/new/entra/permissions/",
-        consent.explain_permissions,
+        wizard.explain_permissions,
         name="cloud-idp-new-permissions",
     ),
     path(
         "settings/cloud-idps/new/entra/start/",
-        consent.start,
+        wizard.start,
         name="cloud-idp-new-start",
     ),
     path(
@@ -143,7 +158,7 @@ connection_patterns: list[URLPattern | URLResolver] = [
     ),
     path(
         "settings/cloud-idps/<int:pk>/consent-again/",
-        consent.consent_again,
+        wizard.consent_again,
         name="cloud-idp-consent",
     ),
     path(

@@ -62,6 +62,14 @@ OUTGOING_PROXY = env.str("HTTPS_PROXY", default=env.str("https_proxy", default="
 OUTGOING_NO_PROXY = env.str("NO_PROXY", default=env.str("no_proxy", default=""))
 OUTGOING_CA_FILE = env.str("OUTGOING_CA_FILE", default="")
 
+# Files to which the platform writes tokens that stand for this deployment (workload
+# identity). An application may prove itself with them; no other file is read.
+FEDERATED_TOKEN_FILES = env.list(
+    "FEDERATED_TOKEN_FILES",
+    # What the workload identity webhook of Kubernetes sets.
+    default=list(filter(None, [env.str("AZURE_FEDERATED_TOKEN_FILE", default="")])),
+)
+
 # The Cloud Connector is mounted in the console, or served alone for many consoles.
 # Signing keys are EC P-256 in PEM; without one, both are derived from SECRET_KEY.
 CONNECTOR_URL = env.str("CONNECTOR_URL", default=f"{CONSOLE_URL}/connector").rstrip("/")

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 
-from directory import clouds, credentials, status, tls
+from directory import clouds, status, tls, tokens
 from directory.entra import EntraSession, GraphClient, errors
 from directory.models import (
     CloudIdentityProvider,
@@ -47,7 +47,7 @@ def open_graph(cloud_idp: CloudIdentityProvider, traffic: Traffic) -> GraphClien
         observer=traffic,
         tls_observer=tls.noting(cloud_idp),
     )
-    return credentials.graph_client(cloud_idp, session=session, priority="low")
+    return tokens.graph_client(cloud_idp, session=session, priority="low")
 
 
 def work(

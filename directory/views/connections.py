@@ -1,7 +1,7 @@
 """Settings > Cloud identity providers: the list, and the page of a connection."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -14,8 +14,17 @@ from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from directory import clouds, connections, credentials, freshness, lookup, tasks
+from directory import (
+    clouds,
+    connections,
+    credentials,
+    freshness,
+    lookup,
+    registrations,
+    tasks,
+)
 from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS, defaults
+from directory.credentials import State
 from directory.entra import errors
 from directory.forms import (
     GroupLookupForm,
@@ -25,6 +34,7 @@ from directory.forms import (
     UserLookupForm,
 )
 from directory.models import (
+    ApplicationCredential,
     ApplicationRegistration,
     CloudIdentityProvider,
     DirectoryUser,
@@ -58,7 +68,9 @@ def cloud_name(key: str) -> str:
 
 def _connection(pk: int) -> CloudIdentityProvider:
     found = (
-        CloudIdentityProvider.objects.select_related("mappings", "connected_by")
+        CloudIdentityProvider.objects.select_related(
+            "mappings", "connected_by", "own_registration"
+        )
         .filter(pk=pk)
         .first()
     )
@@ -131,8 +143,10 @@ def _frame(
 
 
 def _readable(cloud_idp: CloudIdentityProvider) -> bool:
-    found = credentials.find_registration(cloud_idp.cloud)
-    return found is None or credentials.readable(found)
+    try:
+        return credentials.readable(registrations.registration_of(cloud_idp))
+    except registrations.NoRegistration:
+        return True
 
 
 def _sentence(cloud_idp: CloudIdentityProvider) -> str:
@@ -179,38 +193,52 @@ def _checks(cloud_idp: CloudIdentityProvider) -> Sequence[Check]:
 
 def _credential_check(cloud_idp: CloudIdentityProvider) -> Check:
     label = "Credentials"
-    url = reverse("directory:application-registration-cloud", args=[cloud_idp.cloud])
-    found = credentials.find_registration(cloud_idp.cloud)
-    if found is None:
-        return Check(
-            label, "bad", "The application registration of this cloud was removed.", url
-        )
+    now = timezone.now()
     try:
-        credentials.credential(found)
-    except errors.InvalidCredential as error:
-        return Check(label, "bad", f"{error.message} {error.advice}", url)
-    kind = "Certificate" if found.has_certificate else "Secret"
-    until = (
-        found.certificate_expires_at
-        if found.has_certificate
-        else found.client_secret_expires_at
-    )
-    if cloud_idp.status == Status.CREDENTIALS:
-        return Check(label, "bad", f"{kind} refused by Microsoft.", url)
-    if until is None:
-        return Check(label, "good", f"{kind} in use; its expiry was not entered.", url)
-    left = until - timezone.now()
-    text = f"{kind} valid until {timezone.localtime(until):%-d %B %Y}."
-    if left <= timedelta(0):
+        found = registrations.registration_of(cloud_idp)
+    except registrations.NoRegistration:
         return Check(
             label,
             "bad",
-            f"{kind} expired on {timezone.localtime(until):%-d %B %Y}.",
+            "The application registration of this cloud was removed.",
+            reverse("directory:application-registration-cloud", args=[cloud_idp.cloud]),
+        )
+    url = found.get_absolute_url()
+    try:
+        credentials.require_one(found)
+    except errors.InvalidCredential as error:
+        return Check(label, "bad", f"{error.message} {error.advice}", url)
+    states = [
+        (row, credentials.state_of(row, now=now))
+        for row in credentials.in_order(found.credentials.all(), now=now)
+    ]
+    row, state = next(
+        (each for each in states if each[1] in credentials.USABLE), states[0]
+    )
+    kind = row.get_kind_display()
+    if cloud_idp.status == Status.CREDENTIALS or state is State.REFUSED:
+        return Check(label, "bad", f"{kind} refused by Microsoft.", url)
+    if any(each is State.REFUSED for _, each in states):
+        return Check(
+            label,
+            "attention",
+            f"{kind} in use; Microsoft refuses the other credential.",
             url,
         )
-    if left <= credentials.EXPIRES_SOON:
-        return Check(label, "attention", f"{text} Enter another one before that.", url)
+    if state is State.EXPIRED and row.expires_at is not None:
+        return Check(label, "bad", f"{kind} expired on {_day(row.expires_at)}.", url)
+    if row.kind == ApplicationCredential.Kind.ASSERTION:
+        return Check(label, "good", f"{kind} in use; the platform renews it.", url)
+    if row.expires_at is None:
+        return Check(label, "good", f"{kind} in use; its expiry was not entered.", url)
+    text = f"{kind} valid until {_day(row.expires_at)}."
+    if state is State.EXPIRES_SOON:
+        return Check(label, "attention", f"{text} Add another one before that.", url)
     return Check(label, "good", text, url)
+
+
+def _day(moment: datetime) -> str:
+    return f"{timezone.localtime(moment):%-d %B %Y}"
 
 
 def _permission_check(cloud_idp: CloudIdentityProvider) -> Check:
@@ -294,6 +322,11 @@ def cloud_idp_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             ).count(),
             "tls": cloud_idp.tls.all(),
             "uses": connections.uses(cloud_idp, viewer=request.user),
+            "registration": cloud_idp.own_registration
+            or registrations.find_registration(cloud_idp.cloud),
+            "unused": registrations.unused(cloud_idp.cloud),
+            "may_register": request.user.has_perm(CHANGE)
+            and request.user.has_perm("directory.change_applicationregistration"),
         },
     )
 

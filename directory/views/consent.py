@@ -1,7 +1,7 @@
-"""The wizard: from New to a saved connection, and consent given again."""
+"""An attempt to connect: Microsoft's answer, its verification, and Save."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,20 +13,20 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from directory import clouds, connect, credentials, preconditions, tasks
+from directory import clouds, connect, registrations, tasks
 from directory.attributes import defaults
 from directory.connector.unkept import unkept
-from directory.entra import Cloud, errors
+from directory.entra import errors
 from directory.forms import ConnectionForm, MappingsForm
 from directory.models import (
+    ApplicationRegistration,
     AttributeMappings,
     CloudIdentityProvider,
     ConsentRequest,
 )
 from directory.permissions import PERMISSIONS
-from jamfidp import crypto
-from jamfidp.access import privilege, public, refuse, signed_in
-from jamfidp.components import Check, Step
+from jamfidp.access import public, refuse, signed_in
+from jamfidp.components import Step
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
 
 ADD = "directory.add_cloudidentityprovider"
@@ -125,8 +125,11 @@ def see_other(address: str) -> HttpResponse:
     return HttpResponse(status=303, headers={"Location": address})
 
 
-def _steps(current: int, *, cloud_key: str = "", failed: bool = False) -> list[Step]:
-    query = f"?{urlencode({'cloud': cloud_key})}" if cloud_key else ""
+def steps(
+    current: int, *, choice: Mapping[str, str] | None = None, failed: bool = False
+) -> list[Step]:
+    """The wizard's steps; `choice` is what their addresses hand on."""
+    query = f"?{urlencode(choice)}" if choice else ""
     urls = {
         0: reverse("directory:cloud-idp-new"),
         1: reverse("directory:cloud-idp-new-entra") + query,
@@ -147,154 +150,20 @@ def _steps(current: int, *, cloud_key: str = "", failed: bool = False) -> list[S
     ]
 
 
-def _browser(request: ConsoleRequest) -> str:
+def choice_of(
+    cloud_key: str, registration: ApplicationRegistration | None
+) -> dict[str, str]:
+    """What the steps of the wizard hand on in their addresses and forms."""
+    if registration is None or not registration.for_one_connection:
+        return {"cloud": cloud_key}
+    return {"cloud": cloud_key, "registration": str(registration.pk)}
+
+
+def browser_of(request: ConsoleRequest) -> str:
+    """The secret that only this browser's session holds."""
     if BROWSER_KEY not in request.session:
         request.session[BROWSER_KEY] = secrets.token_urlsafe(32)
     return str(request.session[BROWSER_KEY])
-
-
-def _browser_address(request: ConsoleRequest) -> str:
-    return f"{request.scheme}://{request.get_host()}"
-
-
-def _chosen_cloud(request: ConsoleRequest, offered: Sequence[Cloud]) -> Cloud:
-    """The cloud that was chosen, else one that is ready, the sandbox before others."""
-    sent = request.POST if request.method == "POST" else request.GET
-    key = sent.get("cloud", "")
-    for cloud in offered:
-        if cloud.key == key:
-            return cloud
-    if key:
-        # Another cloud than the one meant is never taken in its place.
-        raise Http404
-    ready = [
-        cloud
-        for cloud in offered
-        if credentials.find_registration(cloud.key) is not None
-    ]
-    return ready[-1] if ready else offered[0]
-
-
-# --- Before Microsoft --------------------------------------------------------------
-
-
-@privilege(ADD)
-@require_GET
-def choose_provider(request: ConsoleRequest) -> HttpResponse:
-    return render(request, "directory/wizard_provider.html", {"steps": _steps(0)})
-
-
-@privilege(ADD)
-@require_GET
-def check_preconditions(request: ConsoleRequest) -> HttpResponse:
-    offered = clouds.available()
-    cloud = _chosen_cloud(request, offered)
-    found = preconditions.check(
-        cloud,
-        browser_address=_browser_address(request),
-        ask_worker=tasks.ask_hosts,
-        now=timezone.now(),
-    )
-    return render(
-        request,
-        "directory/wizard_preconditions.html",
-        {
-            "steps": _steps(1, cloud_key=cloud.key),
-            "clouds": offered,
-            "cloud": cloud,
-            "preconditions": found,
-        },
-    )
-
-
-@privilege(ADD)
-@require_GET
-def explain_permissions(request: ConsoleRequest) -> HttpResponse:
-    return _permissions_page(request, _chosen_cloud(request, clouds.available()))
-
-
-def _permissions_page(
-    request: ConsoleRequest,
-    cloud: Cloud,
-    *,
-    problem: str = "",
-    checks: Sequence[Check] = (),
-    status: int = 200,
-) -> HttpResponse:
-    registration = credentials.find_registration(cloud.key)
-    return render(
-        request,
-        "directory/wizard_permissions.html",
-        {
-            "steps": _steps(2, cloud_key=cloud.key),
-            "cloud": cloud,
-            "client_id": registration.client_id if registration else "",
-            "permissions": PERMISSIONS,
-            "problem": problem,
-            "checks": checks,
-        },
-        status=status,
-    )
-
-
-@privilege(ADD)
-@require_POST
-def start(request: ConsoleRequest) -> HttpResponse:
-    cloud = _chosen_cloud(request, clouds.available())
-    stopping = [
-        check
-        for check in preconditions.local(
-            cloud, browser_address=_browser_address(request)
-        )
-        if check.state == "bad"
-    ]
-    if stopping:
-        return _permissions_page(
-            request,
-            cloud,
-            problem="A precondition is not met.",
-            checks=stopping,
-            status=422,
-        )
-    try:
-        attempt = connect.begin(
-            cloud_key=cloud.key,
-            cloud_idp=None,
-            browser=_browser(request),
-            actor=request.user,
-            now=timezone.now(),
-        )
-    except errors.EntraError as error:
-        return _permissions_page(request, cloud, problem=error.sentences(), status=422)
-    return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
-
-
-@privilege(CHANGE)
-@require_POST
-def consent_again(request: ConsoleRequest, pk: int) -> HttpResponse:
-    """Begin to renew the consent of a connection, for the same tenant only."""
-    cloud_idp = CloudIdentityProvider.objects.filter(pk=pk).first()
-    if cloud_idp is None:
-        raise Http404
-    try:
-        attempt = connect.begin(
-            cloud_key=cloud_idp.cloud,
-            cloud_idp=cloud_idp,
-            browser=_browser(request),
-            actor=request.user,
-            now=timezone.now(),
-        )
-    except (errors.EntraError, crypto.KeyUnavailable) as error:
-        sentence = (
-            error.sentences() if isinstance(error, errors.EntraError) else str(error)
-        )
-        return render(
-            request,
-            "directory/consent_not_begun.html",
-            {"cloud_idp": cloud_idp, "sentence": sentence},
-            status=422,
-        )
-    return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
 
 
 # --- The answer --------------------------------------------------------------------
@@ -308,7 +177,7 @@ def callback(request: ConsoleRequest) -> HttpResponse:
     if not request.user.is_authenticated:
         return _refused("not-signed-in")
     now = timezone.now()
-    browser = _browser(request)
+    browser = browser_of(request)
     try:
         answer = connect.read_answer(request.GET.get("answer", ""), now=now)
         if answer.reference:
@@ -354,11 +223,11 @@ def refused_page(request: ConsoleRequest, reason: str) -> HttpResponse:
 def _own_attempt(request: ConsoleRequest, pk: int) -> ConsentRequest:
     """The attempt of this person and this browser; to others it does not exist."""
     attempt = (
-        ConsentRequest.objects.select_related("cloud_idp")
+        ConsentRequest.objects.select_related("cloud_idp", "registration")
         .filter(
             pk=pk,
             started_by=request.user,
-            browser_hash=connect.browser_hash(_browser(request)),
+            browser_hash=connect.browser_hash(browser_of(request)),
         )
         .first()
     )
@@ -397,9 +266,9 @@ def attempt_page(request: ConsoleRequest, pk: int) -> HttpResponse:
 def _continue_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
     context = {
         "attempt": attempt,
-        "steps": _steps(3, cloud_key=attempt.cloud),
+        "steps": steps(3, choice=choice_of(attempt.cloud, attempt.registration)),
         "permissions": PERMISSIONS,
-        "redirect_uris": credentials.redirect_uris(),
+        "redirect_uris": registrations.redirect_uris(),
         "start_url": "",
         "problem": "",
     }
@@ -446,7 +315,7 @@ def _verification_page(
         fragments={"verification": "directory/_consent_verification.html"},
         context={
             "attempt": attempt,
-            "steps": _steps(4),
+            "steps": steps(4),
             "checks": [
                 Step(
                     label,
@@ -550,6 +419,8 @@ def _save_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse
                 )
             except connect.AlreadyConnected as already:
                 problem, existing = already.sentences(), already.cloud_idp
+            except connect.RegistrationInUse as taken:
+                problem = taken.sentences()
             except connect.AttemptOver:
                 problem = (
                     "This attempt is over: it was saved in another tab, or verified "
@@ -565,7 +436,7 @@ def _save_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse
         {
             "attempt": attempt,
             "verified": verified,
-            "steps": _steps(5),
+            "steps": steps(5),
             "form": form,
             "mappings": mappings,
             "problem": problem,
@@ -583,6 +454,8 @@ def _renew_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpRespons
             cloud_idp = connect.save_renewed(
                 attempt, actor=request.user, now=timezone.now()
             )
+        except connect.RegistrationInUse as taken:
+            problem = taken.sentences()
         except connect.AttemptOver:
             problem = (
                 "This attempt is over: it was saved in another tab, or verified more "
@@ -635,7 +508,7 @@ def _failure_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpRespo
             "reference": ", ".join(part for part in reference if part),
             "existing": existing,
             "about_credentials": about_credentials,
-            "steps": _steps(reached, failed=True),
+            "steps": steps(reached, failed=True),
             "session_kept": attempt.session_ended_at is None,
         },
     )

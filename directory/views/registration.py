@@ -1,74 +1,77 @@
-"""Settings > Entra ID application: the deployment's registration per cloud."""
+"""Settings > Entra ID application: the deployment's registrations, and others."""
 
-from collections.abc import Callable
+from typing import Any
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from directory import clouds, credentials
-from directory.entra import Cloud, errors
-from directory.forms import CertificateForm, ClientForm
+from directory import clouds, credentials, registrations
+from directory.entra import Cloud
 from directory.models import ApplicationRegistration, CloudIdentityProvider
 from directory.permissions import GRAPH_RESOURCE_ID, PERMISSIONS
-from directory.views.connections import history_of
+from directory.registration_forms import ClientIdForm
+from directory.views.connections import cloud_name, history_of
 from directory.views.consent import see_other
+from directory.views.credentials import (
+    CHANGE,
+    VIEW,
+    registration_state,
+    shown_credentials,
+)
 from jamfidp import crypto
 from jamfidp.access import privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest
 
-VIEW = "directory.view_applicationregistration"
-CHANGE = "directory.change_applicationregistration"
+
+def crumbs() -> list[Crumb]:
+    return [
+        Crumb("Entra ID application", reverse("directory:application-registration"))
+    ]
 
 
 @privilege(VIEW)
 @require_GET
 def registration_list(request: ConsoleRequest) -> HttpResponse:
+    now = timezone.now()
     rows = []
     for cloud in clouds.available():
-        found = credentials.find_registration(cloud.key)
-        state, word = _state(found)
+        found = registrations.find_registration(cloud.key)
+        state, word = registration_state(found, now=now)
         rows.append(
             {
                 "cloud": cloud,
                 "registration": found,
                 "state": state,
                 "word": word,
-                "connections": CloudIdentityProvider.objects.filter(
-                    cloud=cloud.key
-                ).count(),
+                "first": credentials.first(found, now=now) if found else None,
+                "connections": len(registrations.connections_of(found)) if found else 0,
             }
         )
     # Ready ones first; the order of the clouds else.
     rows.sort(key=lambda row: row["registration"] is None)
-    return render(request, "directory/registration_list.html", {"rows": rows})
-
-
-def _state(found: ApplicationRegistration | None) -> tuple[str, str]:
-    if found is None:
-        return "neutral", "Not entered"
-    try:
-        credentials.credential(found)
-    except credentials.CredentialsUnreadable:
-        return "bad", "Cannot be read"
-    except credentials.NoRegistration:
-        return "attention", "No credential"
-    until = (
-        found.certificate_expires_at
-        if found.has_certificate
-        else found.client_secret_expires_at
+    own = []
+    for found in ApplicationRegistration.objects.filter(
+        for_one_connection=True
+    ).select_related("cloud_idp"):
+        state, word = registration_state(found, now=now)
+        own.append(
+            {
+                "registration": found,
+                "cloud_name": cloud_name(found.cloud),
+                "state": state,
+                "word": word,
+                "first": credentials.first(found, now=now),
+                "connection": getattr(found, "cloud_idp", None),
+            }
+        )
+    return render(
+        request, "directory/registration_list.html", {"rows": rows, "own": own}
     )
-    now = timezone.now()
-    if until is not None and until <= now:
-        return "bad", "Expired"
-    if until is not None and until <= now + credentials.EXPIRES_SOON:
-        return "attention", "Expires soon"
-    return "good", "Ready"
 
 
 def _cloud(key: str) -> Cloud:
@@ -78,67 +81,50 @@ def _cloud(key: str) -> Cloud:
         raise Http404 from None
 
 
-def _existing(key: str) -> ApplicationRegistration:
-    _cloud(key)
-    found = credentials.find_registration(key)
-    if found is None:
-        raise Http404
-    return found
-
-
 @privilege(VIEW)
 @require_GET
 def registration_page(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _page(request, _cloud(cloud_key))
+    cloud = _cloud(cloud_key)
+    return render_registration(
+        request, cloud, registrations.find_registration(cloud.key)
+    )
 
 
-def _page(
+def render_registration(
     request: ConsoleRequest,
     cloud: Cloud,
+    found: ApplicationRegistration | None,
     *,
-    client_form: ClientForm | None = None,
-    certificate_form: CertificateForm | None = None,
+    meant_for: CloudIdentityProvider | None = None,
+    client_form: ClientIdForm | None = None,
     problem: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    found = credentials.find_registration(cloud.key)
-    state, word = _state(found)
-    next_certificate = credentials.next_certificate(found) if found else None
+    """The page of a registration; `found` is None before the first client ID."""
+    state, word = registration_state(found, now=timezone.now())
+    connections = registrations.connections_of(found) if found else []
     return render(
         request,
         "directory/registration.html",
         {
             "cloud": cloud,
             "registration": found,
+            "own": found is not None and found.for_one_connection,
             "state": state,
             "word": word,
-            "crumbs": [
-                Crumb(
-                    "Entra ID application",
-                    reverse("directory:application-registration"),
-                )
-            ],
+            "crumbs": crumbs(),
             "client_form": client_form
-            or ClientForm(
-                initial={"client_id": found.client_id if found else ""},
-                auto_id="client_%s",
-            ),
-            "certificate_form": certificate_form
-            or CertificateForm(auto_id="certificate_%s"),
+            or ClientIdForm(initial={"client_id": found.client_id if found else ""}),
+            "client_url": _client_url(cloud, found),
+            "credentials": shown_credentials(found) if found else [],
             "problem": problem,
             "keys_available": crypto.keys_available(),
             "unreadable": found is not None and not credentials.readable(found),
-            "next_certificate": next_certificate,
-            "next_thumbprint": credentials.thumbprint(next_certificate)
-            if next_certificate
-            else "",
-            "redirect_uris": credentials.redirect_uris(),
+            "redirect_uris": registrations.redirect_uris(),
             "permissions": PERMISSIONS,
             "graph_resource_id": GRAPH_RESOURCE_ID,
-            "soon": timezone.now() + credentials.EXPIRES_SOON,
-            "connections": CloudIdentityProvider.objects.filter(
-                cloud=cloud.key
-            ).order_by("display_name"),
+            "connections": connections,
+            "meant_for": meant_for,
             "entries": history_of(found) if found else [],
             "may_change": request.user.has_perm(CHANGE),
         },
@@ -146,166 +132,159 @@ def _page(
     )
 
 
-def _back(cloud_key: str) -> HttpResponse:
-    return see_other(
-        reverse("directory:application-registration-cloud", args=[cloud_key])
-    )
+def _client_url(cloud: Cloud, found: ApplicationRegistration | None) -> str:
+    if found is not None and found.for_one_connection:
+        return reverse("directory:own-registration-client", args=[found.pk])
+    return reverse("directory:application-registration-client", args=[cloud.key])
 
 
 @privilege(CHANGE)
 @require_POST
 def save_client(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    """Store the client ID and, when one was typed, the secret: both or neither."""
+    """Store the client ID of the deployment's registration in a cloud."""
     cloud = _cloud(cloud_key)
-    form = ClientForm(request.POST, auto_id="client_%s")
-    if form.is_valid():
-        now = timezone.now()
-        entered = form.cleaned_data
-        try:
-            with transaction.atomic():
-                found = credentials.save_client_id(
-                    cloud_key=cloud.key,
-                    client_id=entered["client_id"],
-                    connections_confirmed=entered["connections_confirmed"],
-                    actor=request.user,
-                    now=now,
-                )
-                if entered["client_secret"]:
-                    credentials.save_secret(
-                        found,
-                        secret=entered["client_secret"],
-                        expires_at=form.expires_at(),
-                        actor=request.user,
-                        now=now,
-                    )
-                elif entered["expires_on"]:
-                    credentials.save_secret_expiry(
-                        found,
-                        expires_at=form.expires_at(),
-                        actor=request.user,
-                        now=now,
-                    )
-        except credentials.RegistrationRefused as refused:
-            form.add_error(refused.field, str(refused))
-        except crypto.KeyUnavailable as error:
-            form.add_error("client_secret", f"{error} The secret was not stored.")
-        else:
-            messages.success(request, "The application registration was saved.")
-            return _back(cloud.key)
-    return _page(request, cloud, client_form=form, status=422)
-
-
-@privilege(CHANGE)
-@require_POST
-def save_certificate(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    found = _existing(cloud_key)
-    form = CertificateForm(request.POST, auto_id="certificate_%s")
+    form = ClientIdForm(request.POST)
     if form.is_valid():
         try:
-            credentials.save_certificate(
-                found,
-                certificate_pem=form.cleaned_data["certificate_pem"],
-                private_key_pem=form.cleaned_data["private_key_pem"],
-                passphrase=form.cleaned_data["passphrase"],
+            found = registrations.save_client_id(
+                cloud_key=cloud.key,
+                client_id=form.cleaned_data["client_id"],
+                connections_confirmed=form.cleaned_data["connections_confirmed"],
                 actor=request.user,
                 now=timezone.now(),
             )
-        except credentials.RegistrationRefused as refused:
+        except registrations.RegistrationRefused as refused:
             form.add_error(refused.field, str(refused))
-        except crypto.KeyUnavailable as error:
-            form.add_error("private_key_pem", f"{error} The key was not stored.")
         else:
-            messages.success(request, "The certificate is in use.")
-            return _back(cloud_key)
-    return _page(request, _cloud(cloud_key), certificate_form=form, status=422)
-
-
-def _act(
-    request: ConsoleRequest,
-    cloud_key: str,
-    action: Callable[..., None],
-    success: str,
-) -> HttpResponse:
-    found = _existing(cloud_key)
-    try:
-        action(found, actor=request.user, now=timezone.now())
-    except credentials.RegistrationRefused as refused:
-        problem = str(refused)
-    except errors.InvalidCredential as error:
-        problem = error.sentences()
-    except crypto.KeyUnavailable as error:
-        problem = str(error)
-    else:
-        messages.success(request, success)
-        return _back(cloud_key)
-    return _page(request, _cloud(cloud_key), problem=problem, status=422)
-
-
-@privilege(CHANGE)
-@require_POST
-def generate_certificate(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _act(
+            messages.success(request, "The client ID was saved.")
+            return see_other(found.get_absolute_url())
+    return render_registration(
         request,
-        cloud_key,
-        credentials.generate_certificate,
-        "A key and a certificate were generated. Upload the certificate to the "
-        "registration, then put it in use here.",
+        cloud,
+        registrations.find_registration(cloud.key),
+        client_form=form,
+        status=422,
     )
 
 
+# --- For one connection alone --------------------------------------------------------
+
+
+def _own(pk: int) -> ApplicationRegistration:
+    found = ApplicationRegistration.objects.filter(
+        pk=pk, for_one_connection=True
+    ).first()
+    if found is None:
+        raise Http404
+    return found
+
+
+def _meant_for(request: ConsoleRequest) -> CloudIdentityProvider | None:
+    """The connection that `connection` names, in form or address; None without one."""
+    named = request.POST.get("connection") or request.GET.get("connection", "")
+    if not named:
+        return None
+    if not (named.isdecimal() and len(named) < 19):
+        raise Http404
+    found = CloudIdentityProvider.objects.filter(pk=int(named)).first()
+    if found is None:
+        raise Http404
+    return found
+
+
 @privilege(CHANGE)
-@require_POST
-def use_next_certificate(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _act(
+@require_http_methods(["GET", "POST"])
+def own_registration_new(request: ConsoleRequest) -> HttpResponse:
+    """Enter a registration that one connection is to use; it has to be consented to."""
+    cloud_idp = _meant_for(request)
+    sent = request.POST if request.method == "POST" else request.GET
+    cloud = _cloud(cloud_idp.cloud if cloud_idp else sent.get("cloud", ""))
+    form = ClientIdForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            found = registrations.create_own(
+                cloud_key=cloud.key,
+                client_id=form.cleaned_data["client_id"],
+                actor=request.user,
+                now=timezone.now(),
+            )
+        except registrations.RegistrationRefused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
+            query = f"?connection={cloud_idp.pk}" if cloud_idp else ""
+            return see_other(found.get_absolute_url() + query)
+    return render(
         request,
-        cloud_key,
-        credentials.use_next_certificate,
-        "The generated certificate is in use.",
-    )
-
-
-@privilege(CHANGE)
-@require_POST
-def discard_next_certificate(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _act(
-        request,
-        cloud_key,
-        credentials.discard_next_certificate,
-        "The generated certificate was discarded.",
-    )
-
-
-@privilege(CHANGE)
-@require_POST
-def remove_secret(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _act(
-        request, cloud_key, credentials.remove_secret, "The secret was removed."
-    )
-
-
-@privilege(CHANGE)
-@require_POST
-def remove_certificate(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
-    return _act(
-        request,
-        cloud_key,
-        credentials.remove_certificate,
-        "The certificate and its key were removed.",
+        "directory/own_registration_new.html",
+        {
+            "cloud": cloud,
+            "cloud_idp": cloud_idp,
+            "form": form,
+            "redirect_uris": registrations.redirect_uris(),
+            "permissions": PERMISSIONS,
+            "graph_resource_id": GRAPH_RESOURCE_ID,
+            "crumbs": crumbs(),
+        },
+        status=422 if form.is_bound else 200,
     )
 
 
 @privilege(VIEW)
 @require_GET
-def download_certificate(
-    request: ConsoleRequest, cloud_key: str, which: str
-) -> HttpResponse:
-    """The public certificate, to upload to the registration. Never the key."""
-    found = _existing(cloud_key)
-    pem = found.next_certificate_pem if which == "next" else found.certificate_pem
-    if not pem:
-        raise Http404
-    response = HttpResponse(pem, content_type="application/x-pem-file")
-    response["Content-Disposition"] = (
-        f'attachment; filename="entra-{cloud_key.lower()}-{which}.cer"'
+def own_registration_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
+    found = _own(pk)
+    return render_registration(
+        request, _cloud(found.cloud), found, meant_for=_meant_for(request)
     )
-    return response
+
+
+@privilege(CHANGE)
+@require_POST
+def own_registration_client(request: ConsoleRequest, pk: int) -> HttpResponse:
+    found = _own(pk)
+    form = ClientIdForm(request.POST)
+    if form.is_valid():
+        try:
+            registrations.change_client_id(
+                found,
+                client_id=form.cleaned_data["client_id"],
+                connections_confirmed=form.cleaned_data["connections_confirmed"],
+                actor=request.user,
+                now=timezone.now(),
+            )
+        except registrations.RegistrationRefused as refused:
+            form.add_error(refused.field, str(refused))
+        else:
+            messages.success(request, "The client ID was saved.")
+            return see_other(found.get_absolute_url())
+    return render_registration(
+        request, _cloud(found.cloud), found, client_form=form, status=422
+    )
+
+
+@privilege(CHANGE)
+@require_http_methods(["GET", "POST"])
+def own_registration_delete(request: ConsoleRequest, pk: int) -> HttpResponse:
+    found = _own(pk)
+    problem = ""
+    if request.method == "POST":
+        try:
+            registrations.delete_own(found, actor=request.user, now=timezone.now())
+        except registrations.RegistrationRefused as refused:
+            problem = str(refused)
+        else:
+            messages.success(
+                request, "The application and its credentials were removed."
+            )
+            return see_other(reverse("directory:application-registration"))
+    context: dict[str, Any] = {
+        "registration": found,
+        "crumbs": [*crumbs(), Crumb(found.client_id, found.get_absolute_url())],
+        "problem": problem,
+    }
+    return render(
+        request,
+        "directory/own_registration_delete.html",
+        context,
+        status=422 if problem else 200,
+    )

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.urls import reverse
 
-from directory import clouds, credentials
+from directory import clouds, credentials, registrations, tokens
 from directory.dependents import ObjectRef
 from directory.entra import (
     Cloud,
@@ -88,9 +88,9 @@ def begin(
     secrets = new_sign_in_secrets()
     try:
         cloud = clouds.cloud(cloud_idp.cloud)
-        registration = credentials.registration(cloud.key)
+        registration = registrations.registration_of(cloud_idp)
         # Read now: a key that is lost is better told before the person signs in.
-        credentials.credential(registration)
+        credentials.require_one(registration)
         with _session(cloud) as session:
             discovery = clouds.METADATA.discovery(
                 cloud, cloud_idp.tenant_id, session, now=now
@@ -153,7 +153,7 @@ def finish(
                 "The connection to this tenant was disabled or deleted meanwhile.",
                 "An administrator with a local account can sign in with a password.",
             )
-        claims = _proof(parameters, request, now=now)
+        claims = _proof(parameters, request, cloud_idp, now=now)
         account = _account(claims, cloud_idp, now=now)
     except SignInRefused as refused:
         _record_refusal(refused, request, address=address, now=now)
@@ -203,7 +203,11 @@ def _claim(state: str, *, browser: str, now: datetime) -> SignInRequest:
 
 
 def _proof(
-    parameters: Mapping[str, str], request: SignInRequest, *, now: datetime
+    parameters: Mapping[str, str],
+    request: SignInRequest,
+    cloud_idp: CloudIdentityProvider,
+    *,
+    now: datetime,
 ) -> IdTokenClaims:
     """Redeem the code and return what the validated ID token proves."""
     refusal = callback_error(parameters)
@@ -222,20 +226,26 @@ def _proof(
             )
         )
         cloud = clouds.cloud(request.cloud)
-        registration = credentials.registration(cloud.key)
+        registration = registrations.registration_of(cloud_idp)
         with _session(cloud) as session:
             discovery = clouds.METADATA.discovery(
                 cloud, request.tenant_id, session, now=now
             )
-            token = redeem_code(
-                discovery,
-                client_id=registration.client_id,
-                credential=credentials.credential(registration),
-                code=code,
-                redirect_uri=redirect_uri(),
-                code_verifier=flow["verifier"],
-                nonce=flow["nonce"],
-                session=session,
+            # A credential that Microsoft refuses leaves the code to the next one.
+            token = tokens.with_accepted(
+                registration,
+                lambda credential: redeem_code(
+                    discovery,
+                    client_id=registration.client_id,
+                    credential=credential,
+                    code=code,
+                    redirect_uri=redirect_uri(),
+                    code_verifier=flow["verifier"],
+                    nonce=flow["nonce"],
+                    session=session,
+                ),
+                now=now,
+                insist=True,
             )
             return validate_id_token(
                 token,

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from directory import credentials
+from directory import credentials, registrations
 from directory.entra import SANDBOX_KEY
 from directory.sandbox import company
 from jamfidp.accounts.models import (
@@ -71,14 +71,14 @@ def write(*, now: datetime, sandbox_application: dict[str, str], password: str) 
 
 def _application(actor: User, application: dict[str, str], now: datetime) -> None:
     """The sandbox has an application registered; the console is given it."""
-    registration = credentials.save_client_id(
+    registration = registrations.save_client_id(
         cloud_key=SANDBOX_KEY,
         client_id=application["client_id"],
         connections_confirmed=False,
         actor=actor,
         now=now,
     )
-    credentials.save_secret(
+    credentials.add_secret(
         registration,
         secret=application["client_secret"],
         expires_at=None,

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import credentials
+from directory import credentials, registrations
 from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp.accounts import standing, throttle
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
@@ -90,14 +90,14 @@ class Console:
 @pytest.fixture
 def console(sandbox: Sandbox) -> Console:
     now = timezone.now()
-    application = credentials.save_client_id(
+    application = registrations.save_client_id(
         cloud_key="SANDBOX",
         client_id=sandbox.application["client_id"],
         connections_confirmed=False,
         actor=None,
         now=now,
     )
-    credentials.save_secret(
+    credentials.add_secret(
         application,
         secret=sandbox.application["client_secret"],
         expires_at=None,
@@ -316,8 +316,10 @@ def test_an_assignment_that_is_missing_is_told_in_words(console: Console) -> Non
 def test_a_wrong_secret_is_told_and_nothing_is_stored(
     console: Console, ana: DirectoryUser
 ) -> None:
-    credentials.save_secret(
-        credentials.registration("SANDBOX"),
+    found = registrations.registration("SANDBOX")
+    found.credentials.all().delete()
+    credentials.add_secret(
+        found,
         secret="wrong-secret",
         expires_at=None,
         actor=None,

@@ -16,7 +16,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import credentials
+from directory import registrations, tokens
 from directory.entra import TokenCache
 from directory.models import SyncRun
 from tests.conftest import Sandbox
@@ -36,7 +36,7 @@ def known(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Story:
     """Read once; then every token has to be asked for anew."""
     story = connected(sandbox)
     story.read(SyncRun.Kind.FULL)
-    monkeypatch.setattr(credentials, "_TOKENS", TokenCache())
+    monkeypatch.setattr(tokens, "_TOKENS", TokenCache())
     return story
 
 
@@ -249,12 +249,10 @@ def test_a_lost_key_is_told_everywhere_and_deletes_nothing(
     )
     assert (signed_in.status_code, signed_in["Location"]) == (303, "/")
     # Entered anew, everything goes on.
+    found = registrations.registration("SANDBOX")
     entered = console.post(
-        "/settings/entra-application/SANDBOX/client/",
-        {
-            "client_id": known.sandbox.application["client_id"],
-            "client_secret": known.sandbox.application["client_secret"],
-        },
+        f"/settings/entra-application/registrations/{found.pk}/add/secret/",
+        {"client_secret": known.sandbox.application["client_secret"]},
     )
     assert entered.status_code == 303
     known.read()

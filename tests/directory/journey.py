@@ -15,7 +15,7 @@ import requests
 from django.test import Client
 from django.utils import timezone
 
-from directory import credentials
+from directory import credentials, registrations
 from directory.models import ApplicationRegistration, ConsentRequest
 from jamfidp.accounts.models import User
 from tests.conftest import Sandbox
@@ -35,14 +35,14 @@ def register(
 ) -> ApplicationRegistration:
     """Enter the sandbox's application, as the demo does."""
     now = timezone.now()
-    registration = credentials.save_client_id(
+    registration = registrations.save_client_id(
         cloud_key="SANDBOX",
         client_id=sandbox.application["client_id"],
         connections_confirmed=True,
         actor=actor,
         now=now,
     )
-    credentials.save_secret(
+    credentials.add_secret(
         registration,
         secret=secret or sandbox.application["client_secret"],
         expires_at=None,

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from directory import credentials
 from directory.models import (
     ApplicationRegistration,
     AttributeMappings,
@@ -99,13 +100,17 @@ def connected(sandbox: Sandbox, number: int = 0) -> Story:
     tenant = sandbox.tenants[number]
     client_id = sandbox.application["client_id"]
     sandbox.control("PUT", f"tenants/{tenant['id']}/consents/{client_id}")
-    registration, _made = ApplicationRegistration.objects.get_or_create(
+    registration, made = ApplicationRegistration.objects.get_or_create(
         cloud="SANDBOX", defaults={"client_id": client_id, "changed_at": now}
     )
-    registration.client_secret_sealed = registration.seal(
-        "client_secret", sandbox.application["client_secret"]
-    )
-    registration.save()
+    if made:
+        credentials.add_secret(
+            registration,
+            secret=sandbox.application["client_secret"],
+            expires_at=None,
+            actor=None,
+            now=now,
+        )
     cloud_idp = CloudIdentityProvider.objects.create(
         display_name=tenant["display_name"],
         cloud="SANDBOX",

@@ -632,6 +632,7 @@ def test_an_answer_id_works_once(journey: Journey) -> None:
         browser_hash="x",
         started_by=journey.attempt(page).started_by,
         cloud="SANDBOX",
+        registration=journey.attempt(page).registration,
         created_at=timezone.now(),
         expires_at=timezone.now(),
         answer_id=answer.id,

@@ -13,7 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
 
-from directory import checks, clouds, preconditions, tasks
+from directory import checks, clouds, preconditions, registrations, tasks
 from directory.entra import CLOUDS, PUBLIC, Cloud, Egress
 from directory.models import WorkerHeartbeat
 from jamfidp.accounts.models import User
@@ -170,6 +170,7 @@ def checked(
 ) -> dict[str, Check]:
     found = preconditions.check(
         cloud,
+        registration=registrations.find_registration(cloud.key),
         browser_address=here,
         ask_worker=ask_worker,
         now=timezone.now() + timedelta(seconds=later),
@@ -218,7 +219,9 @@ def test_plain_http_is_no_more_than_tolerated_for_microsofts_clouds(
 ) -> None:
     found = {
         check.label: check
-        for check in preconditions.local(PUBLIC, browser_address=HERE)
+        for check in preconditions.local(
+            PUBLIC, registration=None, browser_address=HERE, now=timezone.now()
+        )
     }["Address of the console"]
 
     assert found.state == "attention"

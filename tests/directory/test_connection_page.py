@@ -11,10 +11,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import connections, credentials, dependents, status
+from directory import connections, credentials, dependents, registrations, status
 from directory.dependents import ObjectRef, Use
 from directory.entra import errors
 from directory.models import (
+    ApplicationCredential,
     ApplicationRegistration,
     AttributeMappings,
     CloudIdentityProvider,
@@ -77,14 +78,14 @@ def connection(administrator: User, settings: Any) -> CloudIdentityProvider:
         cloud="PUBLIC", verified_domains=["fernhill.example"]
     )
     AttributeMappings.objects.create(cloud_idp=cloud_idp)
-    registration = credentials.save_client_id(
+    registration = registrations.save_client_id(
         cloud_key="PUBLIC",
         client_id="0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40",
         connections_confirmed=True,
         actor=administrator,
         now=timezone.now(),
     )
-    credentials.save_secret(
+    credentials.add_secret(
         registration,
         secret="a-secret-of-no-consequence",
         expires_at=None,
@@ -173,7 +174,7 @@ def test_the_status_sentence_says_who_consented_and_how_old_the_data_is(
 @pytest.mark.parametrize(
     ("age", "words"),
     [
-        (timedelta(seconds=59), "less than a minute ago"),
+        (timedelta(seconds=30), "less than a minute ago"),
         (timedelta(minutes=1), "1 minute ago"),
         (timedelta(hours=3, minutes=5), "3 hours ago"),
         (timedelta(days=2), "2 days ago"),
@@ -250,7 +251,7 @@ def test_a_lost_key_is_said_on_the_page_and_nothing_is_deleted(
 @pytest.mark.parametrize(
     ("change", "evidence"),
     [
-        ({"status": Status.CREDENTIALS}, "Secret refused by Microsoft"),
+        ({"status": Status.CREDENTIALS}, "Client secret refused by Microsoft"),
         ({"status": Status.CONSENT_WITHDRAWN}, "Consent was withdrawn in Entra"),
         ({"permissions_probed": []}, "Missing: User.Read, User.Read.All"),
         ({"enabled": False}, "Not read while disabled"),
@@ -314,9 +315,7 @@ def test_data_that_is_too_old_is_marked(
 def test_a_secret_warns_before_it_expires(
     connection: CloudIdentityProvider, browser: Client, left: timedelta, state: str
 ) -> None:
-    ApplicationRegistration.objects.update(
-        client_secret_expires_at=timezone.now() + left
-    )
+    ApplicationCredential.objects.update(expires_at=timezone.now() + left)
 
     page = text_of(browser, connection.get_absolute_url())
 
@@ -551,6 +550,7 @@ def test_a_deleted_connection_takes_its_attempts_with_it(
         browser_hash="x",
         started_by=administrator,
         cloud="PUBLIC",
+        registration=registrations.registration("PUBLIC"),
         cloud_idp=connection,
         created_at=timezone.now(),
         expires_at=timezone.now(),
@@ -704,7 +704,7 @@ def test_graph_answering_for_another_tenant_is_no_success(
 
 ERRORS = [
     (credentials.CredentialsUnreadable("x"), Status.KEY_UNAVAILABLE),
-    (credentials.NoRegistration("x"), Status.CREDENTIALS),
+    (registrations.NoRegistration("x"), Status.CREDENTIALS),
     (errors.CredentialsRefused("x"), Status.CREDENTIALS),
     (errors.PermissionMissing("x", permission="y"), Status.PERMISSIONS_MISSING),
     (errors.ConsentMissing("x"), Status.CONSENT_WITHDRAWN),

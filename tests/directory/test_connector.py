@@ -23,7 +23,7 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from directory import connect, credentials
+from directory import connect, registrations
 from directory.connector import configuration, cookies, keys, messages
 from directory.connector.messages import Answer, EndRequest, Refusal, StartRequest
 from jamfidp.accounts.models import User
@@ -416,7 +416,7 @@ def test_a_connector_served_elsewhere_is_known_by_its_public_key(
     )
 
     assert connect.read_answer(token, now=timezone.now()).state == "s"
-    assert credentials.redirect_uris()[0].address.startswith(
+    assert registrations.redirect_uris()[0].address.startswith(
         "https://connect.example.com/"
     )
 

@@ -1,3 +1,5 @@
+"""Changing the encryption key: what is sealed moves to the newest one."""
+
 from io import StringIO
 from typing import Any
 
@@ -5,7 +7,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from directory.models import ApplicationRegistration
+from directory import certificates, credentials
+from directory.models import ApplicationCredential, ApplicationRegistration
 from jamfidp.history.record import entries_for
 
 pytestmark = pytest.mark.django_db
@@ -15,62 +18,69 @@ NEW = "new:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="
 
 
 @pytest.fixture
-def registration(settings: Any) -> ApplicationRegistration:
+def secret(settings: Any) -> ApplicationCredential:
+    """A secret, beside a certificate and an assertion, which has nothing sealed."""
     settings.ENCRYPTION_KEYS = [OLD]
-    row = ApplicationRegistration(cloud="PUBLIC", changed_at=timezone.now())
-    row.client_secret_sealed = row.seal("client_secret", "the secret")
-    row.private_key_sealed = row.seal("private_key", "the key")
-    row.save()
-    return row
+    now = timezone.now()
+    found = ApplicationRegistration.objects.create(cloud="PUBLIC", changed_at=now)
+    pair = certificates.generate("Console", now=now)
+    credentials.add_certificate(found, pair, actor=None, now=now)
+    ApplicationCredential.objects.create(
+        registration=found, kind="ASSERTION", assertion_file="/x", added_at=now
+    )
+    return credentials.add_secret(
+        found, secret="the secret", expires_at=None, actor=None, now=now
+    )
 
 
 def test_reencrypting_lets_the_old_key_go(
-    registration: ApplicationRegistration, settings: Any
+    secret: ApplicationCredential, settings: Any
 ) -> None:
     settings.ENCRYPTION_KEYS = [NEW, OLD]
+    before = entries_for(secret.registration).count()
     printed = StringIO()
 
     call_command("reencrypt", stdout=printed)
 
     settings.ENCRYPTION_KEYS = [NEW]
-    registration.refresh_from_db()
-    assert registration.unseal("client_secret") == "the secret"
-    assert registration.unseal("private_key") == "the key"
+    secret.refresh_from_db()
+    assert secret.unseal() == "the secret"
+    assert credentials.readable(secret.registration)
     assert "2 sealed anew" in printed.getvalue()
-    assert entries_for(registration).count() == 1
+    assert entries_for(secret.registration).count() == before + 2
 
 
 def test_reencrypting_twice_changes_nothing(
-    registration: ApplicationRegistration, settings: Any
+    secret: ApplicationCredential, settings: Any
 ) -> None:
     settings.ENCRYPTION_KEYS = [NEW, OLD]
     call_command("reencrypt", stdout=StringIO())
-    registration.refresh_from_db()
-    before = registration.client_secret_sealed
+    secret.refresh_from_db()
+    before = secret.sealed
 
     call_command("reencrypt", stdout=StringIO())
 
-    registration.refresh_from_db()
-    assert registration.client_secret_sealed == before
+    secret.refresh_from_db()
+    assert secret.sealed == before
 
 
 def test_what_cannot_be_read_is_kept_and_reported(
-    registration: ApplicationRegistration, settings: Any
+    secret: ApplicationCredential, settings: Any
 ) -> None:
-    before = registration.client_secret_sealed
+    before = secret.sealed
     settings.ENCRYPTION_KEYS = [NEW]
 
     with pytest.raises(CommandError, match="2 could not be read"):
         call_command("reencrypt", stdout=StringIO())
 
-    registration.refresh_from_db()
-    assert registration.client_secret_sealed == before
+    secret.refresh_from_db()
+    assert secret.sealed == before
     settings.ENCRYPTION_KEYS = [NEW, OLD]
-    assert registration.unseal("client_secret") == "the secret"
+    assert secret.unseal() == "the secret"
 
 
 def test_without_any_key_it_says_so(
-    registration: ApplicationRegistration, settings: Any
+    secret: ApplicationCredential, settings: Any
 ) -> None:
     settings.ENCRYPTION_KEYS = []
 

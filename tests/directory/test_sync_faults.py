@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from directory import credentials, dependents
+from directory import dependents, tokens
 from directory.dependents import AppliedChange
 from directory.entra import GraphClient, TokenCache
 from directory.models import (
@@ -140,7 +140,7 @@ def test_an_expired_secret_fails_in_words_and_deletes_nothing(
         f"tenants/{known.tenant}/consents/{known.sandbox.application['client_id']}",
         {"end_tokens": True},
     )
-    monkeypatch.setattr(credentials, "_TOKENS", TokenCache())
+    monkeypatch.setattr(tokens, "_TOKENS", TokenCache())
 
     run = known.sync()
 

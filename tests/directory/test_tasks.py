@@ -11,6 +11,7 @@ from kombu.exceptions import OperationalError
 
 from directory import freshness, tasks
 from directory.models import (
+    ApplicationRegistration,
     AttributeMappings,
     CloudIdentityProvider,
     ConsentRequest,
@@ -191,12 +192,16 @@ def test_what_ended_runs_and_attempts_leave_is_cleared(administrator: User) -> N
     )
     for run in (ended, active):
         StagedPage.objects.create(run=run, resource="USERS", number=1, items=[])
+    registration = ApplicationRegistration.objects.create(
+        cloud="SANDBOX", changed_at=timezone.now()
+    )
     for name, age in (("old", timedelta(days=2)), ("new", timedelta(minutes=1))):
         ConsentRequest.objects.create(
             state_hash=name,
             browser_hash="b",
             started_by=administrator,
             cloud="SANDBOX",
+            registration=registration,
             created_at=timezone.now(),
             expires_at=timezone.now() - age,
         )

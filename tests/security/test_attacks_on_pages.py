@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from lxml import html
 
-from directory import connect, credentials
+from directory import connect, credentials, registrations
 from directory.models import AttributeMappings, SyncRun
 from jamfidp.accounts.models import AccountSession, FailedSignIn, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
@@ -90,14 +90,14 @@ def world(admin: User, settings: Any) -> Given:
     settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:9"
     settings.ENTRA_SANDBOX_CA_FILE = "/nowhere/ca.pem"
     now = timezone.now()
-    registration = credentials.save_client_id(
+    registration = registrations.save_client_id(
         cloud_key="SANDBOX",
         client_id=factories.guid("application"),
         connections_confirmed=False,
         actor=admin,
         now=now,
     )
-    credentials.save_secret(
+    credentials.add_secret(
         registration, secret="s3cret", expires_at=None, actor=admin, now=now
     )
     cloud_idp = factories.cloud_idp(
@@ -129,7 +129,7 @@ def world(admin: User, settings: Any) -> Given:
         created_at=now,
     )
     attempt = connect.begin(
-        cloud_key="SANDBOX",
+        registration=registration,
         cloud_idp=None,
         browser="browser",
         actor=admin,
