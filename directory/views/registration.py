@@ -22,6 +22,7 @@ from directory.views.credentials import (
     registration_state,
     shown_credentials,
 )
+from directory.views.wizard import chosen_cloud
 from jamfidp import crypto
 from jamfidp.access import privilege
 from jamfidp.components import Crumb
@@ -197,8 +198,11 @@ def _meant_for(request: ConsoleRequest) -> CloudIdentityProvider | None:
 def own_registration_new(request: ConsoleRequest) -> HttpResponse:
     """Enter a registration that one connection is to use; it has to be consented to."""
     cloud_idp = _meant_for(request)
-    sent = request.POST if request.method == "POST" else request.GET
-    cloud = _cloud(cloud_idp.cloud if cloud_idp else sent.get("cloud", ""))
+    cloud = (
+        _cloud(cloud_idp.cloud)
+        if cloud_idp
+        else chosen_cloud(request, clouds.available())
+    )
     form = ClientIdForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:

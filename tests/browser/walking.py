@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
+import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -70,11 +71,8 @@ NO_PAGE_ENDINGS = {
     "-request": "form",
     "-confirm": "form",
     "-client": "form",
-    "-certificate": "form",
-    "-generate": "form",
-    "-use-next": "form",
-    "-discard-next": "form",
-    "-remove-secret": "form",
+    "-use": "form",
+    "-prove": "form",
     "-scope-picker": "fragment",
     "connector:go": "form",
     "connector:end": "form",
@@ -92,8 +90,17 @@ SAMPLES = {
         "SELECT account_group_id AS pk, id AS binding_pk FROM accounts_directorybinding"
     ),
     "directory:application-registration": (
-        "SELECT cloud AS cloud_key, 'current' AS which"
-        " FROM directory_applicationregistration"
+        "SELECT cloud AS cloud_key FROM directory_applicationregistration"
+    ),
+    "directory:own-registration": (
+        "SELECT id AS pk FROM directory_applicationregistration"
+        " WHERE for_one_connection"
+    ),
+    "directory:credential": (
+        "SELECT id AS pk FROM directory_applicationcredential WHERE kind = 'SECRET'"
+    ),
+    "directory:credential-add": (
+        "SELECT id AS pk, 'certificate' AS way FROM directory_applicationregistration"
     ),
     "directory:consent": "SELECT id AS pk FROM directory_consentrequest",
     "directory:consent-refused": "SELECT 'expired' AS reason",
@@ -210,6 +217,8 @@ def everything_at_once(installation: Installation) -> check.Job:
     check.read_everything(job)
     check.scope_a_policy(job)
     check.give_privileges_to_a_directory_group(job)
+    job.admin.open(job.at("/settings/entra-application/own/new/"))
+    job.admin.submit("client_id", {"client_id": str(uuid.uuid4())}, button="Next")
     job.admin.open(job.at("/devices/smart-groups/new/"))
     job.admin.submit("new_criterion", {"name": "Phones"}, button="Save")
     for section, serial in (("computers", "C02FHNEW"), ("devices", "F02FHNEW")):

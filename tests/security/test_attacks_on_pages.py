@@ -97,8 +97,11 @@ def world(admin: User, settings: Any) -> Given:
         actor=admin,
         now=now,
     )
-    credentials.add_secret(
+    credential = credentials.add_secret(
         registration, secret="s3cret", expires_at=None, actor=admin, now=now
+    )
+    own = registrations.create_own(
+        cloud_key="SANDBOX", client_id=factories.guid("own"), actor=admin, now=now
     )
     cloud_idp = factories.cloud_idp(
         HOSTILE[:50],
@@ -144,11 +147,10 @@ def world(admin: User, settings: Any) -> Given:
         "directory:consent-verify": {"pk": attempt.pk},
         "directory:consent-end": {"pk": attempt.pk},
         "directory:consent-refused": {"reason": "forged"},
-        "directory:application-registration-": {"cloud_key": "sandbox"},
-        "directory:application-registration-download": {
-            "cloud_key": "sandbox",
-            "which": "current",
-        },
+        "directory:application-registration-": {"cloud_key": "SANDBOX"},
+        "directory:own-registration-": {"pk": own.pk},
+        "directory:credential-": {"pk": credential.pk},
+        "directory:credential-add": {"pk": registration.pk, "way": "certificate"},
         "accounts:directory-user": {
             "tenant_id": cloud_idp.tenant_id,
             "object_id": person.object_id,
