@@ -33,6 +33,7 @@ from directory.registrations import (
 )
 from jamfidp import crypto
 from jamfidp.history.record import record
+from jamfidp.notices.announce import resolve
 
 Kind = ApplicationCredential.Kind
 
@@ -356,7 +357,10 @@ def save_expiry(
         return
     before = row.expires_at
     row.expires_at = expires_at
-    row.save(update_fields=["expires_at"])
+    # Another date is announced anew.
+    row.announced_days = None
+    row.save(update_fields=["expires_at", "announced_days"])
+    resolve(row.expiry_key, now=now)
     _record(
         row,
         actor=actor,
@@ -388,6 +392,7 @@ def remove(row: ApplicationCredential, *, actor: Any, now: datetime) -> None:
         )
     note = f"Removed the {row}" if row.in_use else f"Discarded the generated {row}"
     _record(row, actor=actor, now=now, note=note, details={row.kind: [_name(row), ""]})
+    resolve(*row.notice_keys, now=now)
     row.delete()
 
 

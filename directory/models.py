@@ -85,6 +85,8 @@ class ApplicationCredential(models.Model):
     assertion_file = models.CharField(max_length=500, blank=True)
     fingerprint = models.CharField(max_length=64, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    # How many days before the end it was announced last; see directory.expiry.
+    announced_days = models.PositiveSmallIntegerField(null=True)
     added_at = models.DateTimeField()
     added_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
@@ -107,6 +109,20 @@ class ApplicationCredential(models.Model):
             case self.Kind.CERTIFICATE:
                 return f"certificate {self.fingerprint[:12]}"
         return f"client secret {self.fingerprint}"
+
+    @property
+    def expiry_key(self) -> str:
+        """The key of the notice that it expires."""
+        return f"credential-expiry:{self.pk}"
+
+    @property
+    def refusal_key(self) -> str:
+        """The key of the notice that Microsoft refuses it."""
+        return f"credential-refused:{self.pk}"
+
+    @property
+    def notice_keys(self) -> tuple[str, str]:
+        return self.expiry_key, self.refusal_key
 
     def seal(self, plaintext: str) -> str:
         """Encrypt for this row, which has to be saved before."""

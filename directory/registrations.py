@@ -16,6 +16,7 @@ from directory import clouds
 from directory.entra import errors, is_guid
 from directory.models import ApplicationRegistration, CloudIdentityProvider
 from jamfidp.history.record import record
+from jamfidp.notices.announce import resolve
 
 
 class NoRegistration(errors.InvalidCredential):
@@ -207,6 +208,8 @@ def delete_own(found: ApplicationRegistration, *, actor: Any, now: datetime) -> 
         details={"client_id": [found.client_id, ""]},
         now=now,
     )
+    for row in found.credentials.all():
+        resolve(*row.notice_keys, now=now)
     found.delete()
 
 

@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from directory import preconditions
+from directory import expiry, preconditions
 from directory.models import (
     CloudIdentityProvider,
     ConsentRequest,
@@ -56,6 +56,7 @@ def tick() -> None:
     give_up_silent_runs(now=now)
     request_due(now=now)
     announce_waiting(now=now)
+    expiry.announce_expiries(now=now)
     clear_leftovers(now=now)
 
 

@@ -35,6 +35,8 @@ from directory.registrations import (
     registration_of,
 )
 from jamfidp.history.record import record
+from jamfidp.notices.announce import announce, resolve
+from jamfidp.notices.kinds import CREDENTIAL_EXPIRY
 
 T = TypeVar("T")
 
@@ -144,6 +146,17 @@ def note_refusal(
         details={"reference": ["", refused.reference]},
         now=now,
     )
+    announce(
+        kind=CREDENTIAL_EXPIRY,
+        title="Microsoft refuses a credential of an Entra ID application",
+        body=f"The {row} of the application {row.registration.client_id} "
+        f"({row.registration.cloud}) was refused. {refused.sentences()}\n\n"
+        "When another credential is in use, that one is used from now on.",
+        link=row.registration.get_absolute_url(),
+        about=row.registration,
+        key=row.refusal_key,
+        now=now,
+    )
 
 
 @transaction.atomic
@@ -166,6 +179,7 @@ def note_acceptance(row: ApplicationCredential, *, now: datetime) -> None:
             note=f"Microsoft accepts the {row} again",
             now=now,
         )
+        resolve(row.refusal_key, now=now)
 
 
 def _change(row: ApplicationCredential, changes: Mapping[str, Any]) -> bool:

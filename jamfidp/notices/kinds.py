@@ -28,9 +28,9 @@ CONNECTION_STATUS = Kind(
 )
 CREDENTIAL_EXPIRY = Kind(
     "credential-expiry",
-    "Credential expires",
-    "A secret or certificate of the Entra ID application expires in 60, 30, 7 or "
-    "1 days, or has expired.",
+    "Credential expires or is refused",
+    "A secret or certificate of an Entra ID application expires in 60, 30, 7 or 1 days, "
+    "has expired, or is refused by Microsoft.",
     "directory.view_applicationregistration",
 )
 HELD_CHANGES = Kind(
