@@ -19,6 +19,7 @@ from directory.sandbox.applications import (
 )
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import GLOBAL_ADMINISTRATOR
+from directory.sandbox.directory_object import DirectoryObject
 from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import (
     Flow,
@@ -31,7 +32,7 @@ from directory.sandbox.flow import (
 )
 from directory.sandbox.minting import graph_resources, short_scope
 from directory.sandbox.store import Grant, Sandbox
-from directory.sandbox.tenant import DirectoryObject, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import opaque, uuid_string
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -158,8 +159,7 @@ def _silently(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response | None:
 
 def _is_hinted(sandbox: Sandbox, flow: Flow, user_id: str) -> bool:
     return any(
-        tenant.upns.get(flow.login_hint.casefold()) == user_id
-        for tenant in sandbox.tenants.values()
+        tenant.is_named(user_id, flow.login_hint) for tenant in sandbox.tenants.values()
     )
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import jwt
 
+from directory.sandbox.directory_object import Kind
 from directory.sandbox.errors import GraphError
 from directory.sandbox.minting import graph_resources
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import Kind, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import GRAPH_APP_ID
 
 _SKEW = 300

@@ -6,10 +6,11 @@ from typing import Any
 from urllib.parse import quote
 
 from directory.sandbox import graph_permissions, query
+from directory.sandbox.directory_object import DirectoryObject
 from directory.sandbox.errors import GraphError, bad_request
 from directory.sandbox.page_tokens import TokenSealer
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
+from directory.sandbox.tenant import Tenant
 
 Json = dict[str, Any]
 
@@ -50,18 +51,14 @@ class GraphRequest:
             return None
         return graph_permissions.shown(entry.kind, self.permissions)
 
-    def hidden(self) -> frozenset[str]:
+    def hidden(self) -> frozenset[int]:
         """Return the groups whose membership this application may not see."""
         if (
             self.sandbox.behavior.hidden_membership == "shown"
             or "Member.Read.Hidden" in self.permissions
         ):
             return frozenset()
-        return frozenset(
-            group.id
-            for group in self.tenant.present(Kind.GROUP)
-            if group.properties.get("visibility") == "HiddenMembership"
-        )
+        return self.tenant.hidden
 
     def context(self, fragment: str, names: tuple[str, ...] = ()) -> str:
         chosen = f"({','.join(names)})" if names else ""

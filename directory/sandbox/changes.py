@@ -17,9 +17,10 @@ from directory.sandbox.applications import (
     ServicePrincipal,
     service_principal_id,
 )
-from directory.sandbox.generate import security_identifier
+from directory.sandbox.directory_object import DirectoryError, Kind, NotFoundError
+from directory.sandbox.properties import security_identifier
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import DirectoryError, Kind, NotFoundError, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tls import write_private
 
 Arguments = dict[str, Any]
@@ -109,16 +110,13 @@ def _refresh_dynamic_groups(tenant: Tenant, user_key: str) -> None:
     user = tenant.find(user_key, Kind.USER)
     if user is None:
         return
-    for group in tenant.present(Kind.GROUP):
-        text = group.properties.get("membershipRule")
-        if not text:
-            continue
-        inside = user.id in tenant.members[group.id]
-        wanted = rules.parse(text)(user.properties)
+    for group, rule in tenant.ruled.items():
+        inside = tenant.is_member(group, user.number)
+        wanted = rules.parse(rule)(user.properties)
         if wanted and not inside:
-            tenant.add_member(group.id, user.id)
+            tenant.link(group, user.number)
         elif inside and not wanted:
-            tenant.remove_member(group.id, user.id)
+            tenant.unlink(group, user.number)
 
 
 @_operation
@@ -195,17 +193,16 @@ def remove_members(sandbox: Sandbox, given: Arguments) -> Any:
 def give_role(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
     user = tenant.need(given["key"], Kind.USER)
-    if given["role"]:
-        tenant.roles[user.id] = given["role"]
-    else:
-        tenant.roles.pop(user.id, None)
+    tenant.give_role(user.id, given["role"])
 
 
 @_operation
 def change_tenant(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
-    tenant.display_name = given.get("display_name", tenant.display_name)
-    tenant.domain = given.get("domain", tenant.domain)
+    tenant.rename(
+        display_name=given.get("display_name", tenant.display_name),
+        domain=given.get("domain", tenant.domain),
+    )
 
 
 @_operation

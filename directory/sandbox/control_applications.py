@@ -14,8 +14,9 @@ from directory.sandbox.control_calls import (
     need,
     read_object,
 )
+from directory.sandbox.directory_object import NotFoundError
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import NotFoundError, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import short_hash
 
 

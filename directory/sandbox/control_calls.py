@@ -9,9 +9,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from directory.sandbox.changes import Arguments
+from directory.sandbox.directory_object import DirectoryError, NotFoundError
 from directory.sandbox.rules import RuleError
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import DirectoryError, NotFoundError
 
 Handler = Callable[[Request], Awaitable[Any]]
 

@@ -13,8 +13,9 @@ from directory.sandbox.control_calls import (
     need,
     read_object,
 )
+from directory.sandbox.directory_object import DirectoryObject, Kind, NotFoundError
 from directory.sandbox.store import Sandbox, company_of
-from directory.sandbox.tenant import DirectoryObject, Kind, NotFoundError, Tenant
+from directory.sandbox.tenant import Tenant
 
 _KINDS = {"users": Kind.USER, "groups": Kind.GROUP}
 
@@ -91,7 +92,7 @@ class DirectoryControl:
             given["members"] = [find(tenant, key).id for key in body.pop("members", [])]
         given["properties"] = {"createdDateTime": self.sandbox.clock.zulu()} | body
         self.log.apply(f"create_{kind}", given)
-        return _shown(tenant, tenant.objects[given["id"]])
+        return _shown(tenant, tenant.need(given["id"]))
 
     async def show(self, request: Request) -> Any:
         return _shown(self._tenant(request), self._object(request))
@@ -103,7 +104,7 @@ class DirectoryControl:
             f"change_{entry.kind}",
             {"tenant": tenant.id, "key": entry.id, "properties": body},
         )
-        return _shown(tenant, tenant.objects[entry.id])
+        return _shown(tenant, tenant.need(entry.id))
 
     async def delete(self, request: Request) -> Any:
         tenant, entry = self._tenant(request), self._object(request)
@@ -124,7 +125,7 @@ class DirectoryControl:
             "restore_object",
             {"tenant": tenant.id, "key": entry.id, "kind": entry.kind.value},
         )
-        return _shown(tenant, tenant.objects[entry.id])
+        return _shown(tenant, tenant.need(entry.id))
 
     async def give_role(self, request: Request) -> Any:
         tenant = self._tenant(request)
@@ -142,7 +143,7 @@ class DirectoryControl:
                     "kind": member.kind,
                     "displayName": member.properties.get("displayName"),
                 }
-                for member in tenant.direct_members(group.id)
+                for member in tenant.listed(tenant.members(group.number))
             ]
         }
 
@@ -173,7 +174,7 @@ class DirectoryControl:
         self.log.apply(
             operation, {"tenant": tenant.id, "key": group.id, "members": ids}
         )
-        return {"members": len(tenant.members[group.id])}
+        return {"members": tenant.member_count(group.number)}
 
 
 def summarize(sandbox: Sandbox, tenant: Tenant) -> Arguments:
@@ -182,9 +183,9 @@ def summarize(sandbox: Sandbox, tenant: Tenant) -> Arguments:
         "domain": tenant.domain,
         "initial_domain": tenant.initial_domain,
         "display_name": tenant.display_name,
-        "users": len(tenant.present(Kind.USER)),
-        "groups": len(tenant.present(Kind.GROUP)),
-        "memberships": sum(map(len, tenant.members.values())),
+        "users": tenant.count(Kind.USER),
+        "groups": tenant.count(Kind.GROUP),
+        "memberships": tenant.membership_count(),
         "sequence": tenant.sequence,
         "consents": sorted(sandbox.principals[tenant.id]),
         "global_admin": company_of(tenant.id).global_administrator.upn,
@@ -216,5 +217,7 @@ def _shown(tenant: Tenant, entry: DirectoryObject) -> Arguments:
         "id": entry.id,
         **entry.properties,
         "deletedDateTime": entry.deleted_at,
-        "groups": list(tenant.member_of.get(entry.id, ())),
+        "groups": [
+            tenant.id_of(group) for group in tenant.groups_holding(entry.number)
+        ],
     }

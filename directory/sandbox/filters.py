@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import bad_request, unsupported
 from directory.sandbox.schema import declared
-from directory.sandbox.tenant import DirectoryObject, Kind
 
 Predicate = Callable[[DirectoryObject], bool]
 

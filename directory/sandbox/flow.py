@@ -10,9 +10,10 @@ from starlette.responses import RedirectResponse, Response
 
 from directory.sandbox import pages
 from directory.sandbox.applications import Application
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import LoginError
 from directory.sandbox.store import ALIASES, Account, Sandbox
-from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
+from directory.sandbox.tenant import Tenant
 
 BROWSER_COOKIE = "sandbox_browser"
 _LIFETIME = 3600

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from directory.sandbox import batch, faults
 from directory.sandbox.callers import Caller, identify
 from directory.sandbox.calls import Answer, GraphRequest, Json
+from directory.sandbox.directory_object import Kind
 from directory.sandbox.errors import GraphError, bad_request, denied, no_segment
 from directory.sandbox.graph_permissions import is_own_only
 from directory.sandbox.journal import BatchEntry, Entry
 from directory.sandbox.reads import Read, find_read
 from directory.sandbox.store import Sandbox
-from directory.sandbox.tenant import Kind
 
 _JSON = (
     "application/json;odata.metadata=minimal;odata.streaming=true;"
@@ -177,7 +177,7 @@ class GraphPlane:
             now=self.sandbox.clock.now(),
             client_id=caller.client_id,
             tenant_id=caller.tenant.id,
-            users=len(caller.tenant.by_kind[Kind.USER]),
+            users=caller.tenant.count(Kind.USER),
             units=progress.units,
             priority=call.headers.get("x-ms-throttle-priority", ""),
         )

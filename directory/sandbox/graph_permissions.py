@@ -7,7 +7,7 @@ Permissions that the sandbox cannot consent to are left out.
 
 from dataclasses import dataclass
 
-from directory.sandbox.tenant import Kind
+from directory.sandbox.directory_object import Kind
 
 _DIRECTORY = frozenset({"Directory.Read.All", "Directory.ReadWrite.All"})
 _USERS = _DIRECTORY | {"User.Read.All", "User.ReadWrite.All"}

@@ -1,5 +1,6 @@
 """Reads of memberships, direct and transitive."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from directory.sandbox import query
@@ -11,10 +12,10 @@ from directory.sandbox.calls import (
     next_link,
     paging,
 )
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import GraphError, bad_request, denied, unsupported
 from directory.sandbox.objects import GUID, conditions, entity_of, group_of
 from directory.sandbox.schema import DEFAULTS, declared
-from directory.sandbox.tenant import DirectoryObject, Kind
 
 _MOST_GROUP_IDS = 20
 
@@ -30,7 +31,7 @@ def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
 
     Raises: GraphError 403 when the sandbox is set to refuse it.
     """
-    if group.id not in request.hidden():
+    if group.number not in request.hidden():
         return False
     if request.sandbox.behavior.hidden_membership == "forbidden":
         raise denied()
@@ -38,8 +39,8 @@ def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
 
 
 def _narrowed(
-    request: GraphRequest, found: list[DirectoryObject], kind: Kind | None
-) -> list[DirectoryObject]:
+    request: GraphRequest, found: Sequence[int], kind: Kind | None
+) -> Sequence[int]:
     """Apply $filter, $search and $orderby, which ask for the advanced form here."""
     tests = conditions(request, kind or Kind.USER)
     if not request.advanced and {"$filter", "$orderby"} & set(request.parameters):
@@ -47,16 +48,23 @@ def _narrowed(
             "The specified filter to the reference property query is currently not "
             "supported."
         )
-    found = [entry for entry in found if all(test(entry) for test in tests)]
-    if order := request.parameters.get("$orderby"):
-        query.ordered(order, found, kind or Kind.USER)
-    return found
+    text = request.parameters.get("$orderby")
+    if not tests and not text:
+        return found
+    entries = [
+        entry
+        for entry in request.tenant.listed(found)
+        if all(test(entry) for test in tests)
+    ]
+    if text:
+        order = query.order(text, kind or Kind.USER)
+        entries.sort(key=order.key, reverse=order.down)
+    return [entry.number for entry in entries]
 
 
-def _objects(
-    request: GraphRequest, found: list[DirectoryObject], *, cast: str
-) -> Answer:
+def _objects(request: GraphRequest, found: Sequence[int], *, cast: str) -> Answer:
     """Page through directory objects of mixed kinds, or of one kind with a cast."""
+    tenant = request.tenant
     kind = next((kind for kind in Kind if kind.lower() == cast.lower()), None)
     if kind is not None:
         if not (request.advanced or (request.eventual and request.counts_only)):
@@ -65,14 +73,14 @@ def _objects(
                 "might be missing. Try adding $count=true query parameter and "
                 "ConsistencyLevel:eventual header."
             )
-        found = [entry for entry in found if entry.kind is kind]
+        found = tenant.of_kind(kind, found)
     names = _mixed_names(request.parameters.get("$select"))
     found = _narrowed(request, found, kind)
     if request.counts_only:
         return count(request, len(found))
     size, start = paging(request)
     value = []
-    for entry in found[start : start + size]:
+    for entry in tenant.listed(found[start : start + size]):
         known = declared(entry.kind)
         chosen = [known[name] for name in names if name in known]
         value.append(
@@ -121,26 +129,29 @@ def _cast(request: GraphRequest) -> str:
 
 def members(request: GraphRequest) -> Answer:
     group = group_of(request)
-    found = [] if _closed(request, group) else request.tenant.direct_members(group.id)
+    found = [] if _closed(request, group) else request.tenant.members(group.number)
     return _objects(request, found, cast=_cast(request))
 
 
 def transitive_members(request: GraphRequest) -> Answer:
     group = group_of(request)
-    found = (
-        []
-        if _closed(request, group)
-        else request.tenant.transitive_members(group.id, closed=request.hidden())
-    )
+    found = [] if _closed(request, group) else _transitive(request, group)
     return _objects(request, found, cast=_cast(request))
 
 
-def _visible_groups_of(
-    request: GraphRequest, entry: DirectoryObject
-) -> list[DirectoryObject]:
+def _transitive(request: GraphRequest, group: DirectoryObject) -> list[int]:
+    """Walk the groups once for all pages."""
+    tenant, closed = request.tenant, request.hidden()
+    return tenant.remembered(
+        ("transitive", group.number, closed, tenant.sequence),
+        lambda: tenant.transitive_members(group.number, closed=closed),
+    )
+
+
+def _visible_groups_of(request: GraphRequest, entry: DirectoryObject) -> list[int]:
     hidden = request.hidden()
-    groups = request.tenant.groups_of(entry.id)
-    return [group for group in groups if group.id not in hidden]
+    groups = request.tenant.groups_of(entry.number)
+    return [group for group in groups if group not in hidden]
 
 
 def transitive_member_of(request: GraphRequest) -> Answer:
@@ -152,18 +163,16 @@ def transitive_member_of(request: GraphRequest) -> Answer:
 def member_of(request: GraphRequest) -> Answer:
     """List the groups and roles that hold the object directly."""
     entry = entity_of(request)
-    hidden = request.hidden()
-    groups = (
-        request.tenant.find(key) for key in request.tenant.member_of.get(entry.id, ())
-    )
-    found = [group for group in groups if group and group.id not in hidden]
+    unseen = request.hidden().union(request.tenant.deleted)
+    groups = request.tenant.groups_holding(entry.number)
+    found = [group for group in groups if group not in unseen]
     return _objects(request, found + _roles_of(request, entry), cast=_cast(request))
 
 
-def _roles_of(request: GraphRequest, entry: DirectoryObject) -> list[DirectoryObject]:
+def _roles_of(request: GraphRequest, entry: DirectoryObject) -> list[int]:
     role = request.tenant.role_of(entry.id)
     return [
-        each
+        each.number
         for each in request.tenant.present(Kind.DIRECTORY_ROLE)
         if role and each.properties["displayName"] == role
     ]
@@ -183,15 +192,15 @@ def get_member_objects(request: GraphRequest) -> Answer:
     return _member_ids(request, _roles_of(request, entity_of(request)))
 
 
-def _member_ids(request: GraphRequest, more: list[DirectoryObject]) -> Answer:
+def _member_ids(request: GraphRequest, more: list[int]) -> Answer:
     entry = entity_of(request)
     only_security = _body_value(request, "securityEnabledOnly", bool)
     ids = [
         group.id
-        for group in _visible_groups_of(request, entry)
+        for group in request.tenant.listed(_visible_groups_of(request, entry))
         if not only_security or group.properties.get("securityEnabled")
     ]
-    ids += [each.id for each in more]
+    ids += map(request.tenant.id_of, more)
     if len(ids) > _MOST_MEMBER_GROUPS:
         raise GraphError(
             400,
@@ -210,9 +219,7 @@ def check_member_objects(request: GraphRequest) -> Answer:
     return _check_members(request, "ids", _roles_of(request, entity_of(request)))
 
 
-def _check_members(
-    request: GraphRequest, name: str, more: list[DirectoryObject]
-) -> Answer:
+def _check_members(request: GraphRequest, name: str, more: list[int]) -> Answer:
     entry = entity_of(request)
     asked = _body_value(request, name, list)
     if len(asked) > _MOST_GROUP_IDS:
@@ -220,7 +227,7 @@ def _check_members(
     for key in asked:
         if not isinstance(key, str) or not GUID.fullmatch(key):
             raise bad_request(f"Invalid GUID: {key}")
-    held = {each.id for each in (*_visible_groups_of(request, entry), *more)}
+    held = set(map(request.tenant.id_of, (*_visible_groups_of(request, entry), *more)))
     ids = [key.lower() for key in asked if key.lower() in held]
     return _string_collection(request, ids)
 

@@ -8,8 +8,9 @@ from typing import Any
 from directory.sandbox import discovery
 from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import OIDC_SCOPES, Application, ServicePrincipal
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.store import Grant, Sandbox
-from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import (
     GRAPH_APP_ID,
     GRAPH_RESOURCE,

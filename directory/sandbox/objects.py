@@ -1,6 +1,7 @@
 """Reads of the organization, of users and of groups."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from directory.sandbox import filters, query
@@ -12,9 +13,10 @@ from directory.sandbox.calls import (
     next_link,
     paging,
 )
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import GraphError, bad_request, not_found, unsupported
 from directory.sandbox.schema import DEFAULTS, ORGANIZATION, ORGANIZATION_COLLECTIONS
-from directory.sandbox.tenant import DirectoryObject, Kind
+from directory.sandbox.tenant import Tenant
 
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -66,27 +68,22 @@ def _organization_names(text: str | None) -> tuple[str, ...]:
 
 def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     names = query.selected(request.parameters.get("$select"), kind)
-    keys = request.tenant.by_kind[kind]
+    tenant = request.tenant
     tests = conditions(request, kind)
     if request.counts_only:
-        return count(request, len(_matching(request.tenant.present(kind), tests)))
-    found: list[DirectoryObject] | None = None
+        return count(request, _count(tenant, kind, tests))
+    numbers: Sequence[int] = tenant.positions(kind)
     if order := request.parameters.get("$orderby"):
         if "$filter" in request.parameters and not request.advanced:
             raise unsupported("Sorting not supported for current query.")
-        found = _matching(request.tenant.present(kind), tests)
-        query.ordered(order, found, kind)
+        numbers = _ordered(request, kind, order, tests)
     size, start = paging(request)
     value: list[Json] = []
     position = start
-    total = len(keys) if found is None else len(found)
-    while position < total and len(value) < size:
-        entry = request.tenant.objects.get(keys[position]) if found is None else None
-        entry = found[position] if found is not None else entry
+    while position < len(numbers) and len(value) < size:
+        entry = tenant.object(numbers[position])
         position += 1
-        if entry is None or entry.deleted_at:
-            continue
-        if found is None and not all(test(entry) for test in tests):
+        if entry is None or entry.deleted_at or not _meets(entry, tests):
             continue
         value.append(
             query.view(
@@ -95,9 +92,8 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
         )
     body: Json = {"@odata.context": request.context(entity_set, names)}
     if request.advanced and start == 0:
-        matching = _matching(request.tenant.present(kind), tests)
-        body["@odata.count"] = len(matching)
-    if position < total:
+        body["@odata.count"] = _count(tenant, kind, tests)
+    if position < len(numbers):
         body["@odata.nextLink"] = next_link(request, position)
     body["value"] = value
     return Answer(body)
@@ -120,10 +116,30 @@ def conditions(request: GraphRequest, kind: Kind) -> list[filters.Predicate]:
     return tests
 
 
-def _matching(
-    entries: list[DirectoryObject], tests: list[filters.Predicate]
-) -> list[DirectoryObject]:
-    return [entry for entry in entries if all(test(entry) for test in tests)]
+def _meets(entry: DirectoryObject, tests: list[filters.Predicate]) -> bool:
+    return all(test(entry) for test in tests)
+
+
+def _count(tenant: Tenant, kind: Kind, tests: list[filters.Predicate]) -> int:
+    if not tests:
+        return tenant.count(kind)
+    return sum(_meets(entry, tests) for entry in tenant.present(kind))
+
+
+def _ordered(
+    request: GraphRequest, kind: Kind, text: str, tests: list[filters.Predicate]
+) -> list[int]:
+    """Sort what matches, once for all pages."""
+    tenant, parameters = request.tenant, request.parameters
+    order = query.order(text, kind)
+
+    def make() -> list[int]:
+        found = (entry for entry in tenant.present(kind) if _meets(entry, tests))
+        ranked = sorted(found, key=order.key, reverse=order.down)
+        return [entry.number for entry in ranked]
+
+    asked = tuple(parameters.get(name) for name in ("$filter", "$search"))
+    return tenant.remembered((kind, text, asked, tenant.sequence), make)
 
 
 def users(request: GraphRequest) -> Answer:

@@ -1,12 +1,12 @@
 """$select, $top and $orderby, and how an object is shown."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import GraphError, bad_request, unsupported
 from directory.sandbox.filters import text_of, value_of
 from directory.sandbox.schema import collections_of, declared
-from directory.sandbox.tenant import DirectoryObject, Kind
 
 
 def selected(text: str | None, kind: Kind) -> tuple[str, ...]:
@@ -43,14 +43,22 @@ def page_size(text: str | None, default: int) -> int:
     return int(text)
 
 
-def ordered(text: str, found: list[DirectoryObject], kind: Kind) -> None:
+class Order(NamedTuple):
+    """How to sort: by which key, and whether downwards."""
+
+    key: Callable[[DirectoryObject], tuple[str, str]]
+    down: bool
+
+
+def order(text: str, kind: Kind) -> Order:
+    """Compile an $orderby. Raises GraphError where Graph answers 400."""
     name, _, direction = text.strip().partition(" ")
     known = declared(kind).get(name.lower())
     if known is None or direction.strip().lower() not in ("", "asc", "desc"):
         raise bad_request("Invalid orderby clause")
-    found.sort(
-        key=lambda entry: (text_of(value_of(entry, known)), entry.id),
-        reverse=direction.strip().lower() == "desc",
+    return Order(
+        lambda entry: (text_of(value_of(entry, known)), entry.id),
+        direction.strip().lower() == "desc",
     )
 
 

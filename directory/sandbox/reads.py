@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from directory.sandbox import delta, memberships, objects
 from directory.sandbox.calls import Answer, GraphRequest, Json, link, sealer
+from directory.sandbox.delta_request import DeltaRequest
+from directory.sandbox.directory_object import Kind
 from directory.sandbox.graph_permissions import NEEDS, Needs
-from directory.sandbox.tenant import Kind
 
 Handler = Callable[[GraphRequest], Answer]
 
@@ -44,7 +45,7 @@ def _delta(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
     sandbox = request.sandbox
     prefer = request.headers.get("prefer", "").replace(" ", "").lower()
     page = delta.page(
-        delta.DeltaRequest(
+        DeltaRequest(
             tenant=request.tenant,
             kind=kind,
             behavior=sandbox.behavior,

@@ -7,7 +7,7 @@ https://learn.microsoft.com/graph/api/resources/group
 
 from functools import cache
 
-from directory.sandbox.tenant import Kind
+from directory.sandbox.directory_object import Kind
 
 DEFAULTS: dict[Kind, tuple[str, ...]] = {
     Kind.USER: (

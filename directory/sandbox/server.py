@@ -19,10 +19,10 @@ from starlette.types import ASGIApp
 from directory.sandbox import control, tls
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import COMPANIES, PASSWORD
-from directory.sandbox.generate import Sizes
 from directory.sandbox.graph import GraphPlane
 from directory.sandbox.listener import Listener
 from directory.sandbox.login import LoginPlane
+from directory.sandbox.sizes import Sizes
 from directory.sandbox.store import (
     APPLICATION_ID,
     APPLICATION_NAME,

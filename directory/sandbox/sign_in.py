@@ -8,10 +8,11 @@ from starlette.responses import Response
 from directory.sandbox import pages
 from directory.sandbox.aadsts import aadsts
 from directory.sandbox.company import COMPANIES, PASSWORD
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import Flow, accounts, user_of
 from directory.sandbox.store import ALIASES, Account, Sandbox
-from directory.sandbox.tenant import DirectoryObject, Kind, Tenant
+from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import uuid_string
 
 

@@ -16,8 +16,8 @@ from directory.sandbox.behavior import Behavior
 from directory.sandbox.clock import Clock
 from directory.sandbox.company import COMPANIES, Company
 from directory.sandbox.faults import Faults
-from directory.sandbox.generate import Sizes
 from directory.sandbox.journal import Journal
+from directory.sandbox.sizes import Sizes, sizes_of
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.throttle import Throttle
 from directory.sandbox.tokens import KeyRing
@@ -155,7 +155,7 @@ def seeds(sizes: Sizes | None) -> dict[str, Tenant]:
     """Build the tenants; ``sizes`` replaces those of the first company."""
     tenants = {}
     for position, company in enumerate(COMPANIES):
-        chosen = sizes if sizes and position == 0 else generate.sizes_of(company)
+        chosen = sizes if sizes and position == 0 else sizes_of(company)
         tenants[company.tenant_id] = Tenant(generate.seed(company, chosen))
     return tenants
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from directory.sandbox import company, generate
+from directory.sandbox.directory_object import Kind
+from directory.sandbox.sizes import sizes_of
+from directory.sandbox.tenant import Tenant
 from scoping.models import DeviceKind, LastLogin
 
 COMPUTERS, MOBILE_DEVICES = 900, 300
@@ -54,13 +57,9 @@ class Machine:
 
 def user_names() -> list[str]:
     """The user principal names of the sandbox's company, its named people first."""
-    seed = generate.seed(company.FERNHILL, generate.sizes_of(company.FERNHILL))
-    return [
-        str(entry.properties["userPrincipalName"])
-        for entry in seed.objects.values()
-        if entry.kind.name == "USER"
-        and "#EXT#" not in entry.properties["userPrincipalName"]
-    ]
+    tenant = Tenant(generate.seed(company.FERNHILL, sizes_of(company.FERNHILL)))
+    names = (user.properties["userPrincipalName"] for user in tenant.present(Kind.USER))
+    return [name for name in names if "#EXT#" not in name]
 
 
 def machines(now: datetime) -> Iterator[Machine]:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from directory.sandbox import server
 from directory.sandbox.company import FERNHILL
-from directory.sandbox.generate import Sizes
+from directory.sandbox.sizes import Sizes
 
 
 def _port(text: str) -> int:
