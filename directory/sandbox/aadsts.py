@@ -22,6 +22,12 @@ _NOT_CONSENTED = (
     "'{app}' named '{app_name}'. Send an interactive authorization request for this "
     "user and resource."
 )
+_FEDERATED = (
+    "Check your federated identity credential Subject, Audience and Issuer against "
+    "the presented assertion. "
+    "https://learn.microsoft.com/entra/workload-id/workload-identity-federation"
+)
+
 TABLE: dict[int, _Entry] = {
     16000: _Entry(
         400,
@@ -36,6 +42,11 @@ TABLE: dict[int, _Entry] = {
         "in the request matches one added to your application in the Azure portal. "
         "Navigate to https://aka.ms/redirectUriMismatchError to learn more about how "
         "to troubleshoot this error.",
+    ),
+    50013: _Entry(
+        401,
+        "invalid_client",
+        "Assertion failed signature validation. [Reason - The key was not found.]",
     ),
     50020: _Entry(
         400,
@@ -65,10 +76,64 @@ TABLE: dict[int, _Entry] = {
         "No tenant-identifying information found in either the request or implied by "
         "any provided credentials.",
     ),
+    50076: _Entry(
+        400,
+        "interaction_required",
+        "Due to a configuration change made by your administrator, or because you "
+        "moved to a new location, you must use multi-factor authentication to access "
+        "'{resource}'.",
+        "basic_action",
+    ),
+    50105: _Entry(
+        400,
+        "invalid_grant",
+        "Your administrator has configured the application {app_name} ('{app}') to "
+        "block users unless they are specifically granted ('assigned') access to the "
+        "application. The signed in user '{user}' is blocked because they are not a "
+        "direct member of a group with access, nor had access directly assigned by an "
+        "administrator. Please contact your administrator to assign access to this "
+        "application.",
+    ),
     50126: _Entry(
         400,
         "invalid_grant",
         "Error validating credentials due to invalid username or password.",
+    ),
+    50194: _Entry(
+        400,
+        "invalid_request",
+        "Application '{app}'({app_name}) is not configured as a multi-tenant "
+        "application. Usage of the /common endpoint is not supported for such apps "
+        "created after '10/15/2018'. Use a tenant-specific endpoint or configure the "
+        "application to be multi-tenant.",
+    ),
+    50196: _Entry(
+        400,
+        "invalid_grant",
+        "The server terminated an operation because it encountered a client request "
+        "loop. Please contact your app vendor.",
+    ),
+    53000: _Entry(
+        400,
+        "interaction_required",
+        "Device is not in required device state: Unregistered. Conditional Access "
+        "policy requires a compliant device, and the device is not compliant. The user "
+        "must enroll their device with an approved MDM provider like Intune.",
+        "message_only",
+    ),
+    53001: _Entry(
+        400,
+        "interaction_required",
+        "Device is not in required device state: Unregistered. Conditional Access "
+        "policy requires a domain joined device, and the device is not domain joined.",
+        "message_only",
+    ),
+    53003: _Entry(
+        400,
+        "invalid_grant",
+        "Access has been blocked by Conditional Access policies. The access policy "
+        "does not allow token issuance.",
+        "message_only",
     ),
     54005: _Entry(
         400,
@@ -88,6 +153,11 @@ TABLE: dict[int, _Entry] = {
         "unsupported_grant_type",
         "The app requested an unsupported grant type '{grant_type}'.",
     ),
+    70001: _Entry(
+        400,
+        "unauthorized_client",
+        "Application with identifier '{app}' is disabled.",
+    ),
     70008: _Entry(
         400,
         "invalid_grant",
@@ -102,6 +172,13 @@ TABLE: dict[int, _Entry] = {
         "value for the input parameter 'scope' is not valid. The scope {scope} is not "
         "valid.",
     ),
+    70021: _Entry(
+        400,
+        "invalid_request",
+        "No matching federated identity record found for presented assertion. "
+        "Assertion Issuer: '{issuer}'. Assertion Subject: '{subject}'. Assertion "
+        "Audience: '{audience}'.",
+    ),
     90002: _Entry(
         400,
         "invalid_tenant",
@@ -109,6 +186,12 @@ TABLE: dict[int, _Entry] = {
         "ID and are signing into the correct cloud. Check with your subscription "
         "administrator, this may happen if there are no active subscriptions for the "
         "tenant.",
+    ),
+    90014: _Entry(
+        400,
+        "invalid_request",
+        "The required field '{parameter}' is missing from the credential. Ensure that "
+        "you have all the necessary parameters for the login request.",
     ),
     90023: _Entry(400, "invalid_request", "Unsupported 'prompt' value '{prompt}'."),
     90033: _Entry(
@@ -121,6 +204,13 @@ TABLE: dict[int, _Entry] = {
         "temporarily_unavailable",
         "The server is terminating the operation because of too many incoming "
         "requests for this tenant.",
+    ),
+    90094: _Entry(
+        400,
+        "access_denied",
+        "An administrator of {tenant} has set a policy that prevents you from granting "
+        "{app_name} the permissions it is requesting. Contact an administrator of "
+        "{tenant}, who can grant permissions to this app on your behalf.",
     ),
     165000: _Entry(
         400,
@@ -139,6 +229,14 @@ TABLE: dict[int, _Entry] = {
         "invalid_client",
         "The reply address '{given}' does not match the reply address '{expected}' "
         "provided when requesting Authorization code.",
+    ),
+    500200: _Entry(
+        400,
+        "access_denied",
+        "User account '{user}' is a personal Microsoft account. Personal Microsoft "
+        "accounts are not supported for this application unless explicitly invited to "
+        "an organization. Try signing out and signing back in with an organizational "
+        "account.",
     ),
     501481: _Entry(
         400,
@@ -191,10 +289,38 @@ TABLE: dict[int, _Entry] = {
         "invalid_grant",
         "The refresh token has expired due to inactivity.",
     ),
+    700211: _Entry(
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion issuer "
+        "'{issuer}'. " + _FEDERATED,
+    ),
+    700212: _Entry(
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion audience "
+        "'{audience}'. " + _FEDERATED,
+    ),
+    700213: _Entry(
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion subject "
+        "'{subject}'. " + _FEDERATED,
+    ),
     900144: _Entry(
         400,
         "invalid_request",
         "The request body must contain the following parameter: '{parameter}'.",
+    ),
+    900382: _Entry(
+        400,
+        "invalid_request",
+        "Confidential Client is not supported in Cross Cloud request.",
+    ),
+    900561: _Entry(
+        400,
+        "invalid_request",
+        "The endpoint only accepts POST requests. Received a {method} request.",
     ),
     7000112: _Entry(
         400,
@@ -229,6 +355,13 @@ TABLE: dict[int, _Entry] = {
         "{tenant}. See instructions here: "
         "https://go.microsoft.com/fwlink/?linkid=2225119",
     ),
+    7002138: _Entry(
+        401,
+        "invalid_client",
+        "No matching federated identity record found for presented assertion subject "
+        "'{subject}'. The subject matches with case-insensitive comparison, but not "
+        "with case-sensitive comparison. " + _FEDERATED,
+    ),
     9002313: _Entry(
         400,
         "invalid_request",
@@ -244,7 +377,9 @@ class _Blank(dict[str, str]):
         return ""
 
 
-def aadsts(number: int, *, error: str = "", **values: str) -> LoginError:
+def aadsts(
+    number: int, *, error: str = "", claims: str = "", **values: str
+) -> LoginError:
     """Make the error of a number; ``values`` go into its text.
 
     ``error`` is OAuth's word where it depends on the endpoint.
@@ -256,4 +391,5 @@ def aadsts(number: int, *, error: str = "", **values: str) -> LoginError:
         entry.text.format_map(_Blank(values)),
         status=entry.status,
         suberror=entry.suberror,
+        claims=claims,
     )

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -183,9 +184,45 @@ class Secret:
     expires_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class FederatedCredential:
+    """Trust in the tokens of a foreign issuer: no secret of the application's own.
+
+    ``jwks`` are the issuer's public keys; nothing is fetched from it.
+    https://learn.microsoft.com/entra/workload-id/workload-identity-federation
+    """
+
+    key_id: str
+    issuer: str
+    subject: str
+    audiences: tuple[str, ...]
+    jwks: dict[str, Any]
+
+
+class Audience(StrEnum):
+    """Whose accounts may sign in: the registration's signInAudience."""
+
+    MY_ORGANIZATION = "AzureADMyOrg"
+    ORGANIZATIONS = "AzureADMultipleOrgs"
+    WITH_PERSONAL = "AzureADandPersonalMicrosoftAccount"
+
+
+class GroupClaims(StrEnum):
+    """Which groups a token names: the registration's groupMembershipClaims."""
+
+    NONE = "None"
+    SECURITY = "SecurityGroup"
+    DIRECTORY_ROLES = "DirectoryRole"
+    ASSIGNED = "ApplicationGroup"
+    ALL = "All"
+
+
 @dataclass(slots=True)
 class Application:
-    """A multi-tenant registration. One list of redirect URIs serves every tenant."""
+    """A registration. One list of redirect URIs serves every tenant.
+
+    ``home_tenant`` matters where the audience is that tenant alone.
+    """
 
     client_id: str
     display_name: str
@@ -195,7 +232,12 @@ class Application:
     redirect_uris: list[str] = field(default_factory=list)
     secrets: list[Secret] = field(default_factory=list)
     certificates: list[str] = field(default_factory=list)
+    federated: list[FederatedCredential] = field(default_factory=list)
     enabled: bool = True
+    audience: Audience = Audience.ORGANIZATIONS
+    home_tenant: str = ""
+    group_claims: GroupClaims = GroupClaims.NONE
+    optional_claims: tuple[str, ...] = ()
 
     def allows_redirect(self, uri: str) -> bool:
         """Match exactly; on http://localhost the port does not count.
@@ -224,7 +266,10 @@ def _same_redirect(known: str, uri: str) -> bool:
 
 @dataclass(slots=True)
 class ServicePrincipal:
-    """The enterprise application in one tenant, and what was granted to it there."""
+    """The enterprise application in one tenant, and what was granted to it there.
+
+    ``assigned`` are the users and groups it is assigned to.
+    """
 
     object_id: str
     client_id: str
@@ -233,6 +278,8 @@ class ServicePrincipal:
     scopes: set[str] = field(default_factory=set)
     user_scopes: dict[str, set[str]] = field(default_factory=dict)
     tokens_not_before: float = 0.0
+    assignment_required: bool = False
+    assigned: set[str] = field(default_factory=set)
 
     def scopes_for(self, user_id: str) -> set[str]:
         return self.scopes | self.user_scopes.get(user_id, set())

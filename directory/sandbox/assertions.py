@@ -1,5 +1,6 @@
 """Certificate assertions: how an application proves itself without a secret."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
@@ -7,7 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from directory.sandbox import federation
 from directory.sandbox.aadsts import aadsts
+from directory.sandbox.applications import Application
 from directory.sandbox.errors import LoginError
 from directory.sandbox.tokens import b64url
 
@@ -15,28 +18,34 @@ from directory.sandbox.tokens import b64url
 def verify_assertion(
     assertion: str,
     *,
-    client_id: str,
-    certificates: list[str],
+    application: Application,
     audiences: set[str],
     now: float,
 ) -> None:
-    """Check a certificate assertion: PS256 with x5t#S256 or RS256 with x5t.
+    """Check a client assertion: by certificate, or by a foreign issuer.
 
+    A certificate's is PS256 with x5t#S256 or RS256 with x5t.
     https://learn.microsoft.com/entra/identity-platform/certificate-credentials
 
-    Raises: LoginError 700027 when no registered certificate signed it, 700024 when
-    it is outside its times, 50027 when it is malformed, 700021/700023 when issuer or
-    audience are wrong.
+    Raises: LoginError 700027 when no registered certificate signed it or the one that
+    did has expired, 700024 when it is outside its times, 50027 when it is malformed,
+    700021/700023 when issuer or audience are wrong; and those of ``federation``.
     """
+    client_id = application.client_id
     try:
         header = jwt.get_unverified_header(assertion)
     except jwt.InvalidTokenError:
         raise aadsts(50027) from None
+    if _issuer(assertion) != client_id:
+        federation.verify(assertion, application.federated, now=now)
+        return
     thumbprint = str(header.get("x5t#S256") or header.get("x5t") or "")
-    for pem in certificates:
+    for pem in application.certificates:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         if thumbprint.rstrip("=") not in _thumbprints(certificate):
             continue
+        if not _is_current(certificate, now):
+            raise aadsts(700027, reason="The key used is expired.", app=client_id)
         public = certificate.public_key()
         if not isinstance(public, rsa.RSAPublicKey):
             continue
@@ -57,6 +66,19 @@ def verify_assertion(
         _check_claims(claims, client_id, audiences, now)
         return
     raise _bad_assertion(client_id)
+
+
+def _issuer(assertion: str) -> str:
+    try:
+        claims = jwt.decode(assertion, options={"verify_signature": False})
+    except jwt.InvalidTokenError:
+        raise aadsts(50027) from None
+    return str(claims.get("iss", ""))
+
+
+def _is_current(certificate: x509.Certificate, now: float) -> bool:
+    moment = datetime.fromtimestamp(now, UTC)
+    return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
 
 
 def _bad_assertion(client_id: str) -> LoginError:

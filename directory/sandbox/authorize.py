@@ -30,7 +30,14 @@ from directory.sandbox.flow import (
     send_back,
     signed_in,
 )
-from directory.sandbox.minting import graph_resources, short_scope
+from directory.sandbox.minting import (
+    graph_resources,
+    is_assigned,
+    not_assigned,
+    short_scope,
+)
+from directory.sandbox.policies import MULTIFACTOR
+from directory.sandbox.registrations import find_application
 from directory.sandbox.store import Grant, Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import opaque, uuid_string
@@ -39,7 +46,7 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def application_for(
-    sandbox: Sandbox, query: Mapping[str, str], tenant_name: str
+    sandbox: Sandbox, query: Mapping[str, str], where: str
 ) -> Application:
     """Find the asking application and check its redirect URI. Raises LoginError.
 
@@ -48,14 +55,10 @@ def application_for(
     client_id = query.get("client_id")
     if not client_id:
         raise aadsts(900144, parameter="client_id")
-    application = sandbox.applications.get(client_id.lower())
-    if application is None:
-        raise aadsts(700016, app=client_id, tenant=tenant_name)
+    application = find_application(sandbox, client_id, where)
     redirect_uri = query.get("redirect_uri", "")
     if not application.allows_redirect(redirect_uri):
         raise aadsts(50011, uri=redirect_uri, app=application.client_id)
-    if not application.enabled:
-        raise aadsts(7000112, app=client_id, app_name=application.display_name)
     return application
 
 
@@ -69,10 +72,8 @@ def start(
 ) -> Response:
     try:
         where = discovery.authority(sandbox, name)
-        tenant = sandbox.tenants.get(where)
-        application = application_for(
-            sandbox, query, tenant.display_name if tenant else name
-        )
+        discovery.refuse_other_cloud(sandbox, where)
+        application = application_for(sandbox, query, where)
     except LoginError as error:
         return error_page(sandbox, error)
     flow = Flow(
@@ -196,6 +197,11 @@ def after_sign_in(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response:
             ),
             correlation_id=flow.correlation_id,
         )
+    stopped = stopped_by_policy(sandbox, flow, tenant, user)
+    if stopped is not None:
+        return stopped
+    if principal is not None and not is_assigned(tenant, principal, user):
+        return refuse(sandbox, flow, not_assigned(flow.application, user))
     missing, openid = missing_permissions(sandbox, flow, tenant, user)
     if not missing and not openid and not flow.must_consent:
         return issue_code(sandbox, flow)
@@ -211,7 +217,11 @@ def after_sign_in(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response:
             ),
         )
     is_administrator = tenant.role_of(user.id) == GLOBAL_ADMINISTRATOR
-    if any(each.admin_only for each in missing) and not is_administrator:
+    needs_administrator = (
+        any(each.admin_only for each in missing)
+        or not sandbox.policies[tenant.id].user_consent
+    )
+    if needs_administrator and not is_administrator:
         return pages.page(
             "need_approval",
             {
@@ -238,6 +248,38 @@ def after_sign_in(sandbox: Sandbox, log: ChangeLog, flow: Flow) -> Response:
     )
 
 
+def refuse(sandbox: Sandbox, flow: Flow, error: LoginError) -> Response:
+    """Show a refusal on Microsoft's page; without a page to show, send it back."""
+    if flow.prompt == "none":
+        error.error = "interaction_required"
+        return error_back(sandbox, flow, error)
+    return error_page(sandbox, error, correlation_id=flow.correlation_id)
+
+
+def stopped_by_policy(
+    sandbox: Sandbox, flow: Flow, tenant: Tenant, user: DirectoryObject
+) -> Response | None:
+    """Return what Conditional Access shows instead of going on, or None."""
+    assert flow.account is not None  # noqa: S101 somebody has signed in
+    refusal = sandbox.policies[tenant.id].refusal(
+        flow.application.client_id,
+        user_id=user.id,
+        multifactor=flow.account.multifactor,
+    )
+    if refusal is None:
+        return None
+    if refusal.code == MULTIFACTOR and flow.prompt != "none":
+        return pages.page(
+            "multifactor",
+            {
+                "title": "Approve sign in request",
+                "flow": flow,
+                "user": user.properties,
+            },
+        )
+    return refuse(sandbox, flow, refusal)
+
+
 def take_consent(
     sandbox: Sandbox, log: ChangeLog, flow: Flow, form: Mapping[str, str]
 ) -> Response:
@@ -251,7 +293,11 @@ def take_consent(
         )
     missing, openid = missing_permissions(sandbox, flow, tenant, user)
     is_administrator = tenant.role_of(user.id) == GLOBAL_ADMINISTRATOR
-    if any(each.admin_only for each in missing) and not is_administrator:
+    needs_administrator = (
+        any(each.admin_only for each in missing)
+        or not sandbox.policies[tenant.id].user_consent
+    )
+    if needs_administrator and not is_administrator:
         return after_sign_in(sandbox, log, flow)
     scopes = [*(each.value for each in missing), *openid]
     where = {"tenant": tenant.id, "client_id": flow.application.client_id}
@@ -277,5 +323,7 @@ def issue_code(sandbox: Sandbox, flow: Flow) -> Response:
         challenge=flow.challenge,
         session_id=flow.account.session_id,
         issued_at=sandbox.clock.now(),
+        authenticated_at=flow.account.signed_in_at,
+        multifactor=flow.account.multifactor,
     )
     return send_back(sandbox, flow, {"code": code, "session_state": uuid_string()})

@@ -26,10 +26,16 @@ class Behavior:
     token_lifetime: int = 3599
     cae_token_lifetime: int = 86_399
     session_lifetime: int = 24 * 3600
+    group_claim_limit: int = 200
+    missing_principal: str = "7000229"
+    token_limit: int = 0
+    token_limit_answer: str = "too-many-requests"  # noqa: S105
 
     CHOICES = {
         "retry_after": ("seconds", "date", "fraction", "none"),
         "batch_order": ("asked", "reversed"),
+        "missing_principal": ("7000229", "700016"),
+        "token_limit_answer": ("too-many-requests", "tenant", "loop"),
         "hidden_membership": ("forbidden", "empty", "shown"),
         "delta_expiry": (
             "gone",

@@ -44,7 +44,9 @@ def identify(sandbox: Sandbox, authorization: str) -> Caller:
         raise unauthorized("Lifetime validation failed, the token is expired.")
     if claims["aud"] not in graph_resources(sandbox):
         raise unauthorized("Access token validation failure. Invalid audience.")
-    tenant = sandbox.tenants[claims["tid"]]
+    tenant = sandbox.tenant(claims["tid"])
+    if sandbox.policies[tenant.id].gone:
+        raise unauthorized("The tenant of this token does not exist.")
     principal = sandbox.principal(tenant.id, claims["appid"])
     if principal is None:
         raise unknown_application()

@@ -7,23 +7,34 @@ gives the same sequence numbers, which keeps delta links valid.
 import json
 import uuid
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from directory.sandbox import rules
 from directory.sandbox.applications import (
     Application,
+    Audience,
+    FederatedCredential,
+    GroupClaims,
     Secret,
     ServicePrincipal,
     service_principal_id,
 )
+from directory.sandbox.clouds import OTHER_CLOUDS
 from directory.sandbox.directory_object import DirectoryError, Kind, NotFoundError
+from directory.sandbox.id_tokens import OPTIONAL
+from directory.sandbox.policies import AccessPolicy, Control
 from directory.sandbox.properties import security_identifier
 from directory.sandbox.store import Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tls import write_private
 
 Arguments = dict[str, Any]
+Chosen = TypeVar("Chosen", bound=StrEnum)
 _OPERATIONS: dict[str, Callable[[Sandbox, Arguments], Any]] = {}
 _GROUP_DEFAULTS: Arguments = {
     "mailEnabled": False,
@@ -77,6 +88,7 @@ class ChangeLog:
 
     def reset(self) -> None:
         self.sandbox.reset()
+        self.sandbox.keys.reset()
         self._begin()
 
     def _begin(self) -> None:
@@ -199,10 +211,40 @@ def give_role(sandbox: Sandbox, given: Arguments) -> Any:
 @_operation
 def change_tenant(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
+    cloud = given.get("cloud", "")
+    if cloud and cloud not in OTHER_CLOUDS:
+        raise DirectoryError(f"'cloud' is one of {', '.join(OTHER_CLOUDS)}.")
     tenant.rename(
         display_name=given.get("display_name", tenant.display_name),
         domain=given.get("domain", tenant.domain),
     )
+    policy = sandbox.policies[tenant.id]
+    policy.cloud = given.get("cloud", policy.cloud) or ""
+    policy.gone = bool(given.get("gone", policy.gone))
+    policy.user_consent = bool(given.get("user_consent", policy.user_consent))
+
+
+@_operation
+def add_access_policy(sandbox: Sandbox, given: Arguments) -> Any:
+    tenant = tenant_of(sandbox, given)
+    sandbox.policies[tenant.id].access.append(
+        AccessPolicy(
+            id=given["id"],
+            control=_choice(Control, given["control"]),
+            for_applications=bool(given["for_applications"]),
+            client_id=given.get("client_id", ""),
+            users=tuple(given.get("users", ())),
+        )
+    )
+
+
+@_operation
+def remove_access_policies(sandbox: Sandbox, given: Arguments) -> Any:
+    """Remove one policy, or all without an id."""
+    policy = sandbox.policies[tenant_of(sandbox, given).id]
+    policy.access = [
+        each for each in policy.access if given.get("id") not in (None, each.id)
+    ]
 
 
 @_operation
@@ -233,8 +275,23 @@ def revoke(sandbox: Sandbox, given: Arguments) -> Any:
     found.scopes -= set(given.get("scopes", ()))
     if "enabled" in given:
         found.enabled = bool(given["enabled"])
+    if "assignment_required" in given:
+        found.assignment_required = bool(given["assignment_required"])
     if given.get("end_tokens"):
         found.tokens_not_before = float(given["at"])
+
+
+@_operation
+def assign(sandbox: Sandbox, given: Arguments) -> Any:
+    """Assign the enterprise application to users and groups, or to them no more."""
+    tenant = tenant_of(sandbox, given)
+    found = sandbox.principal(tenant.id, given["client_id"])
+    if found is None:
+        raise NotFoundError("The application has no service principal there.")
+    if given.get("remove"):
+        found.assigned -= set(given["ids"])
+    else:
+        found.assigned |= set(given["ids"])
 
 
 @_operation
@@ -259,15 +316,52 @@ def register_application(sandbox: Sandbox, given: Arguments) -> Any:
         ),
         redirect_uris=list(given.get("redirect_uris", ())),
     )
+    _change_registration(sandbox, sandbox.applications[client_id], given)
+
+
+@_operation
+def remove_application(sandbox: Sandbox, given: Arguments) -> Any:
+    """Delete the registration; enterprise applications stay behind, as they do."""
+    del sandbox.applications[application_of(sandbox, given).client_id]
+
+
+def _change_registration(
+    sandbox: Sandbox, application: Application, given: Arguments
+) -> None:
+    audience = _choice(Audience, given.get("audience", application.audience))
+    home = given.get("home_tenant", application.home_tenant)
+    if home:
+        home = tenant_of(sandbox, {"tenant": home}).id
+    if audience is Audience.MY_ORGANIZATION and not home:
+        raise DirectoryError("An application of one organization has a home_tenant.")
+    claims = tuple(given.get("optional_claims", application.optional_claims))
+    unknown = set(claims) - OPTIONAL.keys()
+    if unknown:
+        raise DirectoryError(f"Optional claims are {', '.join(OPTIONAL)}.")
+    application.group_claims = _choice(
+        GroupClaims, given.get("group_claims", application.group_claims)
+    )
+    application.audience, application.home_tenant = audience, home
+    application.optional_claims = claims
+
+
+def _choice(kind: type[Chosen], value: Any) -> Chosen:
+    try:
+        return kind(value)
+    except ValueError:
+        raise DirectoryError(f"'{value}' is none of {', '.join(kind)}.") from None
 
 
 @_operation
 def change_application(sandbox: Sandbox, given: Arguments) -> Any:
     application = application_of(sandbox, given)
+    _change_registration(sandbox, application, given)
     if "enabled" in given:
         application.enabled = bool(given["enabled"])
     if "display_name" in given:
         application.display_name = str(given["display_name"])
+    if "publisher" in given:
+        application.publisher = str(given["publisher"])
     if "redirect_uris" in given:
         application.redirect_uris = [str(uri) for uri in given["redirect_uris"]]
     if "delegated" in given:
@@ -314,8 +408,42 @@ def add_certificate(sandbox: Sandbox, given: Arguments) -> Any:
 
 
 @_operation
-def clear_certificates(sandbox: Sandbox, given: Arguments) -> Any:
-    application_of(sandbox, given).certificates.clear()
+def remove_certificates(sandbox: Sandbox, given: Arguments) -> Any:
+    """Forget one certificate by its SHA-1 thumbprint, or all without one."""
+    application = application_of(sandbox, given)
+    wanted = str(given.get("thumbprint", "")).upper()
+    left = [pem for pem in application.certificates if wanted and sha1(pem) != wanted]
+    if wanted and len(left) == len(application.certificates):
+        raise NotFoundError(f"There is no certificate '{wanted}'.")
+    application.certificates = left
+
+
+def sha1(pem: str) -> str:
+    """Return the thumbprint by which Entra names a certificate."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303
+
+
+@_operation
+def add_federated(sandbox: Sandbox, given: Arguments) -> Any:
+    application_of(sandbox, given).federated.append(
+        FederatedCredential(
+            given["key_id"],
+            given["issuer"],
+            given["subject"],
+            tuple(given["audiences"]),
+            given["jwks"],
+        )
+    )
+
+
+@_operation
+def remove_federated(sandbox: Sandbox, given: Arguments) -> Any:
+    application = application_of(sandbox, given)
+    left = [each for each in application.federated if each.key_id != given["key_id"]]
+    if len(left) == len(application.federated):
+        raise NotFoundError(f"There is no federated credential '{given['key_id']}'.")
+    application.federated = left
 
 
 def _principal(

@@ -542,3 +542,28 @@ QUARREL = Company(
 )
 
 COMPANIES = (FERNHILL, QUARREL)
+
+PIA = Person(
+    object_id="00000000-0000-0000-4a1b-0c5d3e7f2a90",
+    display_name="Pia Holm",
+    given_name="Pia",
+    surname="Holm",
+    upn="pia.holm@outlook.example",
+    mail="pia.holm@outlook.example",
+)
+
+# The tenant of personal Microsoft accounts, which is nobody's organization.
+# https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+CONSUMERS = Company(
+    tenant_id="9188040d-6c67-4c5b-b112-36a304b66dad",
+    domain="outlook.example",
+    initial_domain="outlook.example",
+    display_name="Microsoft account",
+    people=(PIA,),
+    groups=(),
+    things=(),
+    users_in_all=1,
+    groups_in_all=0,
+    memberships_in_all=0,
+    global_administrator=PIA,
+)

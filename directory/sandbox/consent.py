@@ -16,7 +16,10 @@ from directory.sandbox.applications import (
     PermissionKind,
     permission,
 )
-from directory.sandbox.authorize import application_for
+from directory.sandbox.authorize import (
+    application_for,
+    stopped_by_policy,
+)
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import GLOBAL_ADMINISTRATOR
 from directory.sandbox.errors import LoginError
@@ -48,10 +51,8 @@ def start(
         where = discovery.authority(sandbox, name)
         if version == V2 and where == "common":
             raise aadsts(9002313, detail=" 'common' cannot be used for admin consent.")
-        tenant = sandbox.tenants.get(where)
-        application = application_for(
-            sandbox, query, tenant.display_name if tenant else name
-        )
+        discovery.refuse_other_cloud(sandbox, where)
+        application = application_for(sandbox, query, where)
         if version == V2 and not query.get("scope"):
             raise aadsts(900144, parameter="scope")
     except LoginError as error:
@@ -93,6 +94,9 @@ def requested(flow: Flow) -> list[Permission]:
 def after_sign_in(sandbox: Sandbox, flow: Flow) -> Response:
     """Show what is asked to a Global Administrator, and to nobody else."""
     tenant, user = signed_in(sandbox, flow)
+    stopped = stopped_by_policy(sandbox, flow, tenant, user)
+    if stopped is not None:
+        return stopped
     context: dict[str, Any] = {
         "flow": flow,
         "application": flow.application,

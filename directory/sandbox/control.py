@@ -16,6 +16,7 @@ from directory.sandbox.control_calls import (
     read_object,
 )
 from directory.sandbox.control_directory import DirectoryControl, summarize
+from directory.sandbox.control_sign_in import SignInControl
 from directory.sandbox.store import Sandbox
 
 
@@ -23,12 +24,13 @@ def routes(sandbox: Sandbox, log: ChangeLog) -> list[Route]:
     return [
         *SwitchControl(sandbox, log).routes(),
         *ApplicationControl(sandbox, log).routes(),
+        *SignInControl(sandbox, log).routes(),
         *DirectoryControl(sandbox, log).routes(),
     ]
 
 
 class SwitchControl:
-    """Handlers of the sandbox as a whole: reset, journal, faults, clock, keys."""
+    """Handlers of the sandbox as a whole: reset, journal, faults, clock."""
 
     def __init__(self, sandbox: Sandbox, log: ChangeLog) -> None:
         self.sandbox = sandbox
@@ -46,10 +48,7 @@ class SwitchControl:
                 "POST": self.add_fault,
                 "DELETE": self.clear_faults,
             },
-            "/forge": {"POST": self.forge, "DELETE": self.clear_forged},
             "/delta/expire": {"POST": self.expire_delta},
-            "/keys/rotate": {"POST": self.rotate_keys},
-            "/sessions": {"DELETE": self.end_sessions},
         }
         return [
             guarded(self.sandbox, path, handlers) for path, handlers in table.items()
@@ -134,12 +133,6 @@ class SwitchControl:
     async def clear_faults(self, _request: Request) -> Any:
         self.sandbox.faults.clear()
 
-    async def forge(self, request: Request) -> Any:
-        self.sandbox.forged.append(await read_object(request))
-
-    async def clear_forged(self, _request: Request) -> Any:
-        self.sandbox.forged.clear()
-
     async def expire_delta(self, request: Request) -> Any:
         """End every delta link issued until now, in the given shape."""
         body = await read_object(request)
@@ -149,11 +142,3 @@ class SwitchControl:
             except ValueError as error:
                 raise BadControlRequest(str(error)) from None
         self.sandbox.delta_valid_from = self.sandbox.clock.now()
-
-    async def rotate_keys(self, request: Request) -> Any:
-        body = await read_object(request)
-        self.sandbox.keys.rotate(keep_old=bool(body.get("keep_old", True)))
-        return {"kids": [key.kid for key in self.sandbox.keys.keys]}
-
-    async def end_sessions(self, _request: Request) -> Any:
-        self.sandbox.browsers.clear()

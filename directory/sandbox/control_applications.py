@@ -6,7 +6,8 @@ from cryptography import x509
 from starlette.requests import Request
 from starlette.routing import Route
 
-from directory.sandbox.changes import Arguments, ChangeLog, new_id, tenant_of
+from directory.sandbox import federation
+from directory.sandbox.changes import Arguments, ChangeLog, new_id, sha1, tenant_of
 from directory.sandbox.control_calls import (
     BadControlRequest,
     Handler,
@@ -14,7 +15,8 @@ from directory.sandbox.control_calls import (
     need,
     read_object,
 )
-from directory.sandbox.directory_object import NotFoundError
+from directory.sandbox.control_directory import find
+from directory.sandbox.directory_object import Kind, NotFoundError
 from directory.sandbox.store import Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import short_hash
@@ -36,6 +38,7 @@ class ApplicationControl:
             "/applications/{client_id}": {
                 "GET": self.show_application,
                 "PATCH": self.change_application,
+                "DELETE": self.remove_application,
             },
             "/applications/{client_id}/redirect-uris": {"POST": self.add_redirect_uri},
             "/applications/{client_id}/secrets": {"POST": self.add_secret},
@@ -45,13 +48,24 @@ class ApplicationControl:
             },
             "/applications/{client_id}/certificates": {
                 "POST": self.add_certificate,
-                "DELETE": self.clear_certificates,
+                "DELETE": self.remove_certificates,
+            },
+            "/applications/{client_id}/certificates/{thumbprint}": {
+                "DELETE": self.remove_certificates,
+            },
+            "/applications/{client_id}/federated": {"POST": self.add_federated},
+            "/applications/{client_id}/federated/{key_id}": {
+                "DELETE": self.remove_federated,
             },
             "/tenants/{tenant}/consents/{client_id}": {
                 "GET": self.show_consent,
                 "PUT": self.grant,
                 "PATCH": self.revoke,
                 "DELETE": self.remove_principal,
+            },
+            "/tenants/{tenant}/consents/{client_id}/assignments": {
+                "PUT": self.assign,
+                "DELETE": self.unassign,
             },
         }
         return [
@@ -83,6 +97,9 @@ class ApplicationControl:
         body = await read_object(request)
         self.log.apply("change_application", body | {"client_id": client_id})
         return self._application(client_id)
+
+    async def remove_application(self, request: Request) -> Any:
+        self.log.apply("remove_application", dict(request.path_params))
 
     async def add_redirect_uri(self, request: Request) -> Any:
         client_id = request.path_params["client_id"]
@@ -128,8 +145,32 @@ class ApplicationControl:
             raise BadControlRequest("'pem' is no certificate in PEM form.") from None
         self.log.apply("add_certificate", {**request.path_params, "pem": pem})
 
-    async def clear_certificates(self, request: Request) -> Any:
-        self.log.apply("clear_certificates", dict(request.path_params))
+    async def remove_certificates(self, request: Request) -> Any:
+        self.log.apply("remove_certificates", dict(request.path_params))
+
+    async def add_federated(self, request: Request) -> Any:
+        """Trust a foreign issuer; one that the sandbox plays brings its own keys."""
+        body = await read_object(request)
+        issuer, subject = str(need(body, "issuer")), str(need(body, "subject"))
+        played = self.sandbox.issuers.get(issuer)
+        jwks = body.get("jwks") or (played.jwks() if played else None)
+        if not isinstance(jwks, dict):
+            raise BadControlRequest(
+                "'jwks' is missing: the sandbox fetches no keys from anybody."
+            )
+        given: Arguments = {
+            "client_id": request.path_params["client_id"],
+            "key_id": new_id(),
+            "issuer": issuer,
+            "subject": subject,
+            "audiences": body.get("audiences", [federation.AUDIENCE]),
+            "jwks": jwks,
+        }
+        self.log.apply("add_federated", given)
+        return {"key_id": given["key_id"]}
+
+    async def remove_federated(self, request: Request) -> Any:
+        self.log.apply("remove_federated", dict(request.path_params))
 
     def _application(self, client_id: str) -> Arguments:
         application = self.sandbox.applications.get(client_id)
@@ -143,7 +184,22 @@ class ApplicationControl:
             "delegated": application.delegated,
             "application": application.application,
             "redirect_uris": application.redirect_uris,
-            "certificates": len(application.certificates),
+            "certificates": [
+                {"thumbprint": sha1(pem)} for pem in application.certificates
+            ],
+            "federated": [
+                {
+                    "key_id": each.key_id,
+                    "issuer": each.issuer,
+                    "subject": each.subject,
+                    "audiences": each.audiences,
+                }
+                for each in application.federated
+            ],
+            "audience": application.audience,
+            "home_tenant": application.home_tenant,
+            "group_claims": application.group_claims,
+            "optional_claims": application.optional_claims,
             "secrets": [
                 {
                     "key_id": secret.key_id,
@@ -162,6 +218,8 @@ class ApplicationControl:
         return {
             "service_principal_id": found.object_id,
             "enabled": found.enabled,
+            "assignment_required": found.assignment_required,
+            "assigned": sorted(found.assigned),
             "roles": sorted(found.roles),
             "scopes": sorted(found.scopes),
             "user_scopes": {
@@ -193,7 +251,8 @@ class ApplicationControl:
     async def revoke(self, request: Request) -> Any:
         tenant, client_id = self._tenant(request), request.path_params["client_id"]
         body = await read_object(request)
-        unknown = set(body) - {"roles", "scopes", "enabled", "end_tokens"}
+        known = {"roles", "scopes", "enabled", "assignment_required", "end_tokens"}
+        unknown = set(body) - known
         if unknown:
             raise BadControlRequest(f"Unknown: {', '.join(sorted(unknown))}.")
         where = {
@@ -202,6 +261,22 @@ class ApplicationControl:
             "at": self.sandbox.clock.now(),
         }
         self.log.apply("revoke", body | where)
+        return self._consent(tenant, client_id)
+
+    async def assign(self, request: Request) -> Any:
+        return await self._assign(request, remove=False)
+
+    async def unassign(self, request: Request) -> Any:
+        return await self._assign(request, remove=True)
+
+    async def _assign(self, request: Request, *, remove: bool) -> Any:
+        tenant, client_id = self._tenant(request), request.path_params["client_id"]
+        keys = need(await read_object(request), "principals")
+        ids = [find(tenant, key, Kind.USER, Kind.GROUP).id for key in keys]
+        self.log.apply(
+            "assign",
+            {"tenant": tenant.id, "client_id": client_id, "ids": ids, "remove": remove},
+        )
         return self._consent(tenant, client_id)
 
     async def remove_principal(self, request: Request) -> Any:

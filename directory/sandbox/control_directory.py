@@ -189,6 +189,9 @@ def summarize(sandbox: Sandbox, tenant: Tenant) -> Arguments:
         "sequence": tenant.sequence,
         "consents": sorted(sandbox.principals[tenant.id]),
         "global_admin": company_of(tenant.id).global_administrator.upn,
+        "gone": sandbox.policies[tenant.id].gone,
+        "cloud": sandbox.policies[tenant.id].cloud,
+        "user_consent": sandbox.policies[tenant.id].user_consent,
     }
 
 

@@ -7,7 +7,10 @@ from directory.sandbox.clock import Clock
 
 
 class LoginError(Exception):
-    """An AADSTS error. ``error`` is OAuth's word for it, ``code`` Microsoft's number."""
+    """An AADSTS error. ``error`` is OAuth's word for it, ``code`` Microsoft's number.
+
+    ``claims`` are those a token would have to be asked for with.
+    """
 
     def __init__(
         self,
@@ -17,6 +20,7 @@ class LoginError(Exception):
         *,
         status: int = 400,
         suberror: str | None = None,
+        claims: str = "",
     ) -> None:
         super().__init__(f"AADSTS{code}")
         self.code = code
@@ -24,6 +28,7 @@ class LoginError(Exception):
         self.text = text
         self.status = status
         self.suberror = suberror
+        self.claims = claims
 
     def describe(self, clock: Clock, correlation_id: str) -> str:
         stamp = clock.zulu().replace("T", " ")
@@ -46,6 +51,8 @@ class LoginError(Exception):
         }
         if self.suberror:
             body["suberror"] = self.suberror
+        if self.claims:
+            body["claims"] = self.claims
         return body
 
 

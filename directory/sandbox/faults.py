@@ -11,10 +11,11 @@ from urllib.parse import unquote
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from directory.sandbox.aadsts import aadsts
+from directory.sandbox.aadsts import TABLE, aadsts
 from directory.sandbox.clock import Clock
 from directory.sandbox.errors import GraphError, LoginError
 
+LOGIN = "https://login.microsoftonline.com"
 _ARRIVAL = 0.05
 
 
@@ -27,7 +28,8 @@ class Fault:
     until the fault is taken back.
 
     ``status`` answers instead of the sandbox, with ``body`` or Microsoft's usual one;
-    without it the real answer is sent, changed: ``headers`` replace its own, null
+    ``aadsts`` answers with the sign-in service's error of that number. Without them
+     the real answer is sent, changed: ``headers`` replace its own, null
     takes one away; ``merge`` is put into its JSON (RFC 7386). ``truncate`` sends that
     many bytes and closes the connection, with ``reset`` breaks it; ``reset`` alone
     breaks it before any answer. ``drip`` sends that many bytes every ``drip_every``
@@ -43,6 +45,7 @@ class Fault:
     nth: int = 1
     times: int = 1
     status: int | None = None
+    aadsts: int | None = None
     headers: dict[str, str | None] = field(default_factory=dict)
     body: Any = None
     merge: Any = None
@@ -78,6 +81,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "nth": (int,),
     "times": (int,),
     "status": (int,),
+    "aadsts": (int,),
     "headers": (dict,),
     "delay": (int, float),
     "truncate": (int,),
@@ -106,6 +110,8 @@ class Faults:
             types = _TYPES.get(name)
             if types and (type(value) not in types):
                 raise TypeError(f"'{name}' of a fault cannot be {value!r}.")
+        if values.get("aadsts", 50034) not in TABLE:
+            raise TypeError(f"AADSTS{values['aadsts']} is not known here.")
         if values.get("drip") == 0:
             raise TypeError("'drip' of a fault is at least one byte.")
         self._count += 1
@@ -176,11 +182,7 @@ def scripted_body(
     if path.startswith("/v1.0"):
         error = graph_error(status)
         return orjson.dumps(error.body(clock, request_id, client_request_id))
-    return orjson.dumps(
-        _login_error(status).body(
-            clock, client_request_id, "https://login.microsoftonline.com"
-        )
-    )
+    return orjson.dumps(_login_error(status).body(clock, client_request_id, LOGIN))
 
 
 def merged(real: Any, patch: Any) -> Any:
@@ -211,6 +213,11 @@ async def play(
     if fault.reset and fault.truncate is None:
         _break(transport)
         return
+    if fault.aadsts is not None:
+        error = aadsts(fault.aadsts)
+        correlation_id = _header(scope, b"client-request-id") or str(uuid.uuid4())
+        fault.status = fault.status or error.status
+        fault.body = error.body(clock, correlation_id, LOGIN)
     if fault.status is not None:
         app = _scripted(fault, clock)
     if fault.merge is not None:
@@ -227,6 +234,10 @@ async def play(
         body = _changed(fault, start, body)
     await send(start)
     await _send_body(fault, body, send, transport)
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode() for key, value in scope["headers"] if key == name), "")
 
 
 def _uncompressed(scope: Scope) -> Scope:

@@ -12,7 +12,8 @@ from directory.sandbox import pages
 from directory.sandbox.applications import Application
 from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import LoginError
-from directory.sandbox.store import ALIASES, Account, Sandbox
+from directory.sandbox.registrations import admits
+from directory.sandbox.store import Account, Sandbox
 from directory.sandbox.tenant import Tenant
 
 BROWSER_COOKIE = "sandbox_browser"
@@ -75,13 +76,14 @@ def accounts(sandbox: Sandbox, flow: Flow) -> list[Account]:
         account
         for account in sandbox.browsers.get(flow.browser, [])
         if account.signed_in_at >= limit
-        and flow.authority in (account.tenant_id, *ALIASES)
+        and admits(flow.authority, account.tenant_id)
+        and not sandbox.policies[account.tenant_id].gone
         and is_usable(user_of(sandbox, account))
     ]
 
 
 def user_of(sandbox: Sandbox, account: Account) -> DirectoryObject | None:
-    return sandbox.tenants[account.tenant_id].find(account.user_id, Kind.USER)
+    return sandbox.tenant(account.tenant_id).find(account.user_id, Kind.USER)
 
 
 def is_usable(user: DirectoryObject | None) -> bool:
@@ -95,7 +97,7 @@ def signed_in(sandbox: Sandbox, flow: Flow) -> tuple[Tenant, DirectoryObject]:
     user = user_of(sandbox, flow.account)
     if user is None or not is_usable(user):
         raise LostFlowError
-    return sandbox.tenants[flow.account.tenant_id], user
+    return sandbox.tenant(flow.account.tenant_id), user
 
 
 def send_back(sandbox: Sandbox, flow: Flow, values: dict[str, str]) -> Response:

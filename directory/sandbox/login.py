@@ -5,7 +5,12 @@ import uuid
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import (
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Route
 
 from directory.sandbox import (
@@ -17,7 +22,7 @@ from directory.sandbox import (
     sign_in,
     token_endpoint,
 )
-from directory.sandbox.aadsts import aadsts
+from directory.sandbox.aadsts import TABLE, aadsts
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.errors import LoginError
@@ -27,6 +32,8 @@ from directory.sandbox.store import Sandbox
 _TOKEN_HEADERS = {
     "Cache-Control": "no-store, no-cache",
     "Pragma": "no-cache",
+    "Expires": "-1",
+    "P3P": 'CP="DSP CUR OTPi IND OTRi ONL FIN"',
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
     "X-Content-Type-Options": "nosniff",
     "x-ms-ests-server": "sandbox",
@@ -49,9 +56,12 @@ class LoginPlane:
     def machine_routes(self) -> list[Route]:
         return [
             Route("/{name}/v2.0/.well-known/openid-configuration", self.configuration),
+            Route("/{name}/.well-known/openid-configuration", self.configuration_v1),
             Route("/{name}/discovery/v2.0/keys", self.keys),
+            Route("/{name}/discovery/keys", self.keys),
             Route("/common/discovery/instance", self.instance),
-            Route("/{name}/oauth2/v2.0/token", self.token, methods=["POST"]),
+            Route("/{name}/oauth2/v2.0/token", self.token, methods=["GET", "POST"]),
+            Route("/error", self.explain),
         ]
 
     def page_routes(self) -> list[Route]:
@@ -68,6 +78,9 @@ class LoginPlane:
 
     async def configuration(self, request: Request) -> Response:
         return self._metadata(request, discovery.configuration)
+
+    async def configuration_v1(self, request: Request) -> Response:
+        return self._metadata(request, discovery.configuration_v1)
 
     async def keys(self, request: Request) -> Response:
         return self._metadata(request, discovery.keys)
@@ -94,9 +107,21 @@ class LoginPlane:
             headers=_TOKEN_HEADERS | {"x-ms-request-id": str(uuid.uuid4())},
         )
 
+    async def explain(self, request: Request) -> Response:
+        """What `error_uri` leads to: the number in words."""
+        number = request.query_params.get("code", "")
+        entry = TABLE.get(int(number)) if number.isdigit() else None
+        text = entry.text if entry else "This number is not known here."
+        return PlainTextResponse(f"AADSTS{number}: {text}" if entry else text)
+
     async def token(self, request: Request) -> Response:
+        if request.method != "POST":
+            return self._error(request, aadsts(900561, method=request.method))
         raw = await request.form()
         form = {name: value for name, value in raw.items() if isinstance(value, str)}
+        refused = self._too_many_tokens(request, form)
+        if refused is not None:
+            return refused
         try:
             body = token_endpoint.answer(
                 self.sandbox,
@@ -109,6 +134,29 @@ class LoginPlane:
         return JSONResponse(
             body, headers=_TOKEN_HEADERS | {"x-ms-request-id": str(uuid.uuid4())}
         )
+
+    def _too_many_tokens(
+        self, request: Request, form: dict[str, str]
+    ) -> Response | None:
+        """Refuse who asks for tokens too often, in the form that is switched on."""
+        behavior = self.sandbox.behavior
+        asked = self.sandbox.token_requests.count(
+            form.get("client_id", ""),
+            request.path_params["name"],
+            self.sandbox.clock.now(),
+        )
+        if not behavior.token_limit or asked <= behavior.token_limit:
+            return None
+        match behavior.token_limit_answer:
+            case "loop":
+                return self._error(request, aadsts(50196))
+            case "tenant":
+                answer = self._error(request, aadsts(90055))
+            case _:
+                # As it is seen: a text, where everything else is JSON.
+                answer = PlainTextResponse("Too Many Requests", 429)
+        answer.headers["Retry-After"] = "60"
+        return answer
 
     async def front(self, _request: Request) -> Response:
         return pages.page(

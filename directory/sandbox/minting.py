@@ -1,14 +1,14 @@
 """The tokens a successful request is answered with."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from directory.sandbox import discovery
 from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import OIDC_SCOPES, Application, ServicePrincipal
 from directory.sandbox.directory_object import DirectoryObject, Kind
+from directory.sandbox.errors import LoginError
+from directory.sandbox.id_tokens import Subject, id_token
 from directory.sandbox.store import Grant, Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import (
@@ -94,7 +94,7 @@ def tokens_for_user(
     form: Form,
     scopes: tuple[str, ...],
 ) -> dict[str, Any]:
-    tenant = sandbox.tenants[grant.tenant_id]
+    tenant = sandbox.tenant(grant.tenant_id)
     user = tenant.find(grant.user_id, Kind.USER)
     if user is None:
         raise aadsts(50034, tenant=tenant.display_name)
@@ -105,10 +105,20 @@ def tokens_for_user(
         raise aadsts(
             65001, app=application.client_id, app_name=application.display_name
         )
-    granted = sorted(
-        {short for short in map(short_scope, scopes) if short != ".default"}
-        | (_delegated(principal, user) if _asks_default(scopes) else set())
+    if not is_assigned(tenant, principal, user):
+        raise not_assigned(application, user)
+    refusal = sandbox.policies[tenant.id].refusal(
+        application.client_id, user_id=user.id, multifactor=grant.multifactor
     )
+    if refusal is not None:
+        raise refusal
+    consented = principal.scopes_for(user.id)
+    asked = {short for short in map(short_scope, scopes) if short != ".default"}
+    if asked - consented - OIDC_SCOPES.keys():
+        raise aadsts(
+            65001, app=application.client_id, app_name=application.display_name
+        )
+    granted = sorted(asked | (consented if _asks_default(scopes) else set()))
     access, lifetime = access_token(
         sandbox,
         tenant,
@@ -135,7 +145,8 @@ def tokens_for_user(
         body["refresh_token"] = opaque()
         sandbox.refresh_tokens[body["refresh_token"]] = grant
     if "openid" in scopes:
-        body["id_token"] = _id_token(sandbox, tenant, application, grant, user, scopes)
+        subject = Subject(sandbox, tenant, user, application, principal, grant)
+        body["id_token"] = id_token(subject, scopes, access)
     if form.get("client_info") == "1":
         info = {"uid": user.id, "utid": tenant.id}
         body["client_info"] = b64url(json.dumps(info).encode())
@@ -150,53 +161,24 @@ def _asks_default(scopes: tuple[str, ...]) -> bool:
     return any(scope.endswith("/.default") for scope in scopes)
 
 
-def _delegated(principal: ServicePrincipal, user: DirectoryObject) -> set[str]:
-    return principal.scopes_for(user.id)
+def is_assigned(
+    tenant: Tenant, principal: ServicePrincipal, user: DirectoryObject
+) -> bool:
+    """Say whether a person may use an application that asks for assignment.
 
-
-def _id_token(
-    sandbox: Sandbox,
-    tenant: Tenant,
-    application: Application,
-    grant: Grant,
-    user: DirectoryObject,
-    scopes: tuple[str, ...],
-) -> str:
-    """Mint a v2.0 ID token, or the forged one that a test ordered.
-
-    https://learn.microsoft.com/entra/identity-platform/id-token-claims-reference
+    Members of an assigned group may, members of groups inside it may not.
+    https://learn.microsoft.com/entra/identity-platform/howto-restrict-your-app-to-a-set-of-users
     """
-    now = int(sandbox.clock.now())
-    claims: dict[str, Any] = {
-        "aud": application.client_id,
-        "iss": discovery.issuer(sandbox, tenant.id),
-        "iat": now,
-        "nbf": now,
-        "exp": now + 3600,
-        "rh": f"1.A{b64url(hashlib.sha256(tenant.id.encode()).digest())[:40]}.",
-        "sid": grant.session_id,
-        "sub": pairwise_subject(application.client_id, user.id),
-        "tid": tenant.id,
-        "uti": unique_token_id(),
-        "ver": "2.0",
-    }
-    if grant.nonce:
-        claims["nonce"] = grant.nonce
-    if "profile" in scopes:
-        claims["oid"] = user.id
-        claims["name"] = user.properties.get("displayName")
-        claims["preferred_username"] = user.properties["userPrincipalName"]
-    if "email" in scopes and user.properties.get("mail"):
-        claims["email"] = user.properties["mail"]
-    if sandbox.forged:
-        order = sandbox.forged.pop(0)
-        claims |= order.get("claims", {})
-        for name in order.get("remove", ()):
-            claims.pop(name, None)
-        if "shift" in order:
-            for name in ("iat", "nbf", "exp"):
-                claims[name] = claims[name] + int(order["shift"])
-        return sandbox.keys.sign_forged(
-            claims, order.get("header", {}), order.get("signed_by", "published")
-        )
-    return sandbox.keys.sign(claims)
+    if not principal.assignment_required:
+        return True
+    holding = (tenant.id_of(group) for group in tenant.groups_holding(user.number))
+    return bool(principal.assigned & {user.id, *holding})
+
+
+def not_assigned(application: Application, user: DirectoryObject) -> LoginError:
+    return aadsts(
+        50105,
+        app=application.client_id,
+        app_name=application.display_name,
+        user=user.properties["userPrincipalName"],
+    )

@@ -7,11 +7,13 @@ from starlette.responses import Response
 
 from directory.sandbox import pages
 from directory.sandbox.aadsts import aadsts
+from directory.sandbox.applications import Audience
 from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import LoginError
 from directory.sandbox.flow import Flow, accounts, user_of
-from directory.sandbox.store import ALIASES, Account, Sandbox
+from directory.sandbox.registrations import admits
+from directory.sandbox.store import Account, Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import uuid_string
 
@@ -35,6 +37,9 @@ def take(sandbox: Sandbox, flow: Flow, form: Mapping[str, str]) -> Response | No
             return _take_username(sandbox, flow, form.get("username", "").strip())
         case "password":
             return _take_password(sandbox, flow, form)
+        case "multifactor" if flow.account is not None:
+            flow.account.multifactor = True
+            return None
         case _:
             return begin(sandbox, flow)
 
@@ -66,7 +71,7 @@ def _username(flow: Flow, *, error: str = "", username: str = "") -> Response:
         "companies": [
             company
             for company in COMPANIES
-            if flow.authority in (company.tenant_id, *ALIASES)
+            if admits(flow.authority, company.tenant_id)
         ],
     }
     return pages.page("username", context)
@@ -139,6 +144,8 @@ def _who(sandbox: Sandbox, flow: Flow, username: str) -> tuple[Tenant, Directory
     """Find whom a user name means at this authority. Raises LoginError."""
     at = sandbox.tenants.get(flow.authority)
     home = sandbox.tenant_of_upn(username)
+    if home is sandbox.consumers:
+        return _personal(sandbox, flow, username)
     tenant = at or home
     if tenant is None:
         raise aadsts(50034, user=username, tenant="")
@@ -156,6 +163,23 @@ def _who(sandbox: Sandbox, flow: Flow, username: str) -> tuple[Tenant, Directory
     if user is None:
         raise aadsts(50034, user=username, tenant=tenant.display_name)
     return tenant, user
+
+
+def _personal(
+    sandbox: Sandbox, flow: Flow, username: str
+) -> tuple[Tenant, DirectoryObject]:
+    """Find a personal account, or the guest it is in the tenant. Raises LoginError."""
+    at = sandbox.tenants.get(flow.authority)
+    guest = _guest_by_mail(at, username) if at is not None else None
+    if at is not None and guest is not None:
+        return at, guest
+    account = sandbox.consumers.find(username, Kind.USER)
+    if account is None:
+        raise aadsts(50034, user=username, tenant="Microsoft account")
+    admitted = admits(flow.authority, sandbox.consumers.id)
+    if not admitted or flow.application.audience is not Audience.WITH_PERSONAL:
+        raise aadsts(500200, user=username)
+    return sandbox.consumers, account
 
 
 def _guest_by_mail(tenant: Tenant, mail: str) -> DirectoryObject | None:

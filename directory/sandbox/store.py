@@ -14,17 +14,20 @@ from directory.sandbox import generate, tls
 from directory.sandbox.applications import Application, Secret, ServicePrincipal
 from directory.sandbox.behavior import Behavior
 from directory.sandbox.clock import Clock
-from directory.sandbox.company import COMPANIES, Company
+from directory.sandbox.company import COMPANIES, CONSUMERS, Company
 from directory.sandbox.faults import Faults
+from directory.sandbox.federation import ForeignIssuer
+from directory.sandbox.forgery import Forgery
 from directory.sandbox.journal import Journal
+from directory.sandbox.keyring import KeyRing
+from directory.sandbox.policies import TenantPolicy
 from directory.sandbox.sizes import Sizes, sizes_of
 from directory.sandbox.tenant import Tenant
-from directory.sandbox.throttle import Throttle
-from directory.sandbox.tokens import KeyRing
+from directory.sandbox.throttle import Throttle, TokenRequests
 
 APPLICATION_ID = "0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40"
 APPLICATION_NAME = "JamfIDP Console (sandbox)"
-ALIASES = ("organizations", "common")
+ALIASES = ("organizations", "common", "consumers")
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Account:
     user_id: str
     signed_in_at: float
     session_id: str
+    multifactor: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +55,8 @@ class Grant:
     challenge: str
     session_id: str
     issued_at: float
+    authenticated_at: float
+    multifactor: bool = False
     redeemed: bool = False
 
 
@@ -85,6 +91,7 @@ class Sandbox:
     identity: Identity
     keys: KeyRing
     tenants: dict[str, Tenant]
+    consumers: Tenant
     redirect_uris: tuple[str, ...] = ()
     url: str = ""
     pages_url: str = ""
@@ -99,7 +106,10 @@ class Sandbox:
     codes: dict[str, Grant] = field(default_factory=dict)
     refresh_tokens: dict[str, Grant] = field(default_factory=dict)
     flows: dict[str, Any] = field(default_factory=dict)
-    forged: list[dict[str, Any]] = field(default_factory=list)
+    forged: list[Forgery] = field(default_factory=list)
+    policies: dict[str, TenantPolicy] = field(default_factory=dict)
+    issuers: dict[str, ForeignIssuer] = field(default_factory=dict)
+    token_requests: TokenRequests = field(default_factory=TokenRequests)
     delta_valid_from: float = 0.0
 
     def reset(self) -> None:
@@ -112,7 +122,10 @@ class Sandbox:
         self.faults.clear()
         self.throttle.clear()
         self.applications = {APPLICATION_ID: self._console_application()}
-        self.principals = {key: {} for key in self.tenants}
+        self.principals = {key: {} for key in (*self.tenants, self.consumers.id)}
+        self.policies = {key: TenantPolicy() for key in self.principals}
+        self.issuers.clear()
+        self.token_requests.clear()
         self.browsers.clear()
         self.codes.clear()
         self.refresh_tokens.clear()
@@ -133,18 +146,25 @@ class Sandbox:
             ],
         )
 
+    def tenant(self, tenant_id: str) -> Tenant:
+        """Return a tenant by id, also the one of personal accounts."""
+        if tenant_id == self.consumers.id:
+            return self.consumers
+        return self.tenants[tenant_id]
+
     def tenant_named(self, name: str) -> Tenant | None:
         """Find a tenant by GUID or verified domain."""
         lowered = name.lower()
-        tenant = self.tenants.get(lowered)
-        if tenant is not None:
-            return tenant
+        if lowered in (*self.tenants, self.consumers.id):
+            return self.tenant(lowered)
         return next(
             (each for each in self.tenants.values() if lowered in each.domains), None
         )
 
     def tenant_of_upn(self, upn: str) -> Tenant | None:
-        domain = upn.rpartition("@")[2]
+        domain = upn.rpartition("@")[2].lower()
+        if domain == self.consumers.domain:
+            return self.consumers
         return self.tenant_named(domain) if "." in domain else None
 
     def principal(self, tenant_id: str, client_id: str) -> ServicePrincipal | None:
@@ -173,6 +193,7 @@ def open_sandbox(
         identity=Identity.load(state_dir),
         keys=KeyRing(state_dir),
         tenants=seeds(sizes),
+        consumers=Tenant(generate.seed(CONSUMERS, sizes_of(CONSUMERS))),
         redirect_uris=redirect_uris,
     )
     sandbox.reset()

@@ -16,6 +16,7 @@ from directory.sandbox.errors import GraphError
 # Units in a window of seconds, by the number of users in the tenant.
 SMALL, MEDIUM, LARGE = 3_500, 5_000, 8_000
 _WINDOW = 10
+_MINUTE = 60
 _OVER_ALL_TENANTS, _LONG_WINDOW = 150_000, 20
 
 _TOLD_FROM, _TOLD_UP_TO = 0.8, 1.8
@@ -97,6 +98,23 @@ class Throttle:
         if refused is not None:
             refused.headers.update(headers)
         return Charge(headers, refused)
+
+
+class TokenRequests:
+    """How often each application asked for tokens of a tenant in the last minute."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, str], list[float]] = {}
+
+    def clear(self) -> None:
+        self._asked.clear()
+
+    def count(self, client_id: str, tenant_id: str, now: float) -> int:
+        """Note a request, and return how many there were with it."""
+        key = (client_id, tenant_id)
+        kept = [at for at in self._asked.get(key, ()) if now - _MINUTE < at <= now]
+        self._asked[key] = [*kept, now]
+        return len(self._asked[key])
 
 
 def too_many_requests(

@@ -21,6 +21,7 @@ from directory.sandbox.minting import (
     graph_resources,
     tokens_for_user,
 )
+from directory.sandbox.registrations import find_application
 from directory.sandbox.store import ALIASES, Grant, Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tokens import b64url
@@ -39,6 +40,7 @@ def answer(
 ) -> dict[str, Any]:
     """Answer a token request. Raises LoginError."""
     where = discovery.authority(sandbox, name, error="invalid_request")
+    discovery.refuse_other_cloud(sandbox, where)
     form = _with_basic(form, authorization)
     grant_type = form.get("grant_type")
     if not grant_type:
@@ -46,14 +48,8 @@ def answer(
     client_id = form.get("client_id")
     if not client_id:
         raise aadsts(900144, parameter="client_id")
-    application = sandbox.applications.get(client_id.lower())
+    application = find_application(sandbox, client_id, where)
     tenant = sandbox.tenants.get(where)
-    if application is None:
-        raise aadsts(
-            700016, app=client_id, tenant=tenant.display_name if tenant else name
-        )
-    if not application.enabled:
-        raise aadsts(7000112, app=client_id, app_name=application.display_name)
     _authenticate(sandbox, application, form, name)
     match grant_type:
         case "client_credentials":
@@ -92,8 +88,7 @@ def _authenticate(
         where = discovery.authority(sandbox, name)
         verify_assertion(
             form["client_assertion"],
-            client_id=application.client_id,
-            certificates=application.certificates,
+            application=application,
             audiences={
                 f"{base}/oauth2/v2.0/token",
                 f"{base}/v2.0",
@@ -129,11 +124,16 @@ def _client_credentials(
         raise aadsts(500011, resource=resource, tenant=tenant.display_name)
     principal = sandbox.principal(tenant.id, application.client_id)
     if principal is None:
-        raise aadsts(7000229, app=application.client_id, tenant=tenant.id)
+        number = int(sandbox.behavior.missing_principal)
+        where = tenant.id if number == 7000229 else tenant.display_name
+        raise aadsts(number, app=application.client_id, tenant=where)
     if not principal.enabled:
         raise aadsts(
             7000112, app=application.client_id, app_name=application.display_name
         )
+    refusal = sandbox.policies[tenant.id].refusal(application.client_id)
+    if refusal is not None:
+        raise refusal
     claims: dict[str, Any] = {
         "idtyp": "app",
         "oid": principal.object_id,

@@ -8,7 +8,6 @@ import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,8 +15,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-
-from directory.sandbox import tls
 
 GRAPH_RESOURCE = "https://graph.microsoft.com"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
@@ -78,6 +75,10 @@ class SigningKey:
         # Entra's kid is the x5t: the SHA-1 of the certificate.
         return b64url(self.certificate.fingerprint(hashes.SHA1()))  # noqa: S303
 
+    def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
+        names = {"kid": self.kid} | (header or {})
+        return jwt.encode(claims, self.private, algorithm="RS256", headers=names)
+
     def jwk(self, issuer: str) -> dict[str, Any]:
         numbers = self.private.public_key().public_numbers()
         der = self.certificate.public_bytes(serialization.Encoding.DER)
@@ -93,90 +94,10 @@ class SigningKey:
         }
 
 
-class KeyRing:
-    """The published keys; the first one signs. Kept in the state folder."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._file = state_dir / "signing-key.pem"
-        if self._file.exists():
-            self.keys = [SigningKey.from_pem(self._file.read_bytes())]
-        else:
-            self.keys = [SigningKey.new()]
-            self._save()
-        self._seen: dict[str, dict[str, Any]] = {}
-
-    def rotate(self, *, keep_old: bool) -> None:
-        """Sign with a new key from now on; the old one stays published if asked."""
-        self.keys = [SigningKey.new(), *(self.keys if keep_old else [])]
-        self._seen.clear()
-        self._save()
-
-    def _save(self) -> None:
-        tls.write_private(self._file, self.keys[0].to_pem())
-
-    def sign(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
-        key = self.keys[0]
-        return jwt.encode(
-            claims,
-            key.private,
-            algorithm="RS256",
-            headers={"kid": key.kid, "x5t": key.kid} | (header or {}),
-        )
-
-    def sign_forged(
-        self, claims: dict[str, Any], header: dict[str, Any], signed_by: str
-    ) -> str:
-        """Make a token that a client has to refuse.
-
-        ``signed_by`` is 'published' (the right key), 'unknown' (a key nobody
-        publishes), 'none' (no signature) or 'hmac' (HS256 with the public key's
-        text as its secret).
-        """
-        head = {"typ": "JWT", "kid": self.keys[0].kid} | header
-        match signed_by:
-            case "published":
-                return self.sign(claims, header)
-            case "unknown":
-                other = SigningKey.new().private
-                return jwt.encode(claims, other, algorithm="RS256", headers=head)
-            case "none":
-                return jwt.encode(
-                    claims, "", algorithm="none", headers=head | {"alg": "none"}
-                )
-            case "hmac":
-                return _hs256_with_public_key(claims, head, self.keys[0])
-            case _:
-                raise ValueError(f"'{signed_by}' is no way to sign a forged token.")
-
-    def read(self, token: str) -> dict[str, Any]:
-        """Return the claims of a token this sandbox signed; times are not checked.
-
-        Raises: jwt.InvalidTokenError.
-        """
-        claims = self._seen.get(token)
-        if claims is None:
-            kid = jwt.get_unverified_header(token).get("kid")
-            key = next((key for key in self.keys if key.kid == kid), self.keys[0])
-            claims = jwt.decode(
-                token,
-                key.private.public_key(),
-                algorithms=["RS256"],
-                options={
-                    "verify_aud": False,
-                    "verify_exp": False,
-                    "verify_nbf": False,
-                    "verify_iat": False,
-                },
-            )
-            if len(self._seen) > 1000:
-                self._seen.clear()
-            self._seen[token] = claims
-        return claims
-
-
-def _hs256_with_public_key(
+def sign_as_hs256(
     claims: dict[str, Any], header: dict[str, Any], key: SigningKey
 ) -> str:
+    """Sign with the text of a public key as if it were a shared secret."""
     # PyJWT refuses a public key as an HMAC secret, which is the point of this attack.
     public = key.private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo

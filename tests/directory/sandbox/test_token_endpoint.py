@@ -1,14 +1,11 @@
 import base64
-import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import hashes
 
 from tests.cast import ANA, FERNHILL, QUARREL
 from tests.conftest import Sandbox
@@ -18,97 +15,19 @@ from tests.directory.sandbox.conftest import (
     REDIRECT_URI,
     answered,
     application,
-    authorize_url,
     consent,
     finish_flow,
     secure_session,
     sign_in,
     start_flow,
 )
-
-VERIFIER = "v" * 64
-CHALLENGE = (
-    base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest())
-    .rstrip(b"=")
-    .decode()
+from tests.directory.sandbox.tokens import (
+    app_only,
+    ask,
+    certificate,
+    code_for,
+    redeem,
 )
-
-
-def ask(
-    sandbox: Sandbox, tenant: str = FERNHILL.tenant_id, **form: str
-) -> tuple[int, dict[str, Any]]:
-    answer = secure_session(sandbox).post(
-        f"{sandbox.url}/{tenant}/oauth2/v2.0/token",
-        data={name: value for name, value in form.items() if value},
-        timeout=10,
-    )
-    body: dict[str, Any] = answer.json()
-    if "error" in body:
-        (code,) = body["error_codes"]
-        assert body["error_description"].startswith(f"AADSTS{code}: ")
-        assert "\r\nTrace ID: " in body["error_description"]
-        assert body["error_uri"].endswith(f"/error?code={code}")
-        assert body["trace_id"] in body["error_description"]
-    return answer.status_code, body
-
-
-def app_only(sandbox: Sandbox, **changes: str) -> tuple[int, dict[str, Any]]:
-    tenant = changes.pop("tenant", FERNHILL.tenant_id)
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": sandbox.application["client_id"],
-        "client_secret": sandbox.application["client_secret"],
-        "scope": GRAPH_SCOPE,
-    } | changes
-    return ask(sandbox, tenant, **form)
-
-
-def code_for(sandbox: Sandbox, browser: Browser, **changes: str) -> str:
-    url = authorize_url(
-        sandbox,
-        **{
-            "code_challenge": CHALLENGE,
-            "code_challenge_method": "S256",
-            "scope": "openid profile email offline_access User.Read",
-        }
-        | changes,
-    )
-    return answered(sign_in(browser, url, ANA)).values["code"]
-
-
-def redeem(sandbox: Sandbox, code: str, **changes: str) -> tuple[int, dict[str, Any]]:
-    tenant = changes.pop("tenant", FERNHILL.tenant_id)
-    form = {
-        "grant_type": "authorization_code",
-        "client_id": sandbox.application["client_id"],
-        "client_secret": sandbox.application["client_secret"],
-        "code": code,
-        "redirect_uri": REDIRECT_URI,
-        "code_verifier": VERIFIER,
-    } | changes
-    return ask(sandbox, tenant, **form)
-
-
-def certificate() -> tuple[str, str]:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "console")])
-    start = datetime.now(UTC) - timedelta(days=1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=30))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return private.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def test_msal_gets_an_app_only_token_by_secret(sandbox: Sandbox) -> None:
@@ -482,69 +401,6 @@ def test_default_scope_at_sign_in_gives_the_delegated_permissions(
     assert ".default" not in body["scope"]
 
 
-@pytest.mark.parametrize(
-    ("signed_by", "algorithm"),
-    [
-        ("published", "RS256"),
-        ("unknown", "RS256"),
-        ("none", "none"),
-        ("hmac", "HS256"),
-    ],
-)
-def test_the_next_id_token_can_be_forged(
-    sandbox: Sandbox, browser: Browser, signed_by: str, algorithm: str
-) -> None:
-    consent(sandbox)
-    sandbox.control(
-        "POST",
-        "forge",
-        {
-            "claims": {"aud": "somebody else", "extra": [1]},
-            "remove": ["oid"],
-            "header": {"jku": "https://evil.example/"},
-            "signed_by": signed_by,
-            "shift": -7200,
-        },
-    )
-
-    def redeemed() -> str:
-        token: str = redeem(sandbox, code_for(sandbox, browser))[1]["id_token"]
-        return token
-
-    forged, honest = redeemed(), redeemed()
-
-    header = jwt.get_unverified_header(forged)
-    claims = jwt.decode(forged, options={"verify_signature": False})
-    assert header["alg"] == algorithm
-    assert header["jku"] == "https://evil.example/"
-    assert claims["aud"] == "somebody else"
-    assert claims["extra"] == [1]
-    assert "oid" not in claims
-    assert claims["exp"] < datetime.now(UTC).timestamp()
-    real = jwt.decode(honest, options={"verify_signature": False})
-    assert real["aud"] == sandbox.application["client_id"]
-
-
-def test_a_token_signed_by_the_published_key_verifies_and_by_another_does_not(
-    sandbox: Sandbox, browser: Browser
-) -> None:
-    consent(sandbox)
-    keys = jwt.PyJWKSet.from_dict(
-        secure_session(sandbox)
-        .get(f"{sandbox.url}/{FERNHILL.tenant_id}/discovery/v2.0/keys")
-        .json()
-    )
-    client_id = sandbox.application["client_id"]
-    honest = redeem(sandbox, code_for(sandbox, browser))[1]["id_token"]
-    sandbox.control("POST", "forge", {"signed_by": "unknown"})
-    forged = redeem(sandbox, code_for(sandbox, browser))[1]["id_token"]
-
-    key = keys[jwt.get_unverified_header(honest)["kid"]]
-    assert jwt.decode(honest, key, algorithms=["RS256"], audience=client_id)
-    with pytest.raises(jwt.InvalidSignatureError):
-        jwt.decode(forged, key, algorithms=["RS256"], audience=client_id)
-
-
 def test_the_same_person_has_another_subject_in_another_application(
     sandbox: Sandbox, browser: Browser
 ) -> None:
@@ -562,9 +418,8 @@ def test_the_same_person_has_another_subject_in_another_application(
     )
 
     def subject(**client: str) -> str:
-        code = code_for(
-            sandbox, browser, **{k: v for k, v in client.items() if k == "client_id"}
-        )
+        names = {k: v for k, v in client.items() if k == "client_id"}
+        code = code_for(sandbox, browser, ANA, **names)
         token = redeem(sandbox, code, **client)[1]["id_token"]
         return str(jwt.decode(token, options={"verify_signature": False})["sub"])
 
