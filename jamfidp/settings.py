@@ -183,6 +183,9 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = "dashboard"
+# Local accounts with Full Access need an authenticator app or a passkey. Only the demo,
+# on this computer, goes without.
+SECOND_FACTOR_REQUIRED = env.bool("SECOND_FACTOR_REQUIRED", default=True)
 # A privilege held through the directory is suspended when the last good read is older.
 DIRECTORY_FRESHNESS_HOURS = env.int("DIRECTORY_FRESHNESS_HOURS", default=24)
 

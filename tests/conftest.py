@@ -149,6 +149,12 @@ def sandbox(sandbox_process: Sandbox, settings: Any) -> Sandbox:
 
 
 @pytest.fixture
+def without_second_factor(settings: Any) -> None:
+    """As in the demo: the password alone signs in, also to Full Access."""
+    settings.SECOND_FACTOR_REQUIRED = False
+
+
+@pytest.fixture
 def administrator(db: None) -> User:
     """A local Full Access administrator."""
     user = User(

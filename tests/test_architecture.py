@@ -284,6 +284,7 @@ OF_NO_SITE = {
     "scoping:department-": "departments are shared by all sites",
     "scoping:networksegment-": "network segments are shared by all sites",
     "scoping:inventoryuser-": "who is who needs Full Access",
+    "accounts:passkey-": "one's own alone, whatever the site",
     "accounts:directory-": "parts of directory pages, filtered row by row",
 }
 

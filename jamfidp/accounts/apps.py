@@ -8,6 +8,7 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from directory.dependents import register
+        from jamfidp.accounts import checks  # noqa: F401 - registers itself
         from jamfidp.accounts.dependents import AccountsDependents
 
         register(AccountsDependents())

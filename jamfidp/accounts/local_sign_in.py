@@ -4,9 +4,13 @@ from datetime import datetime
 
 from django.db import transaction
 
+from jamfidp.accounts import second_factor
 from jamfidp.accounts.models import FailedSignIn, User
 from jamfidp.accounts.throttle import Browser, begin_attempt
 from jamfidp.history.record import record
+from jamfidp.notices.announce import announce
+from jamfidp.notices.kinds import LOCAL_SIGN_IN
+from jamfidp.notices.models import Severity
 
 
 class SignInRefused(Exception):
@@ -18,7 +22,7 @@ class SignInRefused(Exception):
         )
 
 
-def sign_in(
+def check_password(
     *,
     username: str,
     password: str,
@@ -26,7 +30,7 @@ def sign_in(
     address: str | None,
     now: datetime,
 ) -> User:
-    """Return the local account, having checked the password.
+    """Return the local account that the password fits; it is not signed in yet.
 
     Takes as long for an account that does not exist as for a wrong password.
 
@@ -45,16 +49,37 @@ def sign_in(
         _record_refusal(account, attempt, now=now)
         raise SignInRefused
     assert account is not None  # noqa: S101 - a password fits no account but one
-    with transaction.atomic():
-        attempt.delete()
-        record(
-            obj=account,
-            actor=account,
-            action="signed in",
-            note=f"Signed in with a password{_from(attempt)}.",
+    attempt.delete()
+    return account
+
+
+@transaction.atomic
+def signed_in(account: User, *, how: str, address: str | None, now: datetime) -> None:
+    """Write down that somebody signed in; of Full Access, tell the others.
+
+    `how` is 'Password' or 'Password and passkey'.
+    """
+    place = _from(address)
+    record(
+        obj=account,
+        actor=account,
+        action="signed in",
+        note=f"Signed in with a {how[0].lower()}{how[1:]}{place}.",
+        now=now,
+    )
+    if second_factor.holds_full_access(account, now=now):
+        announce(
+            kind=LOCAL_SIGN_IN,
+            severity=Severity.INFO,
+            title=f"{account.username} signed in with a password",
+            body=f"{how}{place}. The account has Full Access and does not depend on "
+            "Entra. If nobody should have used it now, end its sessions and set a new "
+            "password.",
+            link=account.get_absolute_url(),
+            about=account,
+            accounts=[account],
             now=now,
         )
-    return account
 
 
 def _password_fits(account: User | None, password: str) -> bool:
@@ -75,10 +100,10 @@ def _record_refusal(
         obj=account or attempt,
         actor=None,
         action="refused",
-        note=f"Refused a sign-in with a password{_from(attempt)}.{about}",
+        note=f"Refused a sign-in with a password{_from(attempt.address)}.{about}",
         now=now,
     )
 
 
-def _from(attempt: FailedSignIn) -> str:
-    return f" from {attempt.address}" if attempt.address else ""
+def _from(address: str | None) -> str:
+    return f" from {address}" if address else ""

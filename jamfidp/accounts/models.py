@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from uuid import uuid4
 
 from django.contrib.auth import get_backends
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
@@ -239,6 +240,76 @@ class AccountSession(models.Model):
 
     def __str__(self) -> str:
         return f"Session of {self.account or 'nobody'}"
+
+
+class AuthenticatorApp(models.Model):
+    """An app that shows a new six-digit code every half minute (TOTP, RFC 6238)."""
+
+    # Known before the row is saved: the secret is sealed for it.
+    id = models.UUIDField(primary_key=True, default=uuid4, editable=False)
+    account = models.ForeignKey(User, models.CASCADE, related_name="authenticator_apps")
+    secret_sealed = models.TextField()
+    created_at = models.DateTimeField()
+    # Null until a code of it was seen: it does not count before.
+    confirmed_at = models.DateTimeField(null=True)
+    # The half minute of the last code that was taken; none up to it is taken again.
+    last_step = models.BigIntegerField(default=0)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account"],
+                condition=Q(confirmed_at=None),
+                name="authenticator_app_one_pending",
+            ),
+            models.UniqueConstraint(
+                fields=["account"],
+                condition=Q(confirmed_at__isnull=False),
+                name="authenticator_app_one_confirmed",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "Authenticator app"
+
+
+class Passkey(models.Model):
+    """A key of the person's device or security key (WebAuthn); only it can sign."""
+
+    account = models.ForeignKey(User, models.CASCADE, related_name="passkeys")
+    name = models.CharField(max_length=100)
+    # Base64url, as browsers write it.
+    credential_id = models.CharField(max_length=1400, unique=True)
+    public_key = models.BinaryField()
+    sign_count = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField()
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["created_at"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RecoveryCode(models.Model):
+    """Takes the place of a lost second factor, once; kept as a hash."""
+
+    account = models.ForeignKey(User, models.CASCADE, related_name="recovery_codes")
+    code_hash = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "code_hash"], name="recovery_code_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return "Recovery code"
 
 
 class FailedSignIn(models.Model):

@@ -24,6 +24,58 @@ class SignInForm(forms.Form):
     )
 
 
+class PasswordForm(forms.Form):
+    """The password of somebody who is signed in, once more."""
+
+    password = forms.CharField(
+        max_length=1024,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+class CodeForm(forms.Form):
+    """A code of an authenticator app."""
+
+    code = forms.CharField(
+        label="Code",
+        max_length=20,
+        help_text="The six digits that the app shows now.",
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "one-time-code",
+                "inputmode": "numeric",
+                "spellcheck": "false",
+            }
+        ),
+    )
+
+
+class RecoveryCodeForm(CodeForm):
+    code = forms.CharField(
+        label="Recovery code",
+        max_length=40,
+        help_text="Each of your recovery codes works once.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
+class PasskeyForm(forms.Form):
+    """A new passkey: the answer is filled in by the browser."""
+
+    name = forms.CharField(
+        max_length=100,
+        help_text="By which you know it later, such as the device it is on.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    answer = forms.CharField(
+        widget=forms.HiddenInput,
+        error_messages={
+            "required": "The browser made no passkey. Try again, or use an app."
+        },
+    )
+
+
 class NewPasswordForm(forms.Form):
     """A new password, typed twice and held against the rules for `account`."""
 

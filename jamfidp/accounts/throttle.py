@@ -39,7 +39,7 @@ class TooManyFailures(Exception):
         unit = "second" if self.seconds == 1 else "seconds"
         super().__init__(
             f"Too many sign-ins failed. Wait {self.seconds} {unit}, then try again. "
-            "The password was not looked at."
+            "What you typed was not looked at."
         )
 
 
@@ -96,6 +96,7 @@ def begin_attempt(
     browser: Browser,
     address: str | None,
     now: datetime,
+    longest: timedelta = LONGEST_PER_ACCOUNT,
 ) -> FailedSignIn:
     """Count the attempt as failed before it is tried; delete the row on success.
 
@@ -107,7 +108,9 @@ def begin_attempt(
     FailedSignIn.objects.filter(at__lt=now - REMEMBERED).delete()
     key, place = username_key(username), address_key(address)
     browser_hash = browser.hash_for(account_id)
-    wait = _wait(Q(username_key=key, browser_hash=browser_hash), now=now)
+    wait = _wait(
+        Q(username_key=key, browser_hash=browser_hash), now=now, longest=longest
+    )
     if not browser_hash and place is not None:
         wait = max(
             wait,
@@ -123,6 +126,19 @@ def begin_attempt(
     return FailedSignIn.objects.create(
         at=now, username_key=key, browser_hash=browser_hash, address=place
     )
+
+
+def failures_of(username: str, *, now: datetime) -> int:
+    """Return how many attempts under a name failed lately."""
+    return FailedSignIn.objects.filter(
+        username_key=username_key(username), at__gte=now - REMEMBERED
+    ).count()
+
+
+def forget(username: str) -> int:
+    """Let the next attempt under a name be free; return how many failures there were."""
+    count, _ = FailedSignIn.objects.filter(username_key=username_key(username)).delete()
+    return count
 
 
 def _wait(

@@ -13,7 +13,7 @@ from datetime import datetime
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from jamfidp.accounts import sessions, standing
+from jamfidp.accounts import second_factor, sessions, standing, throttle
 from jamfidp.accounts.administrators import one_remains
 from jamfidp.accounts.models import (
     AccessLevel,
@@ -256,6 +256,81 @@ def set_password(account: User, *, password: str, actor: User, now: datetime) ->
         note=f"Set a new password for {account.username}.",
         now=now,
     )
+    second_factor.tell(
+        account,
+        title=f"The password of {account.username} was changed",
+        body=f"By {actor}. If nobody should have done that, tell another administrator.",
+        now=now,
+    )
+
+
+@transaction.atomic
+def change_own_password(
+    account: User, *, password: str, this: AccountSession | None, now: datetime
+) -> None:
+    """Give one's own local account another password; one's other sessions end."""
+    account.set_password(password)
+    account.save(update_fields=["password"])
+    sessions.end_all_of(
+        account, because="Your password was changed.", now=now, but=this
+    )
+    record(
+        obj=account,
+        actor=account,
+        action="changed",
+        note="Changed the own password.",
+        now=now,
+    )
+    second_factor.tell(
+        account,
+        title=f"The password of {account.username} was changed",
+        body="If it was not you, tell another administrator.",
+        now=now,
+    )
+
+
+@transaction.atomic
+def remove_second_factors(account: User, *, actor: User, now: datetime) -> None:
+    """Remove what somebody lost; where one is needed, they enroll a new one.
+
+    Raises:
+        MoreThanYouHold
+    """
+    check_may_manage(actor, account, now=now)
+    second_factor.remove_all(account, actor=actor, now=now)
+
+
+@transaction.atomic
+def unlock(account: User, *, forget_second_factor: bool, now: datetime) -> list[str]:
+    """Let a local account in again, for whoever operates the console's server.
+
+    Returns what was done, a sentence each.
+    """
+    passwords = throttle.forget(account.username)
+    factors = second_factor.forget_refusals(account)
+    done = [
+        f"Forgot {passwords} refused passwords and {factors} refused second factors."
+    ]
+    if not account.is_active:
+        account.is_active = True
+        account.save(update_fields=["is_active"])
+        done.append("Enabled the account.")
+    record(
+        obj=account,
+        actor=None,
+        action="changed",
+        note=f"Unlocked from the console's server. {' '.join(done)}",
+        now=now,
+    )
+    if not forget_second_factor:
+        done.append(
+            "The second factor stays. If it is lost: --forget-second-factor."
+            if second_factor.of(account).any
+            else "It has no second factor."
+        )
+    elif second_factor.remove_all(account, actor=None, now=now):
+        done.append("Removed all second factors.")
+    return done
 
 
 @transaction.atomic

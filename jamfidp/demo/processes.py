@@ -206,6 +206,8 @@ def prepare(folder: Path, ports: Ports) -> Installation:
         "ENCRYPTION_KEYS", "demo:" + base64.b64encode(secrets.token_bytes(32)).decode()
     )
     values["CONSOLE_URL"] = f"http://localhost:{ports.console}"
+    # On this computer alone, and for trying: see jamfidp/accounts/checks.py.
+    values["SECOND_FACTOR_REQUIRED"] = "0"
     values["ENTRA_SANDBOX_URL"] = f"https://127.0.0.1:{ports.sandbox}"
     values["ENTRA_SANDBOX_CA_FILE"] = str(folder / "sandbox" / "ca.pem")
     env_file.touch(mode=0o600)

@@ -14,7 +14,10 @@ from jamfidp.accounts.models import FailedSignIn, SetupCode, User
 from jamfidp.history.models import ObjectHistory
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("without_second_factor"),
+]
 
 LOGIN = "/login/"
 

@@ -22,7 +22,10 @@ from jamfidp.accounts.session_store import SessionStore
 from jamfidp.history.models import ObjectHistory
 from tests import factories
 
-pytestmark = pytest.mark.django_db
+pytestmark = [
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("without_second_factor"),
+]
 
 FIREFOX = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:140.0) Gecko Firefox/140.0"
 

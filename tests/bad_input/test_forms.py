@@ -25,6 +25,7 @@ def text(response: Any) -> str:
 # --- The session -------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_second_factor")
 def test_a_form_sent_after_the_session_ended_is_given_back_and_leads_to_its_page(
     console: Client, administrator: User
 ) -> None:

@@ -228,6 +228,7 @@ def test_throttling_that_does_not_end_is_told_and_the_wait_is_kept(
 # --- A lost key --------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("without_second_factor")
 def test_a_lost_key_is_told_everywhere_and_deletes_nothing(
     known: Story, console: Client, settings: Any
 ) -> None:

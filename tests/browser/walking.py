@@ -26,6 +26,17 @@ NO_PAGE = {
     "connector:start": "leads to Microsoft",
     "connector:consent": "takes Microsoft's answer",
     "connector:code": "takes Microsoft's answer",
+    # Between password and session; a walk of their own sees them.
+    "accounts:second-factor": "after the password",
+    "accounts:second-factor-questions": "data for passkeys",
+    "accounts:second-factor-passkey": "form",
+    "accounts:enrolled": "form",
+    "accounts:enroll-app-begin": "form",
+    "accounts:enroll-app": "after it was begun",
+    "accounts:enroll-passkey-questions": "data for passkeys",
+    "accounts:recovery-codes-new": "form",
+    "accounts:app-remove": "form",
+    "accounts:passkey-remove": "form",
     "accounts:my-sessions-end": "form",
     "accounts:session-keep": "form",
     "accounts:user-sessions-end": "form",
@@ -120,6 +131,7 @@ SAMPLES = {
         )
         for kind in ("user", "group")
     },
+    "accounts:passkey-remove": "SELECT 1 AS pk",
     "notices:read": "SELECT 1 AS pk",
     "directory:group": (
         "SELECT id AS pk FROM directory_directorygroup"

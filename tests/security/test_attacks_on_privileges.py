@@ -388,6 +388,7 @@ def test_a54_other_spellings_of_a_name_are_no_fresh_attempts(spelling: str) -> N
     assert throttle.username_key(spelling) != throttle.username_key("admins")
 
 
+@pytest.mark.usefixtures("without_second_factor")
 def test_a40_a_place_to_go_that_is_too_long_to_keep_is_left_out() -> None:
     factories.administrator()
     address = "/" + "x" * 3000

@@ -5,14 +5,12 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from django.conf import settings
-from django.contrib.auth import login, logout
+from django.contrib.auth import logout
 from django.core import signing
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -21,41 +19,14 @@ from directory.models import CloudIdentityProvider
 from jamfidp.access import public, signed_in
 from jamfidp.accounts import entra_sign_in, first_administrator, local_sign_in
 from jamfidp.accounts.middleware import ENDED, without_privileges
-from jamfidp.accounts.models import User
-from jamfidp.accounts.session_store import SIGN_IN
-from jamfidp.accounts.sessions import browser_words
 from jamfidp.accounts.sign_in_forms import SetUpForm, SignInForm
-from jamfidp.accounts.throttle import Browser, TooManyFailures
+from jamfidp.accounts.throttle import TooManyFailures
+from jamfidp.accounts.views import entering
 
-BACKEND = "jamfidp.accounts.backends.ConsoleBackend"
-KNOWN_BROWSER = "known_browser"
-KNOWN_BROWSER_SECONDS = 180 * 24 * 3600
-ACCOUNTS_PER_BROWSER = 10
 FLOW_BROWSER = "sign_in_browser"
 FLOW_PATH = "/login/entra/"
 REFUSAL = "sign_in_refused"
 TEN_MINUTES = 600
-# What a sign-in request keeps of where to go.
-LONGEST_PATH = 2048
-
-
-class SeeOther(HttpResponseRedirect):
-    """The next request is a GET, and the address of this one is left behind.
-
-    https://www.rfc-editor.org/rfc/rfc9700#section-4.12
-    """
-
-    status_code = 303
-
-
-def local_path(candidate: str) -> str:
-    """Return where to go after signing in: a path of this console, or its first page."""
-    local = (
-        candidate.startswith("/")
-        and len(candidate) <= LONGEST_PATH
-        and url_has_allowed_host_and_scheme(candidate, allowed_hosts=None)
-    )
-    return candidate if local else reverse("dashboard")
 
 
 @public("everybody signs in here")
@@ -65,19 +36,21 @@ def local_path(candidate: str) -> str:
 def login_page(request: HttpRequest) -> HttpResponse:
     if first_administrator.needed():
         return redirect("accounts:setup")
-    next_path = local_path(request.POST.get("next") or request.GET.get("next", ""))
+    next_path = entering.local_path(
+        request.POST.get("next") or request.GET.get("next", "")
+    )
     if request.user.is_authenticated:
-        return SeeOther(next_path)
+        return entering.SeeOther(next_path)
     form = SignInForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
         status = 422
         if form.is_valid():
             try:
-                account = local_sign_in.sign_in(
+                account = local_sign_in.check_password(
                     username=form.cleaned_data["username"],
                     password=form.cleaned_data["password"],
-                    browser=_known_browser(request),
+                    browser=entering.known_browser(request),
                     address=request.META.get("REMOTE_ADDR"),
                     now=timezone.now(),
                 )
@@ -87,7 +60,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
                 form.add_error(None, str(refused))
                 status = 429
             else:
-                return _enter(request, account, next_path, how="Password")
+                return entering.after_password(request, account, next_path)
     return render(
         request,
         "accounts/login.html",
@@ -106,7 +79,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
 @require_POST
 def logout_page(request: HttpRequest) -> HttpResponse:
     logout(request)
-    return SeeOther(f"{reverse('accounts:login')}?signed-out=1")
+    return entering.SeeOther(f"{reverse('accounts:login')}?signed-out=1")
 
 
 @public("leads to Microsoft's sign-in page")
@@ -122,13 +95,15 @@ def entra_start(request: HttpRequest) -> HttpResponse:
         address = entra_sign_in.begin(
             cloud_idp,
             browser=browser,
-            next_path=local_path(request.GET.get("next", "")),
+            next_path=entering.local_path(request.GET.get("next", "")),
             now=timezone.now(),
         )
     except entra_sign_in.SignInRefused as refused:
         return _refuse(refused)
-    response = SeeOther(address)
-    _set_cookie(response, FLOW_BROWSER, browser, seconds=TEN_MINUTES, path=FLOW_PATH)
+    response = entering.SeeOther(address)
+    entering.set_cookie(
+        response, FLOW_BROWSER, browser, seconds=TEN_MINUTES, path=FLOW_PATH
+    )
     return response
 
 
@@ -149,7 +124,9 @@ def entra_callback(request: HttpRequest) -> HttpResponse:
         )
     except entra_sign_in.SignInRefused as refused:
         return _refuse(refused)
-    return _enter(request, done.account, local_path(done.next_path), how="Entra")
+    return entering.enter(
+        request, done.account, entering.local_path(done.next_path), how="Entra"
+    )
 
 
 @public("says why somebody was not signed in")
@@ -194,36 +171,8 @@ def setup(request: HttpRequest) -> HttpResponse:
             except first_administrator.AlreadySetUp:
                 return redirect("accounts:login")
             else:
-                return _enter(request, account, reverse("dashboard"), how="Password")
+                return entering.after_password(request, account, reverse("dashboard"))
     return render(request, "accounts/setup.html", {"form": form}, status=status)
-
-
-def _enter(request: HttpRequest, account: User, path: str, *, how: str) -> HttpResponse:
-    """Open a session under a new key, and remember that the browser was here."""
-    known = _known_browser(request)
-    # Whoever knew the key of the session before cannot use it now.
-    login(request, account, backend=BACKEND)
-    request.session[SIGN_IN] = {
-        "how": how,
-        "address": request.META.get("REMOTE_ADDR"),
-        "browser": browser_words(request.headers.get("User-Agent", "")),
-    }
-    response = SeeOther(path)
-    others = [pk for pk in known.account_ids if pk != account.pk]
-    _set_cookie(
-        response,
-        KNOWN_BROWSER,
-        signing.dumps(
-            {
-                "id": known.id or secrets.token_urlsafe(16),
-                "accounts": [account.pk, *others][:ACCOUNTS_PER_BROWSER],
-            },
-            salt=KNOWN_BROWSER,
-        ),
-        seconds=KNOWN_BROWSER_SECONDS,
-        path=reverse("accounts:login"),
-    )
-    return response
 
 
 def _why_ended(request: HttpRequest) -> str:
@@ -236,25 +185,13 @@ def _why_ended(request: HttpRequest) -> str:
     return str(words)
 
 
-def _known_browser(request: HttpRequest) -> Browser:
-    try:
-        content = signing.loads(
-            request.COOKIES.get(KNOWN_BROWSER, ""),
-            salt=KNOWN_BROWSER,
-            max_age=KNOWN_BROWSER_SECONDS,
-        )
-    except signing.BadSignature:
-        return Browser()
-    return Browser(id=content["id"], account_ids=content["accounts"])
-
-
 def _refuse(refused: entra_sign_in.SignInRefused) -> HttpResponse:
     """Go to an address without the code; the words travel in a signed cookie.
 
     Nothing is stored for people who are not signed in.
     """
-    response = SeeOther(reverse("accounts:entra-refused"))
-    _set_cookie(
+    response = entering.SeeOther(reverse("accounts:entra-refused"))
+    entering.set_cookie(
         response,
         REFUSAL,
         signing.dumps(_words(refused), salt=REFUSAL),
@@ -270,20 +207,6 @@ def _words(refused: entra_sign_in.SignInRefused) -> dict[str, Any]:
         "advice": [sentence for sentence in refused.advice if sentence],
         "reference": refused.reference,
     }
-
-
-def _set_cookie(
-    response: HttpResponse, name: str, value: str, *, seconds: int, path: str
-) -> None:
-    response.set_cookie(
-        name,
-        value,
-        max_age=seconds,
-        path=path,
-        httponly=True,
-        secure=settings.SESSION_COOKIE_SECURE,
-        samesite="Lax",
-    )
 
 
 def _number(request: HttpRequest, name: str) -> int:

@@ -18,6 +18,7 @@ from jamfidp.access import get_visible_or_404, privilege, visible_to
 from jamfidp.accounts import (
     consequences,
     presentation,
+    second_factor,
     sessions,
     standing,
     user_accounts,
@@ -135,6 +136,8 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             if not account.is_local
             else None,
             "entries": history_entries(account),
+            "factors": second_factor.of(account),
+            "factor_required": second_factor.is_required(account, now=timezone.now()),
             "sessions": sessions.lines(
                 account, now=timezone.now(), this=getattr(request.session, "row", None)
             ),
