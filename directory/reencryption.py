@@ -1,6 +1,5 @@
 """Move what is sealed with an older key to the newest one."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
@@ -10,17 +9,8 @@ from jamfidp import crypto
 from jamfidp.history.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How many secrets were moved, were new already, or could not be read."""
-
-    moved: int
-    kept: int
-    unreadable: int
-
-
 @transaction.atomic
-def reencrypt(*, now: datetime) -> Outcome:
+def reencrypt(*, now: datetime) -> crypto.Resealed:
     """Seal every stored credential with the first key of ENCRYPTION_KEYS.
 
     What cannot be read stays as it is: its key may come back. Flows of attempts to
@@ -51,4 +41,4 @@ def reencrypt(*, now: datetime) -> Outcome:
             action="re-encrypted",
             now=now,
         )
-    return Outcome(moved=moved, kept=kept, unreadable=unreadable)
+    return crypto.Resealed(moved=moved, kept=kept, unreadable=unreadable)

@@ -6,10 +6,13 @@ one row does not decrypt in another (its model, primary key and field are
 authenticated with it).
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -97,6 +100,22 @@ def decrypt(ciphertext: str, *, model: str, pk: str, field: str) -> str:
             "of this name is another one."
         ) from error
     return plaintext.decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resealed:
+    """How many secrets were moved to the newest key, were new, or could not be read."""
+
+    moved: int = 0
+    kept: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: Resealed) -> Resealed:
+        return Resealed(
+            moved=self.moved + other.moved,
+            kept=self.kept + other.kept,
+            unreadable=self.unreadable + other.unreadable,
+        )
 
 
 def is_sealed_with_newest_key(ciphertext: str) -> bool:

@@ -98,3 +98,27 @@ def take(app: AuthenticatorApp, code: str, *, now: datetime) -> bool:
             taken = AuthenticatorApp.objects.filter(pk=app.pk, last_step__lt=step)
             return bool(taken.update(last_step=step, last_used_at=now))
     return False
+
+
+@transaction.atomic
+def reencrypt() -> crypto.Resealed:
+    """Seal every secret with the first key of ENCRYPTION_KEYS.
+
+    What cannot be read stays as it is: its key may come back.
+
+    Raises:
+        crypto.KeyUnavailable: no key is configured.
+    """
+    moved = kept = unreadable = 0
+    for app in AuthenticatorApp.objects.select_for_update():
+        if crypto.is_sealed_with_newest_key(app.secret_sealed):
+            kept += 1
+            continue
+        try:
+            app.secret_sealed = seal(app, secret_of(app))
+        except (crypto.KeyUnavailable, crypto.DecryptionFailed):
+            unreadable += 1
+            continue
+        moved += 1
+        app.save(update_fields=["secret_sealed"])
+    return crypto.Resealed(moved=moved, kept=kept, unreadable=unreadable)

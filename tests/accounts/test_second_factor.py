@@ -660,6 +660,35 @@ def test_a48_the_secret_of_one_app_does_not_decrypt_in_another(
         authenticator_app.secret_of(first)
 
 
+def test_a48_the_secret_of_an_app_moves_to_the_newest_key(
+    administrator: User, totp: pyotp.TOTP, settings: Any
+) -> None:
+    old = settings.ENCRYPTION_KEYS
+    new = ["new:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="]
+    settings.ENCRYPTION_KEYS = [*new, *old]
+    printed = StringIO()
+
+    call_command("reencrypt", stdout=printed)
+
+    settings.ENCRYPTION_KEYS = new
+    assert "1 sealed anew, 0 were new already" in printed.getvalue()
+    assert authenticator_app.secret_of(AuthenticatorApp.objects.get()) == totp.secret
+    call_command("reencrypt", stdout=printed)
+    assert "0 sealed anew, 1 were new already" in printed.getvalue()
+
+
+def test_a48_a_secret_that_cannot_be_read_is_kept_and_reported(
+    administrator: User, totp: pyotp.TOTP, settings: Any
+) -> None:
+    before = AuthenticatorApp.objects.get().secret_sealed
+    settings.ENCRYPTION_KEYS = ["new:QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI="]
+
+    with pytest.raises(CommandError, match="1 could not be read"):
+        call_command("reencrypt", stdout=StringIO())
+
+    assert AuthenticatorApp.objects.get().secret_sealed == before
+
+
 def test_a_lost_encryption_key_is_told_and_a_recovery_code_helps(
     browser: Client, administrator: User, totp: pyotp.TOTP, settings: Any
 ) -> None:
