@@ -399,6 +399,7 @@ def test_f31_people_sign_in_while_discovery_and_keys_are_down(
     assert console.signed_in()
 
 
+@pytest.mark.usefixtures("without_second_factor")
 def test_f31_what_was_never_had_is_told_and_the_local_door_stays_open(
     console: Console, ana: DirectoryUser
 ) -> None:
