@@ -13,6 +13,9 @@ import environ
 from csp.constants import SELF
 from django.core.exceptions import ImproperlyConfigured
 
+from directory.entra.tls import FORWARD_SECRET
+from jamfidp import in_transit
+
 # `ModelForm[Row]` and the like are types to mypy and errors to Python without this.
 django_stubs_ext.monkeypatch()
 
@@ -246,6 +249,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 20 * 1024 * 1024
 # kombu's filesystem broker is the embedded default: nothing to install. One variable
 # moves the same code to Redis or RabbitMQ.
 CELERY_BROKER_URL = env.str("BROKER_URL", default="filesystem://")
+# The authority that the broker's certificate comes from, in PEM; without it the
+# machine's authorities are trusted.
+BROKER_CA_FILE = env.str("BROKER_CA_FILE", default="")
+CELERY_BROKER_USE_SSL = in_transit.broker_tls(
+    CELERY_BROKER_URL, ca_file=BROKER_CA_FILE, suites=FORWARD_SECRET
+)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from directory import freshness
-from jamfidp import crypto, everything, overview
+from jamfidp import crypto, everything, in_transit, overview
 from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
 from jamfidp.errors import unsent
@@ -73,10 +73,10 @@ def system(request: ConsoleRequest) -> HttpResponse:
                     else "ENCRYPTION_KEYS is not set: no credential can be stored.",
                 ),
                 mail.check(),
-                Check("Database", "good", f"{connection.display_name} answers."),
+                Check("Database", "good", in_transit.database_in_words(connection)),
             ],
             "database": connection.display_name,
-            "broker": settings.CELERY_BROKER_URL.partition(":")[0],
+            "broker": in_transit.broker_in_words(settings.CELERY_BROKER_URL),
             "console_url": settings.CONSOLE_URL,
             "hosting_tier": settings.HOSTING_TIER.replace("_", " ").title(),
             "freshness_hours": settings.DIRECTORY_FRESHNESS_HOURS,

@@ -75,6 +75,47 @@ def test_a22_no_process_of_a_console_in_production_starts_with_a_sandbox(
     assert "this console is in production" in ended.stdout + ended.stderr
 
 
+PLAIN = {
+    "database": (
+        {"DATABASE_URL": "postgres://console:canary@db.example.com/console"},
+        "The database at db.example.com is reached without TLS",
+    ),
+    "broker": (
+        {"BROKER_URL": "redis://:canary@broker.example.com:6379/0"},
+        "The message broker at broker.example.com is reached without TLS",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "command"),
+    [("database", CHECK), ("database", WEB_SERVER), ("broker", WORKER)],
+    ids=["database of a command", "database of the web server", "broker of a worker"],
+)
+def test_no_process_of_a_console_in_production_starts_with_a_plain_connection(
+    tmp_path: Path, what: str, command: tuple[str, ...]
+) -> None:
+    settings, says = PLAIN[what]
+
+    ended = start(
+        tmp_path, *command, CONSOLE_URL="https://console.example.com", **settings
+    )
+
+    assert ended.returncode != 0
+    assert says in ended.stdout + ended.stderr
+    assert "canary" not in ended.stdout + ended.stderr
+
+
+def test_a_console_on_this_machine_starts_with_plain_connections(
+    tmp_path: Path,
+) -> None:
+    settings = PLAIN["database"][0] | PLAIN["broker"][0]
+
+    ended = start(tmp_path, sys.executable, "manage.py", "diffsettings", **settings)
+
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("a file in its place")
 
