@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from directory.sandbox import rules
+from directory.sandbox import rules, snapshots
 from directory.sandbox.applications import (
     Application,
     Audience,
@@ -29,6 +29,7 @@ from directory.sandbox.directory_object import DirectoryError, Kind, NotFoundErr
 from directory.sandbox.id_tokens import OPTIONAL
 from directory.sandbox.policies import AccessPolicy, Control
 from directory.sandbox.properties import security_identifier
+from directory.sandbox.snapshots import Snapshot
 from directory.sandbox.store import Sandbox
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.tls import write_private
@@ -59,6 +60,8 @@ class ChangeLog:
         self.sandbox = sandbox
         self._file: Path | None = sandbox.state_dir / "changes.jsonl" if keep else None
         self._header = header
+        self._generation = ""
+        self.snapshots: dict[str, tuple[Snapshot, str, bytes]] = {}
 
     def replay(self) -> int:
         """Apply what the file holds; a file made for other sizes is started anew."""
@@ -91,15 +94,38 @@ class ChangeLog:
         self.sandbox.keys.reset()
         self._begin()
 
-    def _begin(self) -> None:
+    def take_snapshot(self, name: str) -> None:
+        """Keep the whole state under a name, in memory."""
+        content = self._file.read_bytes() if self._file is not None else b""
+        kept = snapshots.take(self.sandbox)
+        self.snapshots[name] = (kept, self._generation, content)
+
+    def restore_snapshot(self, name: str) -> None:
+        """Go back to a snapshot. Raises NotFoundError."""
+        if name not in self.snapshots:
+            raise NotFoundError(f"There is no snapshot '{name}'.")
+        kept, generation, content = self.snapshots[name]
+        reached = {key: each.sequence for key, each in self.sandbox.tenants.items()}
+        snapshots.restore(self.sandbox, kept)
+        if generation != self._generation:
+            # A reset lies between: no number of its log means what it meant then.
+            self._begin(content.partition(b"\n")[2])
+        elif self._file is not None:
+            write_private(self._file, content)
+        for tenant, sequence in reached.items():
+            # Done above; it is told again to whoever replays the file.
+            self.apply("leave_gap", {"tenant": tenant, "sequence": sequence})
+
+    def _begin(self, rest: bytes = b"") -> None:
         """Start an empty log, which ends every page and delta token made before."""
         generation = uuid.uuid4().hex[:12]
         self._set_generation(generation)
         if self._file is not None:
             first = json.dumps(self._header | {"generation": generation}) + "\n"
-            write_private(self._file, first.encode())
+            write_private(self._file, first.encode() + rest)
 
     def _set_generation(self, generation: str) -> None:
+        self._generation = generation
         for tenant in self.sandbox.tenants.values():
             tenant.generation = generation
 
@@ -206,6 +232,12 @@ def give_role(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
     user = tenant.need(given["key"], Kind.USER)
     tenant.give_role(user.id, given["role"])
+
+
+@_operation
+def leave_gap(sandbox: Sandbox, given: Arguments) -> Any:
+    """Number the next changes after this one, as going back to a snapshot does."""
+    tenant_of(sandbox, given).log.go_on_from(given["sequence"])
 
 
 @_operation

@@ -17,6 +17,7 @@ from directory.sandbox.control_calls import (
 )
 from directory.sandbox.control_directory import DirectoryControl, summarize
 from directory.sandbox.control_sign_in import SignInControl
+from directory.sandbox.directory_object import NotFoundError
 from directory.sandbox.store import Sandbox
 
 
@@ -40,6 +41,12 @@ class SwitchControl:
         table: dict[str, dict[str, Handler]] = {
             "/": {"GET": self.summary},
             "/reset": {"POST": self.reset},
+            "/snapshots": {"GET": self.list_snapshots},
+            "/snapshots/{name}": {
+                "PUT": self.take_snapshot,
+                "DELETE": self.drop_snapshot,
+            },
+            "/snapshots/{name}/restore": {"POST": self.restore_snapshot},
             "/journal": {"GET": self.read_journal, "DELETE": self.clear_journal},
             "/behavior": {"GET": self.read_behavior, "PATCH": self.change_behavior},
             "/clock": {"GET": self.read_clock, "PUT": self.set_clock},
@@ -64,6 +71,21 @@ class SwitchControl:
 
     async def reset(self, _request: Request) -> Any:
         self.log.reset()
+
+    async def list_snapshots(self, _request: Request) -> Any:
+        kept = self.log.snapshots.items()
+        return {"snapshots": [{"name": name, "at": each[0].at} for name, each in kept]}
+
+    async def take_snapshot(self, request: Request) -> Any:
+        self.log.take_snapshot(request.path_params["name"])
+
+    async def restore_snapshot(self, request: Request) -> Any:
+        self.log.restore_snapshot(request.path_params["name"])
+
+    async def drop_snapshot(self, request: Request) -> Any:
+        name = request.path_params["name"]
+        if self.log.snapshots.pop(name, None) is None:
+            raise NotFoundError(f"There is no snapshot '{name}'.")
 
     async def read_journal(self, request: Request) -> Any:
         query = request.query_params

@@ -40,6 +40,12 @@ class Tenant:
         self.overlay = Overlay.over(self.seed)
         self._remembered.clear()
 
+    def go_back(self, overlay: Overlay) -> None:
+        """Be as this overlay has it; what the log told meanwhile is taken back."""
+        overlay.log.go_on_from(self.sequence)
+        self.overlay = overlay
+        self._remembered.clear()
+
     def remembered(self, key: Any, make: Callable[[], _Made]) -> _Made:
         """Return what ``make`` made for this key, which only a reset may outdate.
 
