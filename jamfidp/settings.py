@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 
 import django_stubs_ext
 import environ
-from csp.constants import SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from directory.entra.tls import FORWARD_SECRET
-from jamfidp import in_transit
+from jamfidp import in_transit, serving
 
 # `ModelForm[Row]` and the like are types to mypy and errors to Python without this.
 django_stubs_ext.monkeypatch()
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = serving.BASE_DIR
 
 env = environ.FileAwareEnv()
 environ.Env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
@@ -135,22 +134,12 @@ MIDDLEWARE = [
 ROOT_URLCONF = "jamfidp.urls"
 WSGI_APPLICATION = "jamfidp.wsgi.application"
 
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-                "jamfidp.navigation.console",
-                "jamfidp.notices.bell.bell",
-            ],
-            "builtins": ["jamfidp.templatetags.components"],
-        },
-    }
-]
+TEMPLATES = serving.templates(
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
+    "jamfidp.navigation.console",
+    "jamfidp.notices.bell.bell",
+)
 
 DATABASES = {
     "default": env.db_url(
@@ -211,31 +200,13 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "jamfidp.errors.csrf_failure"
 
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        # Tabler's stylesheet carries its small icons as data: images.
-        "img-src": [SELF, "data:"],
-        "object-src": ["'none'"],
-        "base-uri": ["'none'"],
-        "form-action": [SELF],
-        "frame-ancestors": ["'none'"],
-    }
-}
+CONTENT_SECURITY_POLICY = serving.CONTENT_SECURITY_POLICY
 
 STATIC_URL = "static/"
 STATIC_ROOT = VAR_DIR / "static"
-STATICFILES_FINDERS = [
-    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
-    "jamfidp.assets.NpmFinder",
-]
-ICONS_DIR = BASE_DIR / "node_modules" / "@tabler" / "icons" / "icons" / "outline"
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {
-        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-    },
-}
+STATICFILES_FINDERS = serving.STATICFILES_FINDERS
+ICONS_DIR = serving.ICONS_DIR
+STORAGES = serving.STORAGES
 WHITENOISE_MANIFEST_STRICT = True
 COMPONENT_GALLERY = env.bool("COMPONENT_GALLERY", default=False)
 
@@ -282,17 +253,4 @@ EMAIL_TIMEOUT = 10
 # Who the console's mails come from.
 DEFAULT_FROM_EMAIL = env.str("MAIL_FROM", default=f"console@{_console.hostname}")
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        # Both write whole addresses at DEBUG, and addresses can carry codes.
-        "urllib3": {"level": "WARNING"},
-        "msal": {"level": "WARNING"},
-    },
-}
+LOGGING = serving.log_to_console(env.str("LOG_LEVEL", default="INFO"))

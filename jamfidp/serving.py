@@ -1,0 +1,69 @@
+"""Settings that every process that serves pages shares: the console, and a Cloud
+Connector that is served alone. Plain values: Django is not set up when this is read.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from csp.constants import SELF
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        # Tabler's stylesheet carries its small icons as data: images.
+        "img-src": [SELF, "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": [SELF],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "jamfidp.assets.NpmFinder",
+]
+ICONS_DIR = BASE_DIR / "node_modules" / "@tabler" / "icons" / "icons" / "outline"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+
+def templates(*context_processors: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "DIRS": [BASE_DIR / "templates"],
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    *context_processors,
+                ],
+                "builtins": ["jamfidp.templatetags.components"],
+            },
+        }
+    ]
+
+
+def log_to_console(level: str) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}
+        },
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "line"}
+        },
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            # Both write whole addresses at DEBUG, and addresses can carry codes.
+            "urllib3": {"level": "WARNING"},
+            "msal": {"level": "WARNING"},
+        },
+    }
