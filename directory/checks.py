@@ -78,6 +78,24 @@ def signing_keys_are_readable(
     return found
 
 
+@register()
+def the_connector_elsewhere_is_known(
+    app_configs: Any, **kwargs: Any
+) -> Sequence[CheckMessage]:
+    """Its answers are verified by its public key, which nobody can guess."""
+    mounted = f"{settings.CONSOLE_URL}/connector"
+    if mounted == settings.CONNECTOR_URL or settings.CONNECTOR_PUBLIC_KEY:
+        return []
+    return [
+        Error(
+            "CONNECTOR_URL names a connector elsewhere, and CONNECTOR_PUBLIC_KEY is not "
+            "set: no answer of it could be verified.",
+            hint="`python -m directory.connector` prints it where the connector runs.",
+            id="directory.E004",
+        )
+    ]
+
+
 @register(deploy=True)
 def secrets_can_be_kept(app_configs: Any, **kwargs: Any) -> Sequence[CheckMessage]:
     """Without a key the console starts, but no tenant can be connected."""

@@ -69,6 +69,8 @@ class Refusal(StrEnum):
 
     NO_ANSWER = "no-answer"
     FORGED = "forged"
+    UNKNOWN_KEY = "unknown-key"
+    OTHER_CONSOLE = "other-console"
     TOO_OLD = "too-old"
     UNKNOWN = "unknown"
     OTHER_BROWSER = "other-browser"
@@ -76,6 +78,13 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     REPLAYED = "replayed"
     CODE_SWAPPED = "code-swapped"
+
+
+_MESSAGE_REFUSALS = {
+    messages.Refusal.EXPIRED: Refusal.TOO_OLD,
+    messages.Refusal.UNKNOWN_KEY: Refusal.UNKNOWN_KEY,
+    messages.Refusal.AUDIENCE: Refusal.OTHER_CONSOLE,
+}
 
 
 class AnswerRefused(Exception):
@@ -295,8 +304,9 @@ def read_answer(token: str, *, now: datetime) -> Answer:
             now=now,
         )
     except messages.MessageRefused as refused:
-        too_old = refused.refusal is messages.Refusal.EXPIRED
-        raise AnswerRefused(Refusal.TOO_OLD if too_old else Refusal.FORGED) from None
+        raise AnswerRefused(
+            _MESSAGE_REFUSALS.get(refused.refusal, Refusal.FORGED)
+        ) from None
 
 
 def record_refusal(refused: AnswerRefused, *, actor: Any, now: datetime) -> None:

@@ -72,15 +72,16 @@ FEDERATED_TOKEN_FILES = env.list(
     default=list(filter(None, [env.str("AZURE_FEDERATED_TOKEN_FILE", default="")])),
 )
 
-# The Cloud Connector is mounted in the console, or served alone for many consoles.
+# The Cloud Connector is mounted in the console, or served alone for several consoles;
+# directory/connector/settings.py has the settings of that one.
 # Signing keys are EC P-256 in PEM; without one, both are derived from SECRET_KEY.
 CONNECTOR_URL = env.str("CONNECTOR_URL", default=f"{CONSOLE_URL}/connector").rstrip("/")
 CONSOLE_SIGNING_KEY = env.str("CONSOLE_SIGNING_KEY", default="")
 CONNECTOR_SIGNING_KEY = env.str("CONNECTOR_SIGNING_KEY", default="")
 # The public key of a connector that is served elsewhere, in PEM.
 CONNECTOR_PUBLIC_KEY = env.str("CONNECTOR_PUBLIC_KEY", default="")
-# Of a connector served alone: JSON with the consoles it answers to.
-CONNECTOR_CONSOLES_FILE = env.str("CONNECTOR_CONSOLES_FILE", default="")
+# Only a connector that is served alone has a list of consoles.
+CONNECTOR_CONSOLES_FILE = ""
 
 # In production, unless every address that browsers reach it by is on this machine.
 # What is admitted for trying the console out asks for this, and for nothing else.
@@ -207,6 +208,7 @@ STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_FINDERS = serving.STATICFILES_FINDERS
 ICONS_DIR = serving.ICONS_DIR
 STORAGES = serving.STORAGES
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = serving.WHITENOISE_SKIP_COMPRESS_EXTENSIONS
 WHITENOISE_MANIFEST_STRICT = True
 COMPONENT_GALLERY = env.bool("COMPONENT_GALLERY", default=False)
 

@@ -16,8 +16,11 @@ urlpatterns = [
     path("", include("jamfidp.notices.urls")),
     path("", include("directory.urls")),
     path("", include("scoping.urls")),
-    path("connector/", include("directory.connector.urls")),
 ]
+
+if f"{settings.CONSOLE_URL}/connector" == settings.CONNECTOR_URL:
+    # Else another one is served elsewhere, and this console is one of its consoles.
+    urlpatterns.append(path("connector/", include("directory.connector.urls")))
 
 if settings.COMPONENT_GALLERY:
     from jamfidp import gallery

@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+_END = "-----END PUBLIC KEY-----"
+
 Role = Literal["console", "connector"]
 # The order of the group of P-256: https://www.secg.org/sec2-v2.pdf, section 2.4.2
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -59,9 +61,7 @@ def verifying_keys(role: Role) -> Sequence[ec.EllipticCurvePublicKey]:
         ImproperlyConfigured: a setting holds something else than such a key.
     """
     if role == "connector" and settings.CONNECTOR_PUBLIC_KEY:
-        return [
-            public_key(settings.CONNECTOR_PUBLIC_KEY, source="CONNECTOR_PUBLIC_KEY")
-        ]
+        return public_keys(settings.CONNECTOR_PUBLIC_KEY, source="CONNECTOR_PUBLIC_KEY")
     keys = [signing_key(role)]
     if not _setting(role)[1]:
         keys += [_derived(old, role) for old in settings.SECRET_KEY_FALLBACKS]
@@ -81,6 +81,20 @@ def public_key(pem: str, *, source: str) -> ec.EllipticCurvePublicKey:
             f"{source} is not a public EC key on the curve P-256 in PEM."
         )
     return key
+
+
+def public_keys(pems: str, *, source: str) -> list[ec.EllipticCurvePublicKey]:
+    """Read one or more public keys, one after the other: while a key is replaced,
+    messages of both are taken. Raises ImproperlyConfigured, naming the source.
+    """
+    return [
+        public_key(f"{begin}{_END}\n", source=source)
+        for begin in pems.split(_END)[:-1] or [pems]
+    ]
+
+
+def public_pem(key: ec.EllipticCurvePublicKey) -> str:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def key_id(key: ec.EllipticCurvePublicKey) -> str:

@@ -31,6 +31,7 @@ class Refusal(StrEnum):
 
     UNREADABLE = "unreadable"
     UNKNOWN_SENDER = "unknown-sender"
+    UNKNOWN_KEY = "unknown-key"
     SIGNATURE = "signature"
     AUDIENCE = "audience"
     EXPIRED = "expired"
@@ -316,7 +317,7 @@ def _read(
         raise MessageRefused(Refusal.UNREADABLE)
     key = next((key for key in keys if key_id(key) == header.get("kid")), None)
     if key is None:
-        raise MessageRefused(Refusal.SIGNATURE)
+        raise MessageRefused(Refusal.UNKNOWN_KEY)
     try:
         claims: dict[str, Any] = jwt.decode(
             token,

@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
@@ -45,7 +46,11 @@ REFUSALS = {
     "unreadable": "The request is damaged, or was not made by a console.",
     "unknown-sender": "The request comes from a console that this connector does not "
     "serve.",
-    "signature": "The request was not signed by the console it names.",
+    "unknown-key": "The request was signed with a key that this connector does not know "
+    "for the console. If the key of the console was replaced, its new public key has to "
+    "be entered here.",
+    "signature": "The request was not signed by the console it names, or was changed on "
+    "its way.",
     "audience": "The request was made for another connector.",
     "expired": "The request is older than ten minutes.",
     "return-address": "The request names a return address that does not belong to the "
@@ -56,6 +61,8 @@ REFUSALS = {
     "other-browser": "Microsoft's answer belongs to a request that this browser did "
     "not begin, or that is older than ten minutes.",
     "replayed": "Microsoft's answer to this step was already taken.",
+    "configuration": "The list of consoles cannot be read. Tell whoever runs this "
+    "connector; its log says what is wrong.",
     "too-long": "Microsoft's answer is too long for the browser to keep.",
 }
 
@@ -74,12 +81,26 @@ def _refuse(reason: str) -> HttpResponse:
 @unkept
 @require_GET
 def refused(request: HttpRequest, reason: str) -> HttpResponse:
-    sentence = REFUSALS.get(reason, REFUSALS["unreadable"])
-    return render(request, "connector/refused.html", {"sentence": sentence}, status=400)
+    return _refused_page(request, REFUSALS.get(reason, REFUSALS["unreadable"]), 400)
+
+
+def _refused_page(request: HttpRequest, sentence: str, status: int) -> HttpResponse:
+    return render(
+        request, "connector/refused.html", {"sentence": sentence}, status=status
+    )
+
+
+class _NotConfigured(Exception):
+    """The list of consoles cannot be read."""
 
 
 def _console_for(token: str) -> configuration.Console:
-    console = configuration.find_console(messages.sender(token))
+    sender = messages.sender(token)
+    try:
+        console = configuration.find_console(sender)
+    except ImproperlyConfigured as fault:
+        logger.error("%s", fault)
+        raise _NotConfigured from None
     if console is None:
         raise messages.MessageRefused(messages.Refusal.UNKNOWN_SENDER)
     return console
@@ -102,6 +123,8 @@ def start(request: HttpRequest) -> HttpResponse:
         )
     except messages.MessageRefused as refusal:
         return _refuse(refusal.refusal.value)
+    except _NotConfigured:
+        return _refuse("configuration")
     if asked.return_url != console.return_url:
         return _refuse("return-address")
     if asked.client_id not in console.client_ids:
@@ -289,6 +312,8 @@ def end(request: HttpRequest) -> HttpResponse:
         )
     except messages.MessageRefused as refusal:
         return _refuse(refusal.refusal.value)
+    except _NotConfigured:
+        return _refuse("configuration")
     if asked.return_url != console.return_url:
         return _refuse("return-address")
     try:
@@ -485,3 +510,35 @@ def _back(
     )
     query = {"answer": signed, **({"code": code} if code else {})}
     return _see_other(f"{return_url}?{urlencode(query)}")
+
+
+# --- Where it is served alone --------------------------------------------------------
+
+
+@public("for load balancers; says nothing but that the connector answers")
+def health(request: HttpRequest) -> JsonResponse:
+    """Answer without looking anything up: there is nothing to look up."""
+    return JsonResponse({"status": "ok"})
+
+
+@public("shown by Django in place of a view")
+def bad_request(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    # No request: its host name may be the fault.
+    return render(
+        None,
+        "connector/refused.html",
+        {"sentence": "The request is damaged, or came to a name that is not its own."},
+        status=400,
+    )
+
+
+@public("shown by Django in place of a view")
+def not_found(request: HttpRequest, exception: Any = None) -> HttpResponse:
+    return _refused_page(request, "There is nothing at this address.", 404)
+
+
+@public("shown by Django in place of a view")
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _refused_page(
+        request, "The connector failed. Its log says what went wrong.", 500
+    )

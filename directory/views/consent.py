@@ -81,7 +81,18 @@ REFUSALS = {
     ),
     connect.Refusal.FORGED: (
         "The answer was not made by the Cloud Connector",
-        "Its signature is missing or wrong, or it was made for another console.",
+        "Its signature is missing or wrong.",
+    ),
+    connect.Refusal.UNKNOWN_KEY: (
+        "The answer was signed with a key that this console does not know",
+        "It was not made by the Cloud Connector, or the connector has a new key. Then "
+        "its public key has to be entered here as CONNECTOR_PUBLIC_KEY; both may stand "
+        "there while it is replaced.",
+    ),
+    connect.Refusal.OTHER_CONSOLE: (
+        "The answer was made for another console",
+        "The Cloud Connector made it for a console at another address. Somebody may "
+        "have sent it on.",
     ),
     connect.Refusal.TOO_OLD: (
         "The answer is too old",

@@ -385,14 +385,14 @@ def test_an_answer_that_somebody_else_signed_is_refused(journey: Journey) -> Non
     header, _, rest = sent["answer"].partition(".")
     payload = rest.partition(".")[0]
 
-    for token in (
-        forged,
-        f"{header}.{payload}.",
-        "rubbish",
-        f"eyJhbGciOiJub25lIn0.{payload}.",
+    for token, reason in (
+        (forged, "unknown-key"),
+        (f"{header}.{payload}.", "forged"),
+        ("rubbish", "forged"),
+        (f"eyJhbGciOiJub25lIn0.{payload}.", "forged"),
     ):
         address = f"{CALLBACK}?{urlencode({'answer': token, 'code': sent['code']})}"
-        refused(journey.console, address, "forged")
+        refused(journey.console, address, reason)
 
     assert journey.attempt(page).step == Step.STARTED
 
@@ -406,7 +406,9 @@ def test_an_answer_for_another_console_is_refused(journey: Journey) -> None:
         now=timezone.now(),
     )
 
-    refused(journey.console, f"{CALLBACK}?{urlencode({'answer': answer})}", "forged")
+    refused(
+        journey.console, f"{CALLBACK}?{urlencode({'answer': answer})}", "other-console"
+    )
 
 
 def test_a_request_is_not_taken_for_an_answer(journey: Journey) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,11 +20,12 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from directory import connect, registrations
+from directory import checks, connect, registrations
 from directory.connector import configuration, cookies, keys, messages
 from directory.connector.messages import Answer, EndRequest, Refusal, StartRequest
 from jamfidp.accounts.models import User
@@ -129,7 +131,7 @@ def test_a_request_that_the_console_did_not_sign_goes_nowhere(
     hmac = jwt.encode({"iss": CONSOLE, "aud": CONNECTOR}, "k" * 32, algorithm="HS256")
 
     for token, reason in (
-        (signed(asked, key=ec.generate_private_key(ec.SECP256R1())), "signature"),
+        (signed(asked, key=ec.generate_private_key(ec.SECP256R1())), "unknown-key"),
         (f"{header}.{other}.{signature}", "signature"),
         (unsigned, "unreadable"),
         (hmac, "unreadable"),
@@ -166,7 +168,7 @@ def test_the_end_of_a_session_is_for_its_consoles_alone(journey: Journey) -> Non
         return f"/connector/end/?{urlencode({'request': token})}"
 
     other = ec.generate_private_key(ec.SECP256R1())
-    refused(journey.console, end(other), "signature")
+    refused(journey.console, end(other), "unknown-key")
     refused(journey.console, end(return_url="https://evil.example/"), "return-address")
     # One kind of message is not taken for another.
     start = signed(request_for(journey.sandbox))
@@ -356,16 +358,127 @@ def test_served_alone_it_reads_its_consoles_from_a_file(
     )
 
 
-@pytest.mark.parametrize(
-    "content",
-    ["", "{}", '{"consoles": [{"id": "x"}]}', '{"consoles": 3}', "[1]"],
-)
-def test_a_broken_file_of_consoles_is_named(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "consoles.json"
-    file.write_text(content)
+ENTRY: dict[str, Any] = {
+    "id": "https://mdm.customer.example",
+    "return_url": "https://mdm.customer.example/back/",
+    "public_keys": [public_pem(ec.generate_private_key(ec.SECP256R1()))],
+    "client_ids": ["0A6D5C1E-93F4-4C2B-8E57-1D2F9B7C3A40"],
+}
 
-    with pytest.raises(ImproperlyConfigured, match="CONNECTOR_CONSOLES_FILE"):
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("", "is not JSON"),
+        ("{}", "has no list"),
+        ("[1]", "has no list"),
+        ({"consoles": 3}, "has no list"),
+        ({"consoles": [3]}, "console 1: it is no object"),
+        ({"consoles": [ENTRY, {"id": "x"}]}, "console 2: it has no return_url"),
+        ({"consoles": [ENTRY, ENTRY]}, "https://mdm.customer.example twice"),
+        ({"consoles": [ENTRY | {"id": ""}]}, "it has no id"),
+        ({"consoles": [ENTRY | {"id": "http://mdm.example"}]}, "the https address"),
+        ({"consoles": [ENTRY | {"id": f"{ENTRY['id']}/"}]}, "without a path"),
+        (
+            {"consoles": [ENTRY | {"return_url": "https://evil.example/"}]},
+            "an address of the console",
+        ),
+        (
+            {"consoles": [ENTRY | {"return_url": f"{ENTRY['id']}.evil.example/"}]},
+            "an address of the console",
+        ),
+        ({"consoles": [ENTRY | {"client_ids": []}]}, "client_ids has to be a list"),
+        ({"consoles": [ENTRY | {"client_ids": ["x"]}]}, "is not a GUID"),
+        ({"consoles": [ENTRY | {"public_keys": "x"}]}, "public_keys has to be a list"),
+        ({"consoles": [ENTRY | {"public_keys": ["x"]}]}, "is not a public EC key"),
+    ],
+)
+def test_a_broken_file_of_consoles_is_named_with_its_entry(
+    tmp_path: Path, content: Any, sentence: str
+) -> None:
+    file = tmp_path / "consoles.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    with pytest.raises(ImproperlyConfigured, match="CONNECTOR_CONSOLES_FILE") as caught:
         configuration.from_file(file)
+
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_file_of_consoles_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImproperlyConfigured, match="No such file"):
+        configuration.from_file(tmp_path / "nowhere.json")
+
+
+def test_a_file_that_breaks_while_it_is_served_is_said_and_logged(
+    journey: Journey,
+    settings: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = tmp_path / "consoles.json"
+    file.write_text("{")
+    settings.CONNECTOR_CONSOLES_FILE = str(file)
+    token = signed(request_for(journey.sandbox))
+    asked = urlencode({"request": token})
+
+    for address in (f"/connector/start/?{asked}", f"/connector/end/?{asked}"):
+        refused(journey.console, address, "configuration")
+
+    assert "is not JSON" in caplog.text
+    assert token not in caplog.text
+
+
+def test_a_console_prints_its_entry_for_a_connector_elsewhere(
+    sandbox: Sandbox, administrator: User, tmp_path: Path
+) -> None:
+    register(sandbox, administrator)
+    printed = StringIO()
+    call_command("connector_entry", stdout=printed)
+    file = tmp_path / "consoles.json"
+    file.write_text(printed.getvalue())
+
+    (console,) = configuration.from_file(file)
+
+    assert console == connect.served_consoles()[0]
+    assert "PRIVATE" not in printed.getvalue()
+
+
+def test_two_keys_of_a_connector_stand_side_by_side_while_one_is_replaced(
+    settings: Any,
+) -> None:
+    old, new = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    settings.CONNECTOR_PUBLIC_KEY = public_pem(old) + public_pem(new)
+
+    for key in (old, new):
+        token = messages.sign_answer(
+            Answer(state="s"),
+            connector_id=CONNECTOR,
+            console_id=CONSOLE,
+            key=key,
+            now=timezone.now(),
+        )
+        assert connect.read_answer(token, now=timezone.now()).state == "s"
+    settings.CONNECTOR_PUBLIC_KEY = public_pem(new)
+    token = messages.sign_answer(
+        Answer(state="s"),
+        connector_id=CONNECTOR,
+        console_id=CONSOLE,
+        key=old,
+        now=timezone.now(),
+    )
+    with pytest.raises(connect.AnswerRefused) as caught:
+        connect.read_answer(token, now=timezone.now())
+    assert caught.value.refusal is connect.Refusal.UNKNOWN_KEY
+
+
+def test_a_connector_elsewhere_without_its_key_is_no_start(settings: Any) -> None:
+    assert checks.the_connector_elsewhere_is_known(None) == []
+    settings.CONNECTOR_URL = "https://connect.example.com"
+    (error,) = checks.the_connector_elsewhere_is_known(None)
+    assert error.id == "directory.E004"
+    settings.CONNECTOR_PUBLIC_KEY = ENTRY["public_keys"][0]
+    assert checks.the_connector_elsewhere_is_known(None) == []
 
 
 def test_keys_come_from_settings_or_are_the_same_in_every_process(
