@@ -67,19 +67,19 @@ def envelope(items: Sequence[BatchItem], *, headers: Mapping[str, str]) -> bytes
 
     `headers` go with every item: Graph does not hand those of the batch on.
     """
-    requests: list[dict[str, object]] = []
+    rows: list[dict[str, object]] = []
     for number, item in enumerate(items, start=1):
-        request: dict[str, object] = {
+        row: dict[str, object] = {
             "id": str(number),
             "method": item.method,
             "url": item.path,
             "headers": dict(headers),
         }
         if item.body is not None:
-            request["headers"] = {**headers, "Content-Type": "application/json"}
-            request["body"] = item.body
-        requests.append(request)
-    return orjson.dumps({"requests": requests})
+            row["headers"] = {**headers, "Content-Type": "application/json"}
+            row["body"] = item.body
+        rows.append(row)
+    return orjson.dumps({"requests": rows})
 
 
 def answers(body: Mapping[str, Any], *, count: int) -> list[BatchAnswer | None]:

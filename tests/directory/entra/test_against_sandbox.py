@@ -826,23 +826,6 @@ def test_f24_tokens_that_end_in_the_middle_are_replaced(
 # What must never happen
 
 
-def test_the_sandbox_saw_reads_alone_and_refused_none_of_them(
-    sandbox: Sandbox, graph: GraphClient
-) -> None:
-    graph.organization()
-    graph.probe_permissions()
-    list(graph.users_delta())
-    list(graph.groups_delta())
-    graph.get_member_groups(cast.ANA.object_id)
-    graph.check_member_groups(cast.ANA.object_id, [cast.STUDIO.object_id])
-
-    entries = sandbox.control("GET", "journal?plane=graph")["entries"]
-
-    assert entries
-    assert not [e for e in entries if e.get("refused")]
-    assert {e["method"] for e in entries} <= {"GET", "POST"}
-
-
 def test_no_secret_code_or_token_is_in_any_log(
     sandbox: Sandbox,
     session: EntraSession,
