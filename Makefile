@@ -10,7 +10,7 @@ CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123
 PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test coverage test-postgres check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance coverage test-postgres check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,10 @@ demo-reset: ## Forget what the demo stored
 
 test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+conformance: install ## Hold the sandbox against Microsoft's examples: make conformance CONFORMANCE=folder
+	@[ -n "$(CONFORMANCE)" ] || { echo "Name the folder of examples: make conformance CONFORMANCE=folder"; exit 1; }
+	@CONFORMANCE_DIR=$(abspath $(CONFORMANCE)) $(BIN)/python -m pytest -q -rs tests/directory/sandbox/test_conformance.py $(ARGS)
 
 coverage: install ## Run the suite on SQLite and hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from directory.sandbox import headers
 from directory.sandbox.aadsts import TABLE, aadsts
 from directory.sandbox.clock import Clock
 from directory.sandbox.errors import GraphError, LoginError
@@ -241,8 +242,8 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _uncompressed(scope: Scope) -> Scope:
-    headers = [each for each in scope["headers"] if each[0] != b"accept-encoding"]
-    return {**scope, "headers": headers}
+    kept = [each for each in scope["headers"] if each[0] != b"accept-encoding"]
+    return {**scope, "headers": kept}
 
 
 def _scripted(fault: Fault, clock: Clock) -> ASGIApp:
@@ -250,12 +251,16 @@ def _scripted(fault: Fault, clock: Clock) -> ASGIApp:
         request_id = str(uuid.uuid4())
         given = {name.lower(): value for name, value in scope["headers"]}
         client_id = given.get(b"client-request-id", b"").decode() or request_id
-        headers = {
-            "content-type": "application/json",
-            "request-id": request_id,
-            "x-ms-request-id": request_id,
-            "client-request-id": client_id,
-        } | {name.lower(): value for name, value in fault.headers.items()}
+        if scope["path"].startswith("/v1.0"):
+            usual = {
+                "content-type": "application/json",
+                "request-id": request_id,
+                "client-request-id": client_id,
+            }
+        else:
+            usual = headers.of_tokens() | {"content-type": headers.JSON}
+        changed = {name.lower(): value for name, value in fault.headers.items()}
+        sent = {name.lower(): value for name, value in usual.items()} | changed
         content = scripted_body(fault, scope["path"], clock, request_id, client_id)
         await send(
             {
@@ -263,7 +268,7 @@ def _scripted(fault: Fault, clock: Clock) -> ASGIApp:
                 "status": fault.status,
                 "headers": [
                     (name.encode(), value.encode())
-                    for name, value in headers.items()
+                    for name, value in sent.items()
                     if value is not None
                 ],
             }
@@ -275,19 +280,19 @@ def _scripted(fault: Fault, clock: Clock) -> ASGIApp:
 
 def _changed(fault: Fault, start: Message, body: bytes) -> bytes:
     """Change the headers of the real answer in place, and return its new body."""
-    headers = dict(start["headers"])
+    real = dict(start["headers"])
     if fault.merge is not None:
         body = orjson.dumps(merged(orjson.loads(body), fault.merge))
     for name, value in fault.headers.items():
         key = name.lower().encode()
-        headers.pop(key, None)
+        real.pop(key, None)
         if value is not None:
-            headers[key] = value.encode()
-    if b"content-length" in headers and b"content-length" not in {
+            real[key] = value.encode()
+    if b"content-length" in real and b"content-length" not in {
         name.lower().encode() for name in fault.headers
     }:
-        headers[b"content-length"] = str(len(body)).encode()
-    start["headers"] = list(headers.items())
+        real[b"content-length"] = str(len(body)).encode()
+    start["headers"] = list(real.items())
     return body
 
 

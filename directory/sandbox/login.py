@@ -2,6 +2,7 @@
 
 import secrets
 import uuid
+from typing import Any
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from directory.sandbox import (
     consent,
     discovery,
     flow,
+    headers,
     pages,
     sign_in,
     token_endpoint,
@@ -28,22 +30,6 @@ from directory.sandbox.company import COMPANIES, PASSWORD
 from directory.sandbox.errors import LoginError
 from directory.sandbox.journal import Entry
 from directory.sandbox.store import Sandbox
-
-_TOKEN_HEADERS = {
-    "Cache-Control": "no-store, no-cache",
-    "Pragma": "no-cache",
-    "Expires": "-1",
-    "P3P": 'CP="DSP CUR OTPi IND OTRi ONL FIN"',
-    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
-    "X-Content-Type-Options": "nosniff",
-    "x-ms-ests-server": "sandbox",
-    "x-ms-clitelem": "1,0,0,,",
-}
-_METADATA_HEADERS = {
-    "Cache-Control": "max-age=86400, private",
-    "Access-Control-Allow-Origin": "*",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 class LoginPlane:
@@ -86,25 +72,29 @@ class LoginPlane:
         return self._metadata(request, discovery.keys)
 
     async def instance(self, _request: Request) -> Response:
-        return JSONResponse(discovery.instance(self.sandbox), headers=_METADATA_HEADERS)
+        return _json(discovery.instance(self.sandbox), headers.of_metadata())
 
     def _metadata(self, request: Request, make: "discovery.Document") -> Response:
         try:
-            return JSONResponse(
-                make(self.sandbox, request.path_params["name"]),
-                headers=_METADATA_HEADERS,
-            )
+            document = make(self.sandbox, request.path_params["name"])
         except LoginError as error:
-            return self._error(request, error)
+            given = headers.of_metadata(found=False)
+            return self._error(request, error, given)
+        return _json(document, headers.of_metadata())
 
-    def _error(self, request: Request, error: LoginError) -> Response:
+    def _error(
+        self,
+        request: Request,
+        error: LoginError,
+        given: dict[str, str] | None = None,
+    ) -> Response:
         entry: Entry = request.state.entry
         entry.code = f"AADSTS{error.code}"
         correlation_id = request.headers.get("client-request-id") or str(uuid.uuid4())
-        return JSONResponse(
+        return _json(
             error.body(self.sandbox.clock, correlation_id, self.sandbox.url),
-            status_code=error.status,
-            headers=_TOKEN_HEADERS | {"x-ms-request-id": str(uuid.uuid4())},
+            given or headers.of_tokens(),
+            error.status,
         )
 
     async def explain(self, request: Request) -> Response:
@@ -131,9 +121,7 @@ class LoginPlane:
             )
         except LoginError as error:
             return self._error(request, error)
-        return JSONResponse(
-            body, headers=_TOKEN_HEADERS | {"x-ms-request-id": str(uuid.uuid4())}
-        )
+        return _json(body, headers.of_tokens())
 
     def _too_many_tokens(
         self, request: Request, form: dict[str, str]
@@ -253,6 +241,10 @@ class LoginPlane:
             )
             target = urlunsplit(parts._replace(query=query))
         return RedirectResponse(target, status_code=302, headers=pages.HEADERS)
+
+
+def _json(body: dict[str, Any], given: dict[str, str], status: int = 200) -> Response:
+    return JSONResponse(body, status, given, media_type=headers.JSON)
 
 
 def _browser(request: Request) -> tuple[str, bool]:

@@ -26,6 +26,13 @@ _MOST_MEMBER_GROUPS = 11_000
 _MOST_BY_IDS = 1_000
 
 
+_ENTITY_SETS: dict[Kind | None, str] = {
+    Kind.USER: "users",
+    Kind.GROUP: "groups",
+    Kind.DEVICE: "devices",
+}
+
+
 def _closed(request: GraphRequest, group: DirectoryObject) -> bool:
     """Say whether the group's membership is to be shown as empty.
 
@@ -91,9 +98,9 @@ def _objects(request: GraphRequest, found: Sequence[int], *, cast: str) -> Answe
                 only=request.shown(entry),
             )
         )
-    entity_set = {Kind.USER: "users", Kind.GROUP: "groups"}.get(
-        kind or Kind.DEVICE, "directoryObjects"
-    )
+    entity_set = _ENTITY_SETS.get(kind) or "directoryObjects"
+    if kind is not None and kind not in _ENTITY_SETS:
+        entity_set += f"/microsoft.graph.{kind}"
     shown = (
         tuple(part.strip() for part in request.parameters["$select"].split(","))
         if names

@@ -183,7 +183,7 @@ def entity_of(request: GraphRequest) -> DirectoryObject:
 
 
 def _one(request: GraphRequest, entry: DirectoryObject, entity_set: str) -> Answer:
-    names = query.selected(request.parameters.get("$select"), entry.kind)
+    names = query.selected(request.parameters.get("$select"), entry.kind, single=True)
     # Graph writes users(displayName)/$entity
     chosen = f"({','.join(names)})" if names else ""
     body: Json = {

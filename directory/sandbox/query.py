@@ -6,13 +6,16 @@ from typing import Any, NamedTuple
 from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.errors import GraphError, bad_request, unsupported
 from directory.sandbox.filters import text_of, value_of
-from directory.sandbox.schema import collections_of, declared
+from directory.sandbox.schema import EXTENSION, declared, empty, outside
 
 
-def selected(text: str | None, kind: Kind) -> tuple[str, ...]:
+def selected(text: str | None, kind: Kind, *, single: bool = False) -> tuple[str, ...]:
     """Return the property names of $select, or () when it is absent.
 
-    Raises: GraphError when a name does not exist on the type.
+    ``single`` is for one object, of which more can be asked than of a list.
+
+    Raises: GraphError when a name does not exist on the type, 501 when it is kept
+    outside the directory.
     """
     if not text:
         return ()
@@ -21,6 +24,16 @@ def selected(text: str | None, kind: Kind) -> tuple[str, ...]:
         if name == "*":
             return ()
         known = declared(kind).get(name.lower())
+        if known is None and EXTENSION.fullmatch(name):
+            known = name
+        if known is None and name.lower() in outside(kind):
+            if not single:
+                raise GraphError(
+                    501,
+                    "NotImplemented",
+                    "This operation target is not yet supported.",
+                )
+            known = outside(kind)[name.lower()]
         if known is None:
             raise GraphError(
                 400,
@@ -71,10 +84,11 @@ def view(
 ) -> dict[str, Any]:
     """Show an object as Graph does; unset properties are null, collections empty.
 
+    Unset directory extensions are left out.
+
     ``only`` are the properties that may be seen, where that is not all: an object of
     a type the application may not read comes with its id and nulls.
     """
-    collections = collections_of(entry.kind)
     properties: Mapping[str, Any] = entry.properties
     shown: dict[str, Any] = {}
     if typed:
@@ -86,7 +100,9 @@ def view(
         value = entry.deleted_at if name == "deletedDateTime" else properties.get(name)
         if only is not None and name not in only:
             value = None
-        if value is None and name in collections:
-            value = []
+        if value is None:
+            if name.startswith("extension_"):
+                continue
+            value = empty(entry.kind, name)
         shown[name] = value
     return shown

@@ -5,7 +5,9 @@ https://learn.microsoft.com/graph/api/resources/user
 https://learn.microsoft.com/graph/api/resources/group
 """
 
+import re
 from functools import cache
+from typing import Any
 
 from directory.sandbox.directory_object import Kind
 
@@ -64,33 +66,69 @@ _MORE: dict[Kind, tuple[str, ...]] = {
     Kind.USER: (
         "id",
         "accountEnabled",
+        "ageGroup",
+        "assignedLicenses",
+        "assignedPlans",
         "city",
         "companyName",
+        "consentProvidedForMinor",
         "country",
         "createdDateTime",
         "creationType",
         "deletedDateTime",
         "department",
+        "employeeHireDate",
         "employeeId",
+        "employeeLeaveDateTime",
+        "employeeOrgData",
         "employeeType",
         "externalUserState",
+        "externalUserStateChangeDateTime",
+        "faxNumber",
+        "identities",
+        "imAddresses",
+        "isManagementRestricted",
+        "isResourceAccount",
+        "lastPasswordChangeDateTime",
+        "legalAgeGroupClassification",
+        "licenseAssignmentStates",
         "mailNickname",
+        "onPremisesDistinguishedName",
         "onPremisesDomainName",
+        "onPremisesExtensionAttributes",
         "onPremisesImmutableId",
         "onPremisesLastSyncDateTime",
+        "onPremisesProvisioningErrors",
         "onPremisesSamAccountName",
+        "onPremisesSecurityIdentifier",
         "onPremisesSyncEnabled",
         "onPremisesUserPrincipalName",
         "otherMails",
+        "passwordPolicies",
         "postalCode",
-        "preferredName",
+        "preferredDataLocation",
+        "provisionedPlans",
         "proxyAddresses",
+        "securityIdentifier",
+        "serviceProvisioningErrors",
+        "showInAddressList",
+        "signInSessionsValidFromDateTime",
         "state",
         "streetAddress",
         "usageLocation",
         "userType",
     ),
-    Kind.GROUP: ("id", "uniqueName"),
+    Kind.GROUP: (
+        "id",
+        "assignedLabels",
+        "assignedLicenses",
+        "hasMembersWithLicenseErrors",
+        "isManagementRestricted",
+        "licenseProcessingState",
+        "onPremisesExtensionAttributes",
+        "serviceProvisioningErrors",
+        "uniqueName",
+    ),
     Kind.DEVICE: ("id", "deletedDateTime", "operatingSystemVersion"),
     Kind.SERVICE_PRINCIPAL: ("id", "deletedDateTime"),
     Kind.ORG_CONTACT: ("id", "deletedDateTime"),
@@ -98,9 +136,31 @@ _MORE: dict[Kind, tuple[str, ...]] = {
 }
 
 _COLLECTIONS: dict[Kind, frozenset[str]] = {
-    Kind.USER: frozenset({"businessPhones", "otherMails", "proxyAddresses"}),
+    Kind.USER: frozenset(
+        {
+            "assignedLicenses",
+            "assignedPlans",
+            "businessPhones",
+            "identities",
+            "imAddresses",
+            "interests",
+            "licenseAssignmentStates",
+            "onPremisesProvisioningErrors",
+            "otherMails",
+            "pastProjects",
+            "provisionedPlans",
+            "proxyAddresses",
+            "responsibilities",
+            "schools",
+            "serviceProvisioningErrors",
+            "skills",
+        }
+    ),
     Kind.GROUP: frozenset(
         {
+            "assignedLabels",
+            "assignedLicenses",
+            "serviceProvisioningErrors",
             "groupTypes",
             "proxyAddresses",
             "resourceBehaviorOptions",
@@ -109,6 +169,38 @@ _COLLECTIONS: dict[Kind, frozenset[str]] = {
         }
     ),
 }
+
+# Kept outside the directory: shown of one object at a time, and never in a list.
+# https://learn.microsoft.com/graph/delta-query-overview#properties-stored-outside-of-the-main-data-store
+OUTSIDE: dict[Kind, frozenset[str]] = {
+    Kind.USER: frozenset(
+        {
+            "aboutMe",
+            "birthday",
+            "hireDate",
+            "interests",
+            "mySite",
+            "pastProjects",
+            "preferredName",
+            "responsibilities",
+            "schools",
+            "skills",
+        }
+    ),
+    Kind.GROUP: frozenset(
+        {
+            "allowExternalSenders",
+            "autoSubscribeNewMembers",
+            "hideFromAddressLists",
+            "hideFromOutlookClients",
+            "isSubscribedByMail",
+            "unseenCount",
+        }
+    ),
+}
+_NO_DATES = frozenset({"birthday", "hireDate"})
+# https://learn.microsoft.com/graph/extensibility-overview#directory-microsoft-entra-id-extensions
+EXTENSION = re.compile(r"extension_[0-9a-f]{32}_\w+", re.IGNORECASE)
 
 ORGANIZATION = (
     "deletedDateTime",
@@ -148,5 +240,15 @@ def declared(kind: Kind) -> dict[str, str]:
     return {name.lower(): name for name in (*DEFAULTS[kind], *_MORE[kind])}
 
 
-def collections_of(kind: Kind) -> frozenset[str]:
-    return _COLLECTIONS.get(kind, frozenset())
+@cache
+def outside(kind: Kind) -> dict[str, str]:
+    return {name.lower(): name for name in OUTSIDE.get(kind, ())}
+
+
+def empty(kind: Kind, name: str) -> Any:
+    """Return what an unset property is shown as."""
+    if name in _COLLECTIONS.get(kind, ()):
+        return []
+    if name == "onPremisesExtensionAttributes":
+        return {f"extensionAttribute{number}": None for number in range(1, 16)}
+    return "0001-01-01T00:00:00Z" if name in _NO_DATES else None

@@ -163,7 +163,7 @@ def test_the_real_answer_can_come_with_a_wrong_content_type(graph: Graph) -> Non
 
 
 def test_f10_the_real_answer_can_be_changed_in_places(graph: Graph) -> None:
-    break_next(graph, merge={"value": [], "@odata.nextLink": None, "more": {"a": 1}})
+    break_next(graph, merge={"value": [], "@odata.nextLink": None, "@more": {"a": 1}})
 
     emptied = graph.get("/users")
     whole = graph.get("/users")
@@ -171,7 +171,7 @@ def test_f10_the_real_answer_can_be_changed_in_places(graph: Graph) -> None:
     assert emptied["value"] == []
     assert "@odata.nextLink" not in emptied
     assert emptied["@odata.context"] == whole["@odata.context"]
-    assert emptied["more"] == {"a": 1}
+    assert emptied["@more"] == {"a": 1}
     assert len(whole["value"]) == 100
 
 

@@ -99,6 +99,44 @@ def test_select_shows_what_is_asked_and_null_where_nothing_is_set(graph: Graph) 
     assert set(wren) - {"@odata.context"} == set(asked.split(","))
 
 
+def test_any_property_of_a_person_can_be_asked_for(graph: Graph) -> None:
+    extension = "extension_0123456789abcdef0123456789abcdef_costCenter"
+    asked = (
+        "onPremisesSamAccountName,onPremisesExtensionAttributes,employeeOrgData,"
+        f"mailNickname,assignedLicenses,faxNumber,{extension}"
+    )
+    path = f"/users/{ANA.object_id}?$select={asked}"
+    unset = graph.get(path)
+    graph.sandbox.control(
+        "PATCH",
+        f"tenants/{FERNHILL.tenant_id}/users/{ANA.upn}",
+        {
+            "employeeOrgData": {"division": "Web", "costCenter": None},
+            "onPremisesExtensionAttributes": {"extensionAttribute1": "blue"},
+            extension: "4711",
+        },
+    )
+    given = graph.get(path)
+
+    assert unset["assignedLicenses"] == []
+    assert unset["employeeOrgData"] is None
+    assert set(unset["onPremisesExtensionAttributes"].values()) == {None}
+    assert extension not in unset
+    assert given["employeeOrgData"]["division"] == "Web"
+    assert given["onPremisesExtensionAttributes"]["extensionAttribute1"] == "blue"
+    assert given[extension] == "4711"
+
+
+@pytest.mark.parametrize(
+    "path", ["/users/?$select=skills", "/users/delta?$select=id,aboutMe"]
+)
+def test_what_is_kept_outside_the_directory_is_shown_of_one_person_alone(
+    graph: Graph, path: str
+) -> None:
+    assert graph.error(path) == (501, "NotImplemented")
+    assert graph.get(f"/users/{ANA.object_id}?$select=skills,aboutMe")["skills"] == []
+
+
 @pytest.mark.parametrize("top", ["0", "1000", "many"])
 def test_top_is_between_1_and_999(graph: Graph, top: str) -> None:
     assert graph.error(f"/users?$top={top}") == (400, "Request_UnsupportedQuery")
