@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from django.utils import timezone
 
-from jamfidp.accounts.models import User
+from jamfidp.accounts.models import Block, User
 from jamfidp.accounts.privileges import BY_PERMISSION, CATALOGUE
 from jamfidp.notices.announce import announce
 from jamfidp.notices.kinds import KINDS, LOCAL_SIGN_IN
@@ -234,6 +234,14 @@ def _binding(site: Site | None) -> Made:
     return {"pk": group.pk, "binding_pk": binding.pk}
 
 
+def _block(site: Site | None) -> Made:
+    account = User.objects.get(pk=_account(site)["pk"])
+    block = Block.objects.create(
+        account=account, name=str(account), reason="x", blocked_at=timezone.now()
+    )
+    return {"pk": block.pk}
+
+
 def _notice(site: Site | None) -> Made:
     about = _policy(site)
     notice = announce(
@@ -260,6 +268,7 @@ OF_A_SITE: dict[str, Callable[[Site | None], Made]] = {
     "accounts:accountgroup-": _account_group,
     "accounts:binding-new": _account_group,
     "accounts:binding-delete": _binding,
+    "accounts:block-lift": _block,
     "notices:": _notice,
     "scoping:computer-": _device(COMPUTER),
     "scoping:device-": _device(COMPUTER),
@@ -284,6 +293,8 @@ OF_NO_SITE = {
     "scoping:department-": "departments are shared by all sites",
     "scoping:networksegment-": "network segments are shared by all sites",
     "scoping:inventoryuser-": "who is who needs Full Access",
+    "accounts:person-block": "somebody of a directory; needs Full Access",
+    "accounts:entra-": "single sign-on belongs to the whole console",
     "accounts:passkey-": "one's own alone, whatever the site",
     "accounts:directory-": "parts of directory pages, filtered row by row",
 }

@@ -7,7 +7,7 @@ from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import transaction
 from django.db.models import QuerySet
 
-from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
+from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User, not_blocked
 
 
 class LastAdministrator(Exception):
@@ -29,6 +29,7 @@ def local_administrators() -> QuerySet[User]:
     stopped by it.
     """
     return User.objects.filter(
+        not_blocked(),
         object_id="",
         is_active=True,
         access_level=AccessLevel.FULL,

@@ -9,12 +9,15 @@ from django.contrib.auth.backends import BaseBackend
 
 from jamfidp.access import SiteAccess
 from jamfidp.accounts import site_choice, standing
-from jamfidp.accounts.models import User
+from jamfidp.accounts.models import User, not_blocked
 
 
 class ConsoleBackend(BaseBackend):
     def get_user(self, user_id: Any) -> User | None:
-        return User.objects.filter(pk=user_id, is_active=True).first()
+        user = User.objects.filter(not_blocked(), pk=user_id, is_active=True).first()
+        if user is not None:
+            user.let_in = True
+        return user
 
     def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
         # Django asks for anonymous visitors too.

@@ -32,7 +32,7 @@ from directory.entra import (
 from directory.entra.errors import EntraError
 from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp import crypto
-from jamfidp.accounts import standing, throttle
+from jamfidp.accounts import standing, switches, throttle
 from jamfidp.accounts.explanations import ABOUT_GROUPS, explain
 from jamfidp.accounts.grants import Reason, Standing
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
@@ -66,9 +66,28 @@ class SignedIn:
 
 def connections() -> list[CloudIdentityProvider]:
     """The connections that people can sign in with, in the order of their names."""
+    stopped = set(switches.stops().values_list("tenant_id", flat=True))
+    if "" in stopped:
+        return []
     return list(
-        CloudIdentityProvider.objects.filter(enabled=True).order_by("display_name")
+        CloudIdentityProvider.objects.filter(enabled=True)
+        .exclude(tenant_id__in=stopped)
+        .order_by("display_name")
     )
+
+
+def is_stopped() -> bool:
+    """Whether an administrator has stopped sign-in with Entra somewhere."""
+    return switches.stops().exists()
+
+
+def _check_allowed(tenant_id: str) -> None:
+    if switches.stop_for(tenant_id) is not None:
+        raise SignInRefused(
+            "An administrator of this console has stopped sign-in with Entra.",
+            "Ask an administrator of this console when it is allowed again. Local "
+            "accounts sign in as before.",
+        )
 
 
 def redirect_uri() -> str:
@@ -85,6 +104,7 @@ def begin(
         SignInRefused: it cannot begin; Microsoft is not reached, or the credential
             of the application cannot be read.
     """
+    _check_allowed(cloud_idp.tenant_id)
     secrets = new_sign_in_secrets()
     try:
         cloud = clouds.cloud(cloud_idp.cloud)
@@ -153,6 +173,7 @@ def finish(
                 "The connection to this tenant was disabled or deleted meanwhile.",
                 "An administrator with a local account can sign in with a password.",
             )
+        _check_allowed(cloud_idp.tenant_id)
         claims = _proof(parameters, request, cloud_idp, now=now)
         account = _account(claims, cloud_idp, now=now)
     except SignInRefused as refused:
@@ -276,6 +297,11 @@ def _account(
         tenant_id=claims.tenant_id, object_id=claims.object_id
     ).first()
     ref = ObjectRef(claims.tenant_id, claims.object_id)
+    if switches.block_of_person(ref) is not None:
+        raise SignInRefused(
+            "You are blocked in this console.",
+            "Ask an administrator of this console.",
+        )
     if account is None:
         held = standing.of_person(ref, now=now)
         if held.holds_nothing:

@@ -25,6 +25,10 @@ _WORDS = {
         "The account is disabled in this console.",
         "Ask another administrator to enable it.",
     ),
+    Reason.BLOCKED: (
+        "{Who} {is_are} blocked in this console.",
+        "Ask another administrator to lift the block.",
+    ),
     Reason.NO_CONNECTION: (
         "The connection to the tenant was deleted from this console.",
         "An administrator who signs in with a local account can connect it again.",

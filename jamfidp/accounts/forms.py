@@ -319,6 +319,23 @@ class AccountGroupForm(PrivilegesForm):
         return chosen + list(self.instance.accounts.exclude(pk__in=shown.values("pk")))
 
 
+class ReasonForm(forms.Form):
+    """Why a switch is used: it stands in the history and in the notice."""
+
+    reason = forms.CharField(
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="Everybody who may see the accounts reads it.",
+    )
+
+
+class StopForm(ReasonForm):
+    end_sessions = forms.BooleanField(
+        label="Also end the sessions of everybody who signed in this way",
+        required=False,
+    )
+
+
 class BindingForm(forms.Form):
     """How a directory group is bound."""
 

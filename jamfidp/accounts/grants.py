@@ -21,6 +21,7 @@ class Reason(StrEnum):
     """Why something that could be granted is not."""
 
     ACCOUNT_DISABLED = "account disabled"
+    BLOCKED = "blocked here"
     NO_CONNECTION = "no connection"
     CONNECTION_DISABLED = "connection disabled"
     NEVER_READ = "never completely read"
@@ -66,6 +67,7 @@ class AccountFacts:
     custom: Collection[str] = ()
     site_id: int | None = None
     ref: ObjectRef | None = None
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +233,8 @@ def decide(
     """
     if not account.enabled:
         return standing((), [Withheld(reason=Reason.ACCOUNT_DISABLED)])
+    if account.blocked:
+        return standing((), [Withheld(reason=Reason.BLOCKED)])
     if account.ref is not None:
         obstacle = _obstacle(connection, person, freshness=freshness, now=now)
         if obstacle is not None:

@@ -18,7 +18,8 @@ class SignInRefused(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            "The user name or the password is wrong, or the account is disabled."
+            "The user name or the password is wrong, or the account is disabled or "
+            "blocked."
         )
 
 
@@ -83,7 +84,12 @@ def signed_in(account: User, *, how: str, address: str | None, now: datetime) ->
 
 
 def _password_fits(account: User | None, password: str) -> bool:
-    if account is None or not account.is_active or not account.has_usable_password():
+    if (
+        account is None
+        or not account.is_active
+        or not account.has_usable_password()
+        or account.blocks.in_force().exists()
+    ):
         # The same work as for a real account, so that time tells nothing.
         User().set_password(password)
         return False

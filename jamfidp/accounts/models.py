@@ -8,7 +8,7 @@ from uuid import uuid4
 from django.contrib.auth import get_backends
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Lower
 from django.urls import reverse
 
@@ -47,6 +47,8 @@ class User(AbstractBaseUser):
         "AccountGroup", related_name="accounts", blank=True
     )
 
+    # Whether the session was opened by somebody who is not blocked; not stored.
+    let_in = False
     # The site that this session looks at alone (`site_choice`); not stored.
     chosen_site: Any = None
 
@@ -208,6 +210,74 @@ class SignInRequest(models.Model):
 
     def __str__(self) -> str:
         return f"Sign-in request {self.pk}"
+
+
+class EntraSignInStop(models.Model):
+    """Sign-in with Entra is stopped: by one connection's tenant, or by all."""
+
+    # Empty: all connections, also those that come later.
+    tenant_id = models.CharField(max_length=36, blank=True)
+    reason = models.TextField()
+    stopped_at = models.DateTimeField()
+    stopped_by_name = models.CharField(max_length=255)
+    lifted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-stopped_at"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant_id"],
+                condition=Q(lifted_at=None),
+                name="entra_sign_in_stopped_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return "Sign-in with Entra"
+
+
+class BlockQuerySet(models.QuerySet["Block"]):
+    def in_force(self) -> BlockQuerySet:
+        return self.filter(lifted_at=None)
+
+
+class Block(models.Model):
+    """A person is kept out of this console, whatever their account or groups say.
+
+    A person of Entra is (tenant_id, object_id) and can be blocked without an account;
+    the block outlives an account that is deleted.
+    """
+
+    account = models.ForeignKey(User, models.SET_NULL, null=True, related_name="blocks")
+    tenant_id = models.CharField(max_length=36, blank=True)
+    object_id = models.CharField(max_length=36, blank=True)
+    name = models.CharField(max_length=255)
+    reason = models.TextField()
+    blocked_at = models.DateTimeField()
+    blocked_by_name = models.CharField(max_length=255)
+    lifted_at = models.DateTimeField(null=True)
+
+    objects = BlockQuerySet.as_manager()
+
+    class Meta:
+        ordering: ClassVar = ["-blocked_at"]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant_id", "object_id"], name="block_person")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def not_blocked() -> Q:
+    """The condition that an account is not blocked, by itself or as a person."""
+    as_account = Block.objects.in_force().filter(account=OuterRef("pk"))
+    as_person = (
+        Block.objects.in_force()
+        .exclude(object_id="")
+        .filter(tenant_id=OuterRef("tenant_id"), object_id=OuterRef("object_id"))
+    )
+    return ~Q(Exists(as_account)) & ~Q(Exists(as_person))
 
 
 class AccountSession(models.Model):

@@ -128,6 +128,19 @@ SETTINGS: Sequence[Privilege] = (
         Reach.FULL,
         ("directory.change_applicationregistration",),
     ),
+    Privilege(
+        "Read SSO Settings",
+        Tab.SETTINGS,
+        Reach.FULL,
+        ("accounts.view_entrasigninstop",),
+        reads=True,
+    ),
+    Privilege(
+        "Update SSO Settings",
+        Tab.SETTINGS,
+        Reach.FULL,
+        ("accounts.change_entrasigninstop",),
+    ),
     # Jamf Pro keeps who gets mail beside the mail server.
     Privilege(
         "Read SMTP Server",

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.utils import timezone
 
 from directory.dependents import ObjectRef
@@ -23,7 +24,13 @@ from directory.models import (
 )
 from jamfidp.access import SiteAccess
 from jamfidp.accounts import grants
-from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
+from jamfidp.accounts.models import (
+    AccessLevel,
+    AccountGroup,
+    Block,
+    DirectoryBinding,
+    User,
+)
 from jamfidp.accounts.privileges import BY_PERMISSION, Reach
 
 _CACHE = "_standing"
@@ -56,6 +63,7 @@ def read(user: User, *, now: datetime) -> grants.Standing:
         custom=user.privileges,
         site_id=user.site_id,
         ref=ref_of(user),
+        blocked=not user.let_in and _is_blocked(ref_of(user), user),
     )
     assigned = (
         [group_facts(group) for group in user.groups.all()]
@@ -69,8 +77,22 @@ def read(user: User, *, now: datetime) -> grants.Standing:
 
 def of_person(ref: ObjectRef, *, now: datetime) -> grants.Standing:
     """Return what a person of Entra without an account would hold by signing in."""
-    account = grants.AccountFacts(enabled=True, access_level=AccessLevel.GROUP, ref=ref)
+    account = grants.AccountFacts(
+        enabled=True,
+        access_level=AccessLevel.GROUP,
+        ref=ref,
+        blocked=_is_blocked(ref),
+    )
     return _of_person(account, ref, [], bindings=True, now=now)
+
+
+def _is_blocked(ref: ObjectRef | None, user: User | None = None) -> bool:
+    whom = Q(pk__in=())
+    if user is not None and user.pk is not None:
+        whom |= Q(account=user)
+    if ref is not None:
+        whom |= Q(tenant_id=ref.tenant_id, object_id=ref.object_id)
+    return Block.objects.in_force().filter(whom).exists()
 
 
 def ref_of(user: User) -> ObjectRef | None:

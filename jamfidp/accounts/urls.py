@@ -8,6 +8,7 @@ from jamfidp.accounts.views import (
     sessions,
     sign_in,
     site_choice,
+    switches,
     user_accounts,
 )
 
@@ -85,6 +86,24 @@ urlpatterns = [
         "settings/accounts/<int:pk>/second-factor/remove/",
         second_factor.factors_of_account_remove,
         name="user-second-factor-remove",
+    ),
+    path("settings/accounts/<int:pk>/block/", switches.user_block, name="user-block"),
+    path(
+        "settings/accounts/of-person/<str:tenant_id>/<str:object_id>/block/",
+        switches.person_block,
+        name="person-block",
+    ),
+    path("settings/blocks/<int:pk>/lift/", switches.block_lift, name="block-lift"),
+    path("settings/single-sign-on/", switches.single_sign_on, name="single-sign-on"),
+    path(
+        "settings/single-sign-on/<str:which>/stop/",
+        switches.entra_stop,
+        name="entra-stop",
+    ),
+    path(
+        "settings/single-sign-on/<str:which>/allow/",
+        switches.entra_allow,
+        name="entra-allow",
     ),
     path(
         "settings/accounts/<int:pk>/delete/",

@@ -311,6 +311,8 @@ def unlock(account: User, *, forget_second_factor: bool, now: datetime) -> list[
     done = [
         f"Forgot {passwords} refused passwords and {factors} refused second factors."
     ]
+    if account.blocks.in_force().update(lifted_at=now):
+        done.append("Lifted the block.")
     if not account.is_active:
         account.is_active = True
         account.save(update_fields=["is_active"])

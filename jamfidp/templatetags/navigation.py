@@ -145,6 +145,12 @@ NAVIGATION = (
                 ("accounts.view_user", "accounts.view_accountgroup"),
                 also=("accounts:accountgroup-list",),
             ),
+            Item(
+                "Single sign-on",
+                "login-2",
+                "accounts:single-sign-on",
+                ("accounts.view_entrasigninstop",),
+            ),
             _scoped("Sites", "map-pin", "site"),
             _scoped("Buildings", "building", "building"),
             _scoped("Departments", "sitemap", "department"),

@@ -12,8 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from directory import credentials, registrations
+from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryUser
-from jamfidp.accounts import standing, throttle
+from jamfidp.accounts import standing, switches, throttle
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
 from tests import cast, factories
@@ -720,3 +721,50 @@ def test_a57_the_refusal_page_without_a_refusal_leads_to_the_sign_in(
     console: Console,
 ) -> None:
     assert console.client.get("/login/entra/refused/")["Location"] == "/login/"
+
+
+def stop_all() -> None:
+    switches.stop_entra(
+        None, reason="x", end_sessions=False, actor=None, now=timezone.now()
+    )
+
+
+def test_a_stop_keeps_people_from_beginning(
+    console: Console, ana: DirectoryUser
+) -> None:
+    stop_all()
+
+    response = console.client.get(START, {"connection": str(console.cloud_idp.pk)})
+
+    assert "has stopped sign-in with Entra" in console.refusal(response)
+
+
+def test_a_stop_during_the_sign_in_refuses(
+    console: Console, ana: DirectoryUser
+) -> None:
+    values = console.at_microsoft(console.start())
+    stop_all()
+
+    assert "has stopped sign-in" in console.refusal(console.answer(values))
+
+
+def test_a_blocked_person_is_told_so_with_and_without_an_account(
+    console: Console, ana: DirectoryUser
+) -> None:
+    ref = ObjectRef(cast.FERNHILL.tenant_id, cast.ANA.object_id)
+    found = switches.block_person(
+        ref, name="Ana", reason="secret reason", actor=None, now=timezone.now()
+    )
+    page = console.refusal(console.sign_in())
+    assert "You are blocked in this console." in page
+    assert "secret reason" not in page
+    assert not User.objects.filter(object_id=cast.ANA.object_id).exists()
+
+    switches.lift(found, reason="x", actor=None, now=timezone.now())
+    console.sandbox.control("DELETE", "sessions")
+    assert console.sign_in()["Location"] == "/"
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    switches.block_account(account, reason="x", actor=None, now=timezone.now())
+    console.sandbox.control("DELETE", "sessions")
+
+    assert "You are blocked" in console.refusal(console.sign_in())

@@ -132,6 +132,13 @@ SAMPLES = {
         for kind in ("user", "group")
     },
     "accounts:passkey-remove": "SELECT 1 AS pk",
+    "accounts:person-block": (
+        "SELECT tenant_id, object_id FROM directory_directoryuser o,"
+        " directory_cloudidentityprovider c WHERE c.id = o.cloud_idp_id"
+    ),
+    "accounts:block-lift": "SELECT id AS pk FROM accounts_block",
+    "accounts:entra-stop": "SELECT 'all' AS which",
+    "accounts:entra-allow": "SELECT 'all' AS which",
     "notices:read": "SELECT 1 AS pk",
     "directory:group": (
         "SELECT id AS pk FROM directory_directorygroup"
@@ -229,6 +236,9 @@ def everything_at_once(installation: Installation) -> check.Job:
     check.read_everything(job)
     check.scope_a_policy(job)
     check.give_privileges_to_a_directory_group(job)
+    person = f"{cast.FERNHILL.tenant_id}/{cast.TOMAS.object_id}"
+    job.admin.open(job.at(f"/settings/accounts/of-person/{person}/block/"))
+    job.admin.submit("reason", {"reason": "Has left the company."})
     job.admin.open(job.at("/settings/entra-application/own/new/"))
     job.admin.submit("client_id", {"client_id": str(uuid.uuid4())}, button="Next")
     job.admin.open(job.at("/devices/smart-groups/new/"))

@@ -17,7 +17,7 @@ from django.utils.crypto import constant_time_compare
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 
 from jamfidp.accounts import local_sign_in, second_factor
-from jamfidp.accounts.models import User
+from jamfidp.accounts.models import User, not_blocked
 from jamfidp.accounts.session_store import SIGN_IN
 from jamfidp.accounts.sessions import browser_words
 from jamfidp.accounts.throttle import Browser
@@ -109,7 +109,9 @@ def half_of(request: HttpRequest) -> Half | None:
         return None
     if timezone.now() - datetime.fromisoformat(kept["at"]) > HALF_LASTS:
         return None
-    account = User.objects.filter(pk=kept["account"], is_active=True).first()
+    account = User.objects.filter(
+        not_blocked(), pk=kept["account"], is_active=True
+    ).first()
     if account is None or not constant_time_compare(
         kept["hash"], account.get_session_auth_hash()
     ):

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from directory.dependents import ObjectRef
 from jamfidp.access import signed_in
-from jamfidp.accounts import presentation, standing
+from jamfidp.accounts import presentation, standing, switches
 from jamfidp.accounts.models import DirectoryBinding, User
 from jamfidp.htmx import ConsoleRequest
 
@@ -21,16 +21,20 @@ def directory_user(
     access = request.user.sites_with("accounts.view_user")
     # Without an account a person belongs to no site.
     if access.may_see(account.site_id if account else None):
-        now = timezone.now()
+        now, ref = timezone.now(), ObjectRef(tenant_id, object_id)
         held = (
             standing.read(account, now=now)
             if account
-            else standing.of_person(ObjectRef(tenant_id, object_id), now=now)
+            else standing.of_person(ref, now=now)
         )
         context = {
             "may_see": True,
             "account": account,
             "held": presentation.held(held, request.user),
+            "ref": ref,
+            "may_block": request.user.sites_with("accounts.change_user").everywhere
+            and switches.block_of_person(ref) is None
+            and account != request.user,
         }
     return render(request, "accounts/_directory_user.html", context)
 

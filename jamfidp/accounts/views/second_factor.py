@@ -72,7 +72,9 @@ def factor_page(request: HttpRequest) -> HttpResponse:
     if half is None:
         return redirect("accounts:login")
     recovery = "recovery" in (request.POST or request.GET)
-    form = (RecoveryCodeForm if recovery else CodeForm)(request.POST or None)
+    form = (RecoveryCodeForm if recovery else CodeForm)(
+        request.POST if request.method == "POST" else None
+    )
     status = 200
     if request.method == "POST":
         status = 422
@@ -170,7 +172,7 @@ def prove(request: ConsoleRequest) -> HttpResponse:
     )
     if not request.user.is_local:
         return redirect("accounts:how-i-sign-in")
-    form = PasswordForm(request.POST or None)
+    form = PasswordForm(request.POST if request.method == "POST" else None)
     status = 200
     if request.method == "POST":
         status = 422
@@ -226,7 +228,9 @@ def my_password(request: ConsoleRequest) -> HttpResponse:
         return redirect("accounts:how-i-sign-in")
     if not entering.is_proved(request):
         return entering.ask_again(request, back_to=request.path)
-    form = AccountPasswordForm(request.POST or None, holder=request.user)
+    form = AccountPasswordForm(
+        request.POST if request.method == "POST" else None, holder=request.user
+    )
     if request.method == "POST" and form.is_valid():
         user_accounts.change_own_password(
             request.user,
@@ -324,7 +328,7 @@ def enroll_app(request: HttpRequest) -> HttpResponse:
     app = authenticator_app.pending(account)
     if app is None:
         return redirect("accounts:enroll")
-    form = CodeForm(request.POST or None)
+    form = CodeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
             second_factor.confirm_app(
@@ -370,7 +374,7 @@ def enroll_passkey(request: HttpRequest) -> HttpResponse:
     if isinstance(subject, HttpResponse):
         return subject
     account, half = subject
-    form = PasskeyForm(request.POST or None)
+    form = PasskeyForm(request.POST if request.method == "POST" else None)
     error = ""
     if request.method == "POST" and form.is_valid():
         try:

@@ -69,6 +69,7 @@ def login_page(request: HttpRequest) -> HttpResponse:
             "next": next_path,
             "ended": _why_ended(request),
             "connections": entra_sign_in.connections(),
+            "stopped": entra_sign_in.is_stopped(),
         },
         status=status,
     )

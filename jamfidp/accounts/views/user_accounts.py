@@ -21,6 +21,7 @@ from jamfidp.accounts import (
     second_factor,
     sessions,
     standing,
+    switches,
     user_accounts,
 )
 from jamfidp.accounts.administrators import LastAdministrator
@@ -136,6 +137,7 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             if not account.is_local
             else None,
             "entries": history_entries(account),
+            "kept_out": switches.block_of(account),
             "factors": second_factor.of(account),
             "factor_required": second_factor.is_required(account, now=timezone.now()),
             "sessions": sessions.lines(

@@ -1,4 +1,4 @@
-"""Let a local account in that has to wait, is disabled, or lost its second factor."""
+"""Let a local account in that waits, is blocked or disabled, or lost its second factor."""
 
 from typing import Any
 
@@ -11,7 +11,8 @@ from jamfidp.accounts.models import User
 
 class Command(BaseCommand):
     help = (
-        "Let a local account in again: forget refused attempts and enable it. "
+        "Let a local account in again: forget refused attempts, lift a block, and "
+        "enable it. "
         "With --forget-second-factor, also remove its second factors and recovery "
         "codes; with Full Access, the next sign-in has to add a new one."
     )
