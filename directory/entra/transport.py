@@ -660,11 +660,12 @@ def _redeems_code(read: Read, request: requests.PreparedRequest) -> bool:
     return parse_qs(text).get("grant_type") == ["authorization_code"]
 
 
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+
+
 def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
+    # `float` would also read nan, inf and 1e400.
+    return float(text) if text is not None and _NUMBER.fullmatch(text) else None
 
 
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")

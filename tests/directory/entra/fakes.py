@@ -1,13 +1,17 @@
 """Time that does not pass, a signing key of our own, and answers to give."""
 
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import jwt
+import requests
+import urllib3
 from cryptography.hazmat.primitives.asymmetric import rsa
+from requests.adapters import BaseAdapter
 
 from directory.entra import (
     PUBLIC,
@@ -73,6 +77,45 @@ def session_for(
         wall_clock=time.wall_clock,
         jitter=jitter,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer, as it comes over the wire."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Answering(BaseAdapter):
+    """Answers one request after the other without a network; the last one again."""
+
+    def __init__(self, *replies: Reply) -> None:
+        super().__init__()
+        self.replies = list(replies)
+        self.asked: list[requests.PreparedRequest] = []
+
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
+        self.asked.append(request)
+        reply = self.replies[min(len(self.asked), len(self.replies)) - 1]
+        headers = {"Content-Type": "application/json", **reply.headers}
+        response = requests.Response()
+        response.status_code = reply.status
+        response.headers.update(headers)
+        response.request = request
+        response.url = str(request.url)
+        response.raw = urllib3.HTTPResponse(
+            body=io.BytesIO(reply.body),
+            headers=headers,
+            status=reply.status,
+            preload_content=False,
+        )
+        return response
+
+    def close(self) -> None: ...
 
 
 @dataclass

@@ -419,12 +419,13 @@ def test_the_observer_sees_counts_waits_and_ids() -> None:
 
 
 @responses.activate
-def test_headers_that_are_not_numbers_or_ids_are_ignored() -> None:
+@pytest.mark.parametrize("units", ["many", "nan", "inf", "1e400", "-1", "", "9" * 400])
+def test_headers_that_are_not_numbers_or_ids_are_ignored(units: str) -> None:
     stats = TransferStats()
     responses.get(
         USERS,
         json={},
-        headers={"request-id": "<script>", "x-ms-resource-unit": "many"},
+        headers={"request-id": "<script>", "x-ms-resource-unit": units},
     )
 
     session_for(observer=stats).get(USERS)
