@@ -45,9 +45,9 @@ demo-reset: ## Forget what the demo stored
 test: install ## Run the test suite (SQLite, with browser tests where Chromium is)
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-conformance: install ## Hold the sandbox against Microsoft's examples: make conformance CONFORMANCE=folder
+conformance: install ## Hold client and sandbox against Microsoft's examples: make conformance CONFORMANCE=folder
 	@[ -n "$(CONFORMANCE)" ] || { echo "Name the folder of examples: make conformance CONFORMANCE=folder"; exit 1; }
-	@CONFORMANCE_DIR=$(abspath $(CONFORMANCE)) $(BIN)/python -m pytest -q -rs tests/directory/sandbox/test_conformance.py $(ARGS)
+	@CONFORMANCE_DIR=$(abspath $(CONFORMANCE)) $(BIN)/python -m pytest -q -rs tests/directory/entra/test_conformance.py tests/directory/sandbox/test_conformance.py $(ARGS)
 
 coverage: install ## Run the suite on SQLite and hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage

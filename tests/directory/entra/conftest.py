@@ -1,9 +1,12 @@
-"""Certificate authorities for far ends."""
+"""Certificate authorities for far ends, and what recordings came to."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+
+from tests.directory.entra.recordings import REPLAYED
 
 
 def _file(authority: trustme.CA, folder: Path) -> str:
@@ -31,3 +34,17 @@ def rsa_authority() -> trustme.CA:
 @pytest.fixture
 def rsa_ca_file(rsa_authority: trustme.CA, tmp_path: Path) -> str:
     return _file(rsa_authority, tmp_path)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say what each recording came to; skipped ones are named with their reasons."""
+    said = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == REPLAYED
+    ]
+    if said:
+        terminalreporter.section(f"{len(said)} replayed through the client")
+        for line in said:
+            terminalreporter.line(line)
