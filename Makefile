@@ -10,7 +10,7 @@ CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123
 PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test conformance coverage test-postgres check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance witness coverage test-postgres check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -49,6 +49,17 @@ conformance: install ## Hold client and sandbox against Microsoft's examples: ma
 	@[ -n "$(CONFORMANCE)" ] || { echo "Name the folder of examples: make conformance CONFORMANCE=folder"; exit 1; }
 	@CONFORMANCE_DIR=$(abspath $(CONFORMANCE)) $(BIN)/python -m pytest -q -rs tests/directory/entra/test_conformance.py tests/directory/sandbox/test_conformance.py $(ARGS)
 
+var/witness/.installed: tests/witness/requirements.lock tests/witness/package-lock.json $(VENV)/.installed
+	@echo "==> Microsoft's libraries, from the lock files in tests/witness, into var/witness (400 MB)"
+	@mkdir -p var/witness && cp tests/witness/package.json tests/witness/package-lock.json var/witness
+	@[ -x var/witness/venv/bin/python ] || $(BIN)/python -m venv var/witness/venv
+	@var/witness/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/witness/requirements.lock
+	@cd var/witness && PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --silent --no-fund --no-audit
+	@touch $@
+
+witness: install var/witness/.installed ## Let Microsoft's own libraries judge the sandbox; one line a check
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m tests.witness
+
 coverage: install ## Run the suite on SQLite and hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage
 	@COVERAGE_RUN=1 $(BIN)/python -m coverage run -m pytest -n 2 --dist loadgroup $(ARGS)
@@ -79,3 +90,4 @@ fix: ## Apply every fix that a tool can make
 lock: ## Write the requirements locks anew
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o tests/witness/requirements.lock tests/witness/requirements.in
