@@ -794,6 +794,20 @@ class StagedPage(models.Model):
         return f"{self.resource} {self.number} of run {self.run_id}"
 
 
+class PublicAddressProbe(models.Model):
+    """The last look at the console's own address from outside; one row an address."""
+
+    url = models.CharField(max_length=500, unique=True)
+    at = models.DateTimeField(null=True)
+    # The machine that looked: another one may see another network.
+    by = models.CharField(max_length=255, blank=True)
+    next_at = models.DateTimeField()
+    findings = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"Look at {self.url}"
+
+
 class WorkerHeartbeat(models.Model):
     """When a task worker last said that it is alive."""
 

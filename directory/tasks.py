@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from directory import expiry, preconditions
+from directory import expiry, preconditions, public_address
 from directory.models import (
     CloudIdentityProvider,
     ConsentRequest,
@@ -57,6 +57,7 @@ def tick() -> None:
     request_due(now=now)
     announce_waiting(now=now)
     expiry.announce_expiries(now=now)
+    look_if_due(now=now)
     clear_leftovers(now=now)
 
 
@@ -74,6 +75,23 @@ def check_hosts(cloud_key: str) -> None:
     preconditions.record_hosts(
         worker=socket.gethostname(), cloud_key=cloud_key, now=timezone.now()
     )
+
+
+@shared_task(name="directory.tasks.look_at_public_address")
+def look_at_public_address() -> None:
+    """Look at the console's own address from this worker."""
+    heard()
+    public_address.look_and_keep(by=socket.gethostname(), now=timezone.now())
+
+
+def look_if_due(*, now: datetime) -> None:
+    """Have a worker look at the console's own address once a day."""
+    if not public_address.claim_due(now=now):
+        return
+    try:
+        look_at_public_address.apply_async()
+    except (KombuError, OSError):
+        logger.warning("No worker could be asked to look at the console's address")
 
 
 def ask_hosts(cloud_key: str) -> None:

@@ -1,14 +1,17 @@
 """Pages that belong to the console as a whole."""
 
+import socket
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.http import require_POST
 
-from directory import freshness
+from directory import freshness, public_address
 from jamfidp import crypto, everything, in_transit, overview
 from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
@@ -78,17 +81,30 @@ def system(request: ConsoleRequest) -> HttpResponse:
             "database": connection.display_name,
             "broker": in_transit.broker_in_words(settings.CELERY_BROKER_URL),
             "console_url": settings.CONSOLE_URL,
+            **public_address.as_shown(timezone.now()),
             "hosting_tier": settings.HOSTING_TIER.replace("_", " ").title(),
             "freshness_hours": settings.DIRECTORY_FRESHNESS_HOURS,
         },
     )
 
 
-@public("for load balancers; says nothing but whether the database answers")
+@privilege("jamfidp.view_system")
+@require_POST
+def check_address(request: ConsoleRequest) -> HttpResponse:
+    """Look at the console's own address now, from the web server."""
+    public_address.look_and_keep(by=socket.gethostname(), now=timezone.now())
+    return HttpResponse(status=303, headers={"Location": reverse("system")})
+
+
+@public(
+    "for load balancers; says whether the database answers, and to a challenge that "
+    "this console signed that it is this console"
+)
 def health(request: HttpRequest) -> JsonResponse:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return JsonResponse({"status": "ok"})
+    answer = public_address.answer_to(request.GET.get("challenge", ""))
+    return JsonResponse({"status": "ok", **({"answer": answer} if answer else {})})
 
 
 @public("shown by Django in place of a view")

@@ -63,6 +63,12 @@ OWN_ACCOUNT = Kind(
     "How you sign in changed: a second factor, a recovery code, a block.",
     always_by_mail=True,
 )
+PUBLIC_ADDRESS = Kind(
+    "public-address",
+    "Address of the console",
+    "Connections to the console's own address are not protected as they should be.",
+    "jamfidp.view_system",
+)
 TEST_MAIL = Kind(
     "test-mail",
     "Test mail",
@@ -79,6 +85,7 @@ KINDS: Mapping[str, Kind] = {
         PRIVILEGES,
         LOCAL_SIGN_IN,
         SIGN_IN_SWITCHES,
+        PUBLIC_ADDRESS,
         OWN_ACCOUNT,
         TEST_MAIL,
     )
