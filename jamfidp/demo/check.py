@@ -158,7 +158,7 @@ def scope_a_policy(job: Job) -> None:
         "version",
         {"pick_kind_LIMITATION": "DIRECTORY_GROUP", "pick_q_LIMITATION": "engineering"},
         button="Search what to add to Limitations",
-    ).says("118 members")
+    ).says("103 members")
     admin.submit("version", {"add": _entry("LIMITATION", "GROUP", company.ENGINEERING)})
     admin.submit(
         "version",
