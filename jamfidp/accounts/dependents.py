@@ -8,7 +8,7 @@ from django.urls import reverse
 from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
 from directory.models import CloudIdentityProvider
 from jamfidp.access import ConsoleUser
-from jamfidp.accounts import sessions
+from jamfidp.accounts import confirmation, sessions
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
@@ -96,6 +96,7 @@ class AccountsDependents:
         tenant_id = CloudIdentityProvider.objects.values_list(
             "tenant_id", flat=True
         ).get(pk=change.cloud_idp_id)
+        confirmation.overtaken(change.cloud_idp_id, tenant_id, now=now)
         self.after_connection_change(tenant_id, now=now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:

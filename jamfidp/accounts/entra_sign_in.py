@@ -29,10 +29,10 @@ from directory.entra import (
     redeem_code,
     validate_id_token,
 )
-from directory.entra.errors import EntraError
+from directory.entra.errors import DirectoryObjectNotFound, EntraError
 from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp import crypto
-from jamfidp.accounts import standing, switches, throttle
+from jamfidp.accounts import confirmation, standing, switches, throttle
 from jamfidp.accounts.explanations import ABOUT_GROUPS, explain
 from jamfidp.accounts.grants import Reason, Standing
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
@@ -175,6 +175,7 @@ def finish(
             )
         _check_allowed(cloud_idp.tenant_id)
         claims = _proof(parameters, request, cloud_idp, now=now)
+        _confirm(claims, cloud_idp, now=now)
         account = _account(claims, cloud_idp, now=now)
     except SignInRefused as refused:
         _record_refusal(refused, request, address=address, now=now)
@@ -284,6 +285,41 @@ def _proof(
             "The encryption key of the console was changed during the sign-in.",
             "Begin again.",
         ) from None
+
+
+def _confirm(
+    claims: IdTokenClaims, cloud_idp: CloudIdentityProvider, *, now: datetime
+) -> None:
+    """Ask Microsoft Graph what is true of the person now; unconfirmed is no."""
+    ref = ObjectRef(claims.tenant_id, claims.object_id)
+    try:
+        cloud = clouds.cloud(cloud_idp.cloud)
+        with _session(cloud) as session:
+            found = confirmation.ask(cloud_idp, ref, session=session, now=now)
+    except DirectoryObjectNotFound as error:
+        raise SignInRefused(
+            "Microsoft Graph does not know you any more: your account was deleted.",
+            "Ask an administrator of the tenant.",
+            reference=error.reference,
+        ) from error
+    except EntraError as error:
+        raise SignInRefused(
+            "Microsoft has confirmed who you are, but the console could not ask "
+            "whether your account is enabled and which groups you are in. Without "
+            "that you get no privileges, and you are not signed in.",
+            error.message,
+            error.advice,
+            "An administrator with a local account can sign in meanwhile.",
+            reference=error.reference,
+        ) from error
+    if found.enabled is not True:
+        raise SignInRefused(
+            "Your account is disabled in Entra."
+            if found.enabled is False
+            else "Entra does not say whether your account is enabled, and unknown "
+            "counts as no.",
+            "Ask an administrator of the tenant.",
+        )
 
 
 def _account(

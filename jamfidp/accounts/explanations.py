@@ -80,13 +80,26 @@ _WORDS = {
         "The members of {subject} are hidden, and unknown counts as no.",
         "Bind a group whose members can be read.",
     ),
+    Reason.DIRECT_UNKNOWN: (
+        "Microsoft says that the directory group {subject} holds {whom}. Only its "
+        "direct members count here, and whether {who} {is_are} one becomes known with "
+        "the next sync.",
+        _SYNC,
+    ),
     Reason.NOT_MEMBER: ("Not a member of the directory group {subject}.", _ENTRA),
     Reason.NO_GROUP: ("No account group has this account as a member.", _GROUP),
 }
 
 
 # Reasons that are about one directory group, not about the person.
-ABOUT_GROUPS = frozenset({Reason.NOT_MEMBER, Reason.GROUP_GONE, Reason.GROUP_HIDDEN})
+ABOUT_GROUPS = frozenset(
+    {
+        Reason.NOT_MEMBER,
+        Reason.GROUP_GONE,
+        Reason.GROUP_HIDDEN,
+        Reason.DIRECT_UNKNOWN,
+    }
+)
 
 _YOU = {
     "Who": "You",

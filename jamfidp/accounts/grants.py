@@ -34,6 +34,7 @@ class Reason(StrEnum):
     TYPE_UNKNOWN = "not known whether guest"
     GROUP_GONE = "directory group gone"
     GROUP_HIDDEN = "membership hidden"
+    DIRECT_UNKNOWN = "not known whether a direct member"
     NOT_MEMBER = "not a member"
     NO_GROUP = "no account group"
 
@@ -95,6 +96,8 @@ class BindingFacts:
     """A binding, and what the directory says of its group and this person.
 
     `through` names the groups nested in it that have the person as a direct member.
+    `live` is what Microsoft Graph said at the sign-in, nested groups included; None
+    where the rows are newer.
     """
 
     group: GroupFacts
@@ -105,6 +108,7 @@ class BindingFacts:
     hidden: bool = False
     direct: bool = False
     through: Sequence[str] = ()
+    live: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,8 @@ class Path:
     directory_group: str = ""
     directory_ref: ObjectRef | None = None
     through: str = ""
+    # By which way is not known yet: Microsoft said so at the sign-in.
+    live: bool = False
 
     @property
     def sentence(self) -> str:
@@ -123,6 +129,12 @@ class Path:
         group = self.account_group.name
         if not self.directory_group:
             return f"Assigned to the account group {group}."
+        if self.live:
+            return (
+                f"In the account group {group}: at the sign-in, Microsoft said that the "
+                f"directory group {self.directory_group} holds the person, directly or "
+                f"through a nested group."
+            )
         if self.through:
             return (
                 f"In the account group {group}, because the directory group "
@@ -343,16 +355,25 @@ def _through(
 ) -> Path | Withheld:
     if not binding.present:
         return Withheld(reason=Reason.GROUP_GONE, subject=binding.name)
+    if binding.live is False:
+        return Withheld(reason=Reason.NOT_MEMBER, subject=binding.name)
+    nested = binding.nested and connection is not None and connection.transitive
     through = ""
+    live = False
     if not binding.direct:
-        nested = binding.nested and connection is not None and connection.transitive
-        if not (nested and binding.through):
+        if nested and binding.through:
+            through = binding.through[0]
+        elif nested and binding.live:
+            live = True
+        elif binding.live:
+            return Withheld(reason=Reason.DIRECT_UNKNOWN, subject=binding.name)
+        else:
             reason = Reason.GROUP_HIDDEN if binding.hidden else Reason.NOT_MEMBER
             return Withheld(reason=reason, subject=binding.name)
-        through = binding.through[0]
     return Path(
         account_group=binding.group,
         directory_group=binding.name,
         directory_ref=binding.ref,
         through=through,
+        live=live,
     )

@@ -382,6 +382,31 @@ class RecoveryCode(models.Model):
         return "Recovery code"
 
 
+class SignInConfirmation(models.Model):
+    """What Microsoft Graph said of a person at their last sign-in.
+
+    It counts in place of the directory's rows until a read that began later.
+    """
+
+    tenant_id = models.CharField(max_length=36)
+    object_id = models.CharField(max_length=36)
+    at = models.DateTimeField()
+    enabled = models.BooleanField(null=True)
+    user_type = models.CharField(max_length=40, blank=True)
+    # Those of the bound directory groups that hold the person, nested ones included.
+    group_ids = models.JSONField(default=list)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "object_id"], name="sign_in_confirmation_person"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Sign-in of {self.object_id}"
+
+
 class FailedSignIn(models.Model):
     """A refused sign-in: guessing is slowed per account, browser and address.
 

@@ -29,6 +29,7 @@ from jamfidp.accounts.models import (
     AccountGroup,
     Block,
     DirectoryBinding,
+    SignInConfirmation,
     User,
 )
 from jamfidp.accounts.privileges import BY_PERMISSION, Reach
@@ -129,12 +130,15 @@ def _of_person(
         if cloud_idp is not None
         else None
     )
+    live = SignInConfirmation.objects.filter(
+        tenant_id=ref.tenant_id, object_id=ref.object_id
+    ).first()
     return grants.decide(
         account,
         assigned=assigned,
         connection=connection_facts(cloud_idp),
-        person=person_facts(person),
-        bindings=_bindings(cloud_idp, person) if bindings else [],
+        person=person_facts(person) if live is None else _live_facts(live),
+        bindings=_bindings(cloud_idp, person, live) if bindings else [],
         freshness=freshness(),
         now=now,
     )
@@ -168,10 +172,19 @@ def person_facts(person: DirectoryUser | None) -> grants.PersonFacts | None:
     )
 
 
+def _live_facts(live: SignInConfirmation) -> grants.PersonFacts:
+    return grants.PersonFacts(
+        enabled=live.enabled,
+        guest=live.user_type.casefold() == "guest" if live.user_type else None,
+    )
+
+
 def _bindings(
-    cloud_idp: CloudIdentityProvider | None, person: DirectoryUser | None
+    cloud_idp: CloudIdentityProvider | None,
+    person: DirectoryUser | None,
+    live: SignInConfirmation | None,
 ) -> list[grants.BindingFacts]:
-    if cloud_idp is None or person is None:
+    if cloud_idp is None or (person is None and live is None):
         return []
     rows = list(
         DirectoryBinding.objects.filter(tenant_id=cloud_idp.tenant_id)
@@ -204,16 +217,18 @@ def _bindings(
     facts = []
     for row in rows:
         group = directory_groups.get(row.object_id)
+        confirmed = row.object_id in live.group_ids if live is not None else None
         facts.append(
             grants.BindingFacts(
                 group=group_facts(row.account_group),
                 ref=ObjectRef(row.tenant_id, row.object_id),
                 name=group.display_name if group else row.name_when_bound,
                 nested=row.nested,
-                present=group is not None,
+                present=group is not None or bool(confirmed),
                 hidden=group is not None and group.hidden_membership,
                 direct=group is not None and group.pk in direct,
                 through=through.get(group.pk, ()) if group else (),
+                live=confirmed,
             )
         )
     return facts

@@ -12,10 +12,17 @@ from django.test import Client
 from django.utils import timezone
 
 from directory import credentials, registrations
-from directory.dependents import ObjectRef
-from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.dependents import AppliedChange, ObjectRef, registered
+from directory.models import CloudIdentityProvider, DirectoryUser, SyncRun
 from jamfidp.accounts import standing, switches, throttle
-from jamfidp.accounts.models import AccessLevel, SignInRequest, User
+from jamfidp.accounts.grants import Reason
+from jamfidp.accounts.models import (
+    AccessLevel,
+    DirectoryBinding,
+    SignInConfirmation,
+    SignInRequest,
+    User,
+)
 from jamfidp.history.models import ObjectHistory
 from tests import cast, factories
 from tests.conftest import Sandbox
@@ -48,9 +55,27 @@ class Console:
             | values,
         )
 
-    def bound_group(self, *members: DirectoryUser) -> None:
-        group = factories.directory_group("Console admins", self.cloud_idp, *members)
-        factories.bind(factories.account_group("Administrators"), group)
+    def bound_group(self, *members: DirectoryUser, nested: bool = False) -> str:
+        """Bind a group that the tenant has, and the last sync has read."""
+        made = self.sandbox.control(
+            "POST",
+            f"tenants/{cast.FERNHILL.tenant_id}/groups",
+            {
+                "displayName": "Console admins",
+                "members": [one.object_id for one in members],
+            },
+        )
+        group = factories.directory_group(
+            "Console admins", self.cloud_idp, *members, object_id=made["id"]
+        )
+        factories.bind(factories.account_group("Administrators"), group, nested=nested)
+        return group.object_id
+
+    def in_entra(self, method: str, path: str, json: Any = None) -> Any:
+        """Change the tenant, as its own administrators would."""
+        return self.sandbox.control(
+            method, f"tenants/{cast.FERNHILL.tenant_id}/{path}", json
+        )
 
     def start(self, client: Client | None = None, **query: str) -> str:
         given: dict[str, str] = {"connection": str(self.cloud_idp.pk), **query}
@@ -221,16 +246,147 @@ def test_a25_a_guest_is_told_so(console: Console) -> None:
     assert not User.objects.exclude(object_id="").exists()
 
 
-def test_f44_a_person_whom_no_sync_has_seen_is_told_so(console: Console) -> None:
-    assert "did not contain you" in console.refusal(console.sign_in())
-
-
-def test_a_person_who_is_disabled_here_after_signing_in_there_is_told_so(
+def test_f44_a_person_whom_no_sync_has_seen_is_in_no_bound_group(
     console: Console,
 ) -> None:
+    console.bound_group()
+
+    assert "none of the directory groups" in console.refusal(console.sign_in())
+
+
+def test_f44_a_person_whom_no_sync_has_seen_gets_in_when_graph_confirms_it(
+    console: Console,
+) -> None:
+    group = console.bound_group(nested=True)
+    console.in_entra("PUT", f"groups/{group}/members/{cast.ANA.object_id}")
+
+    assert console.sign_in()["Location"] == "/"
+
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    (grant,) = standing.read(account, now=timezone.now()).grants
+    assert "at the sign-in, Microsoft said" in grant.path.sentence
+
+
+def test_f44_where_only_direct_members_count_the_next_sync_decides(
+    console: Console,
+) -> None:
+    group = console.bound_group()
+    console.in_entra("PUT", f"groups/{group}/members/{cast.ANA.object_id}")
+
+    console.refusal(console.sign_in())
+
+    ref = ObjectRef(cast.FERNHILL.tenant_id, cast.ANA.object_id)
+    held = standing.of_person(ref, now=timezone.now())
+    assert [one.reason for one in held.withheld] == [Reason.DIRECT_UNKNOWN]
+
+
+def test_a26_who_left_the_group_since_the_last_sync_holds_nothing(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert account.has_perm("scoping.change_policy")
+    binding = DirectoryBinding.objects.get()
+    console.in_entra(
+        "DELETE", f"groups/{binding.object_id}/members/{cast.ANA.object_id}"
+    )
+    console.sandbox.control("DELETE", "sessions")
+
+    console.sign_in()
+
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert not account.has_perm("scoping.change_policy")
+
+
+@pytest.mark.parametrize(
+    ("enabled", "said"),
+    [
+        (False, "Your account is disabled in Entra."),
+        (None, "does not say whether your account is enabled"),
+    ],
+)
+def test_a26_who_was_disabled_since_the_last_sync_is_told_so(
+    console: Console, ana: DirectoryUser, enabled: bool | None, said: str
+) -> None:
+    # Microsoft's sign-in service hears of it later than Graph does.
+    console.sandbox.control(
+        "POST",
+        "faults",
+        {
+            "path": f"/v1.0/users/{cast.ANA.object_id}",
+            "method": "GET",
+            "merge": {"accountEnabled": enabled},
+        },
+    )
+
+    assert said in console.refusal(console.sign_in())
+
+
+def test_who_was_deleted_since_the_last_sync_is_told_so(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sandbox.control(
+        "POST",
+        "faults",
+        {"path": f"/v1.0/users/{cast.ANA.object_id}", "method": "GET", "status": 404},
+    )
+
+    assert "does not know you any more" in console.refusal(console.sign_in())
+
+
+def test_who_was_enabled_again_since_the_last_sync_gets_in(console: Console) -> None:
     console.bound_group(console.person(cast.ANA, account_enabled=False))
 
-    assert "disabled in Entra" in console.refusal(console.sign_in())
+    assert console.sign_in()["Location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "path", [f"/v1.0/users/{cast.ANA.object_id}", "/v1.0/users/{}/checkMemberGroups"]
+)
+def test_a27_without_an_answer_of_graph_there_are_no_privileges(
+    console: Console, ana: DirectoryUser, path: str
+) -> None:
+    console.sandbox.control(
+        "POST",
+        "faults",
+        {"path": path.format(cast.ANA.object_id), "status": 503, "times": 20},
+    )
+
+    page = console.refusal(console.sign_in())
+
+    assert "could not ask whether your account is enabled" in page
+    assert "local account" in page
+    assert not User.objects.exclude(object_id="").exists()
+    assert not SignInConfirmation.objects.exists()
+
+
+def test_what_graph_said_counts_until_a_read_that_began_later(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    answered = SignInConfirmation.objects.get().at
+    run = SyncRun.objects.create(
+        cloud_idp=console.cloud_idp,
+        kind=SyncRun.Kind.DELTA,
+        trigger=SyncRun.Trigger.SCHEDULE,
+        state=SyncRun.State.APPLYING,
+        created_at=answered,
+        started_at=answered - timedelta(seconds=1),
+    )
+
+    def applied() -> None:
+        for one in registered():
+            one.after_apply(
+                AppliedChange(cloud_idp_id=console.cloud_idp.pk, full=False),
+                now=timezone.now(),
+            )
+
+    applied()
+    assert SignInConfirmation.objects.exists()
+    run.started_at = answered + timedelta(seconds=1)
+    run.save()
+    applied()
+    assert not SignInConfirmation.objects.exists()
 
 
 def test_a_stale_directory_is_told(console: Console, ana: DirectoryUser) -> None:

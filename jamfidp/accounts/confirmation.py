@@ -1,0 +1,65 @@
+"""What Microsoft Graph says of a person at the moment they sign in.
+
+The rows of the directory are as old as the last read. A sign-in asks again, and what
+was answered counts until a read that began after it: who was disabled or taken out of
+a group since the last read does not get in on old rows.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from directory import tokens
+from directory.dependents import ObjectRef
+from directory.entra import EntraSession
+from directory.models import CloudIdentityProvider, SyncRun
+from jamfidp.accounts.models import DirectoryBinding, SignInConfirmation
+
+
+def ask(
+    cloud_idp: CloudIdentityProvider,
+    ref: ObjectRef,
+    *,
+    session: EntraSession,
+    now: datetime,
+) -> SignInConfirmation:
+    """Ask whether the person is enabled, and which bound groups hold them; keep it.
+
+    Nested groups count as holding. Needs User.Read.All and GroupMember.Read.All.
+
+    Raises:
+        EntraError: nothing is known, and nothing is kept.
+    """
+    graph = tokens.graph_client(
+        cloud_idp, session=session, priority="high", insist=True
+    )
+    person = graph.get_user(ref.object_id)
+    bound = sorted(
+        set(
+            DirectoryBinding.objects.filter(tenant_id=ref.tenant_id).values_list(
+                "object_id", flat=True
+            )
+        )
+    )
+    held_by = graph.check_member_groups(ref.object_id, bound) if bound else frozenset()
+    found, _ = SignInConfirmation.objects.update_or_create(
+        tenant_id=ref.tenant_id,
+        object_id=ref.object_id,
+        defaults={
+            "at": now,
+            "enabled": person.account_enabled,
+            "user_type": person.user_type or "",
+            "group_ids": sorted(held_by),
+        },
+    )
+    return found
+
+
+def overtaken(cloud_idp_id: int, tenant_id: str, *, now: datetime) -> None:
+    """Forget what was answered before the read that was just applied had begun."""
+    began = (
+        SyncRun.objects.filter(cloud_idp_id=cloud_idp_id, state=SyncRun.State.APPLYING)
+        .values_list("started_at", flat=True)
+        .first()
+    )
+    SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=began or now).delete()
