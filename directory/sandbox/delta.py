@@ -9,7 +9,7 @@ https://learn.microsoft.com/graph/delta-query-overview
 import re
 
 from directory.sandbox import change_round, full_round, query
-from directory.sandbox.delta_request import DeltaPage, DeltaRequest, Json
+from directory.sandbox.delta_request import DeltaPage, DeltaRequest, Entries, Json
 from directory.sandbox.directory_object import Kind
 from directory.sandbox.errors import GraphError, bad_request, unsupported
 
@@ -124,19 +124,19 @@ def _continue(request: DeltaRequest, token: Json) -> DeltaPage:
     token["after_empty"] = False
     round_ = full_round if token["mode"] == "full" else change_round
     value, rest = round_.page(request, token)
-    if request.behavior.repeat_in_delta and value:
+    if request.behavior.repeat_in_delta and isinstance(value, list) and value:
         value.append(value[0])
     if rest is None:
         return _last(request, token, value)
     return _next(request, token | rest, value)
 
 
-def _next(request: DeltaRequest, token: Json, value: list[Json]) -> DeltaPage:
+def _next(request: DeltaRequest, token: Json, value: Entries) -> DeltaPage:
     sealed = request.sealer.seal(token | {"issued": request.now})
     return DeltaPage(value, sealed, None, tuple(token["select"]))
 
 
-def _last(request: DeltaRequest, token: Json, value: list[Json]) -> DeltaPage:
+def _last(request: DeltaRequest, token: Json, value: Entries) -> DeltaPage:
     keep = ("kind", "select", "members", "generation", "tenant", "to", "ids")
     content = {name: token[name] for name in keep}
     sealed = request.sealer.seal(content | {"issued": request.now})

@@ -6,10 +6,12 @@ from typing import Any
 from directory.sandbox.behavior import Behavior
 from directory.sandbox.directory_object import Kind
 from directory.sandbox.page_tokens import TokenSealer
+from directory.sandbox.rendered_pages import Rows
 from directory.sandbox.schema import DEFAULTS
 from directory.sandbox.tenant import Tenant
 
 Json = dict[str, Any]
+Entries = list[Json] | Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,9 @@ class DeltaRequest:
 
 @dataclass(frozen=True, slots=True)
 class DeltaPage:
-    """What a call answers: a JSON array and exactly one of the two tokens."""
+    """What a call answers: entries and exactly one of the two tokens."""
 
-    value: Any
+    value: Entries
     skip_token: str | None
     delta_token: str | None
     select: tuple[str, ...]

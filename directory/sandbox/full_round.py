@@ -6,14 +6,15 @@ a group may come several times in a round.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import orjson
 from pyroaring import BitMap
 
 from directory.sandbox import query
-from directory.sandbox.delta_request import DeltaRequest, Json
+from directory.sandbox.delta_request import DeltaRequest, Entries, Json
 from directory.sandbox.directory_object import Kind
 from directory.sandbox.object_ids import LENGTH
 from directory.sandbox.tenant import Tenant
@@ -32,10 +33,56 @@ class Part(NamedTuple):
     more: int
 
 
-def page(request: DeltaRequest, token: Json) -> tuple[list[Json], Json | None]:
+def page(request: DeltaRequest, token: Json) -> tuple[Entries, Json | None]:
     """Return the entries of a page, and where the next one goes on."""
+    pages = request.tenant.pages
+    if pages is None or request.behavior.repeat_in_delta:
+        return _items(request, token)
+    view = pages.view(_view(request, token))
+    at = token["at"], token["slice"]
+    if at not in view.ends:
+        view.ends[at] = _cut(_of_seed_alone(request), token)[1]
+    rest = view.ends[at]
+    if not _is_as_in_seed(request, token, rest):
+        return _items(request, token)
+
+    def render() -> bytes:
+        return orjson.dumps(_items(_of_seed_alone(request), token)[0])
+
+    return view.rows(at, render), rest
+
+
+def _of_seed_alone(request: DeltaRequest) -> DeltaRequest:
+    return replace(request, tenant=Tenant(request.tenant.seed))
+
+
+def _items(request: DeltaRequest, token: Json) -> tuple[list[Json], Json | None]:
     parts, rest = _cut(request, token)
     return [_item(request, token, part) for part in parts], rest
+
+
+def _view(request: DeltaRequest, token: Json) -> Hashable:
+    """Return all that decides what a page of the seed looks like, and where it ends."""
+    return (
+        request.kind.value,
+        request.names(token),
+        token["members"],
+        tuple(sorted(request.hidden)),
+        request.behavior.delta_page_size,
+        request.behavior.member_slice,
+    )
+
+
+def _is_as_in_seed(request: DeltaRequest, token: Json, rest: Json | None) -> bool:
+    """Say whether a page tells of the seed alone, and nothing of it was touched."""
+    numbers = request.tenant.seed.numbers[request.kind]
+    all_parts = token["count"] + (token["extended"] if token["members"] else 0)
+    start, end = int(token["at"]), int(rest["at"]) if rest else all_parts
+    if token["ids"] is not None or end > len(numbers):
+        return False
+    end += bool(rest and rest["slice"])
+    touched = request.tenant.overlay.touched
+    return not touched.range_cardinality(numbers.start + start, numbers.start + end)
 
 
 def _cut(request: DeltaRequest, token: Json) -> tuple[list[Part], Json | None]:

@@ -27,7 +27,7 @@ _JSON = (
 )
 _ERROR = "application/json"
 _WORTH_COMPRESSING = 1024
-_ROOT = "/v1.0"
+ROOT = "/v1.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class GraphPlane:
 
     async def handle(self, request: Request) -> Response:
         entry: Entry = request.state.entry
-        path = request.scope["path"].removeprefix(_ROOT).rstrip("/")
+        path = request.scope["path"].removeprefix(ROOT).rstrip("/")
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(
             request.method,
             path,
-            _parameters(request.url.query),
+            _parameters(request.scope["query_string"].decode("latin-1")),
             headers,
             await request.body(),
         )
@@ -89,7 +89,7 @@ class GraphPlane:
             reply = self._batch(call, entry, request_id, client_request_id)
         else:
             reply = self.answer(call, request_id, client_request_id)
-        entry.template = f"{_ROOT}{reply.template}"
+        entry.template = f"{ROOT}{reply.template}"
         entry.units, entry.code = reply.units, reply.code
         entry.refused = entry.refused or reply.refused
         if reply.caller is not None:
@@ -242,12 +242,12 @@ class GraphPlane:
         )
         client_request_id = item.headers.get("client-request-id") or request_id
         fault = self.sandbox.faults.take(
-            item.method, f"{_ROOT}{path}", query, item=item.id
+            item.method, f"{ROOT}{path}", query, item=item.id
         )
         noted.fault = fault is not None
         if fault is not None and fault.status is not None:
             content = faults.scripted_body(
-                fault, _ROOT, self.sandbox.clock, request_id, client_request_id
+                fault, ROOT, self.sandbox.clock, request_id, client_request_id
             )
             reply = Reply(
                 fault.status, Answer(content), {"content-type": _ERROR}, call.path
@@ -256,7 +256,7 @@ class GraphPlane:
             reply = self.answer(call, request_id, client_request_id)
         if fault is not None:
             _alter(reply, fault)
-        noted.template = f"{_ROOT}{reply.template}"
+        noted.template = f"{ROOT}{reply.template}"
         noted.status, noted.units = reply.status, reply.units
         noted.refused, noted.code = reply.refused, reply.code
         body: Any = reply.answer.body

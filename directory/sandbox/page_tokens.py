@@ -4,9 +4,11 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
-import zlib
 from typing import Any
+
+import orjson
+
+_MAC = 12
 
 
 class TokenSealer:
@@ -16,9 +18,8 @@ class TokenSealer:
         self._key = bytes.fromhex(key)
 
     def seal(self, content: dict[str, Any]) -> str:
-        packed = zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 6)
-        mac = hmac.new(self._key, packed, hashlib.sha256).digest()[:12]
-        return base64.urlsafe_b64encode(mac + packed).decode().rstrip("=")
+        packed = orjson.dumps(content)
+        return base64.urlsafe_b64encode(self._mac(packed) + packed).decode().rstrip("=")
 
     def open(self, token: str) -> dict[str, Any] | None:
         """Return the content, or None for a token this folder's sandbox never made."""
@@ -26,8 +27,10 @@ class TokenSealer:
             raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         except (binascii.Error, ValueError):
             return None
-        mac = hmac.new(self._key, raw[12:], hashlib.sha256).digest()[:12]
-        if not hmac.compare_digest(mac, raw[:12]):
+        if not hmac.compare_digest(self._mac(raw[_MAC:]), raw[:_MAC]):
             return None
-        content: dict[str, Any] = json.loads(zlib.decompress(raw[12:]))
+        content: dict[str, Any] = orjson.loads(raw[_MAC:])
         return content
+
+    def _mac(self, packed: bytes) -> bytes:
+        return hashlib.blake2b(packed, key=self._key, digest_size=_MAC).digest()

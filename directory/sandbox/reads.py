@@ -7,11 +7,14 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from directory.sandbox import delta, memberships, objects
+import orjson
+
+from directory.sandbox import compression, delta, memberships, objects
 from directory.sandbox.calls import Answer, GraphRequest, Json, link, sealer
 from directory.sandbox.delta_request import DeltaRequest
 from directory.sandbox.directory_object import Kind
 from directory.sandbox.graph_permissions import NEEDS, Needs
+from directory.sandbox.rendered_pages import Rows
 
 Handler = Callable[[GraphRequest], Answer]
 
@@ -63,8 +66,18 @@ def _delta(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
         body["@odata.nextLink"] = link(request, {"$skiptoken": page.skip_token})
     if page.delta_token:
         body["@odata.deltaLink"] = link(request, {"$deltatoken": page.delta_token})
-    body["value"] = page.value
-    return Answer(body)
+    if isinstance(page.value, Rows):
+        return _rendered(request, body, page.value)
+    return Answer(body | {"value": page.value})
+
+
+def _rendered(request: GraphRequest, head: Json, rows: Rows) -> Answer:
+    """Put a page together from what goes before its rows, and the rows as text."""
+    before, after = orjson.dumps(head)[:-1] + b',"value":', b"}"
+    gzipped = None
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        gzipped = compression.gzipped(before, rows.text, rows.packed(), after)
+    return Answer(before + rows.text + after, gzipped)
 
 
 def _users_delta(request: GraphRequest) -> Answer:

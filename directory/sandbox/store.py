@@ -21,6 +21,8 @@ from directory.sandbox.forgery import Forgery
 from directory.sandbox.journal import Journal
 from directory.sandbox.keyring import KeyRing
 from directory.sandbox.policies import TenantPolicy
+from directory.sandbox.rendered_pages import RenderedPages
+from directory.sandbox.seed_files import open_seed
 from directory.sandbox.sizes import Sizes, sizes_of
 from directory.sandbox.tenant import Tenant
 from directory.sandbox.throttle import Throttle, TokenRequests
@@ -28,6 +30,8 @@ from directory.sandbox.throttle import Throttle, TokenRequests
 APPLICATION_ID = "0a6d5c1e-93f4-4c2b-8e57-1d2f9b7c3a40"
 APPLICATION_NAME = "JamfIDP Console (sandbox)"
 ALIASES = ("organizations", "common", "consumers")
+# From so many objects on, rendered pages are kept in files.
+_LARGE = 5_000
 
 
 @dataclass(slots=True)
@@ -171,12 +175,14 @@ class Sandbox:
         return self.principals[tenant_id].get(client_id)
 
 
-def seeds(sizes: Sizes | None) -> dict[str, Tenant]:
-    """Build the tenants; ``sizes`` replaces those of the first company."""
+def open_tenants(folder: Path, sizes: Sizes | None) -> dict[str, Tenant]:
+    """Open the tenants' seeds; ``sizes`` replaces those of the first company."""
     tenants = {}
     for position, company in enumerate(COMPANIES):
         chosen = sizes if sizes and position == 0 else sizes_of(company)
-        tenants[company.tenant_id] = Tenant(generate.seed(company, chosen))
+        seed, place = open_seed(folder, company, chosen)
+        pages = RenderedPages(place / "pages") if seed.count >= _LARGE else None
+        tenants[company.tenant_id] = Tenant(seed, pages=pages)
     return tenants
 
 
@@ -192,7 +198,7 @@ def open_sandbox(
         state_dir=state_dir,
         identity=Identity.load(state_dir),
         keys=KeyRing(state_dir),
-        tenants=seeds(sizes),
+        tenants=open_tenants(state_dir / "seeds", sizes),
         consumers=Tenant(generate.seed(CONSUMERS, sizes_of(CONSUMERS))),
         redirect_uris=redirect_uris,
     )

@@ -18,6 +18,7 @@ from directory.sandbox.directory_object import (
     Properties,
 )
 from directory.sandbox.overlay import Overlay
+from directory.sandbox.rendered_pages import RenderedPages
 from directory.sandbox.seed import Seed
 
 _NO_NUMBERS = BitMap()
@@ -26,10 +27,20 @@ _Made = TypeVar("_Made")
 
 
 class Tenant:
-    """The directory as it stands. Tokens of another ``generation`` are worthless."""
+    """The directory as it stands. Tokens of another ``generation`` are worthless.
 
-    def __init__(self, seed: Seed, overlay: Overlay | None = None) -> None:
+    ``pages`` keeps what was rendered of the seed, where that is worth it.
+    """
+
+    def __init__(
+        self,
+        seed: Seed,
+        *,
+        overlay: Overlay | None = None,
+        pages: RenderedPages | None = None,
+    ) -> None:
         self.seed = seed
+        self.pages = pages
         self.id = seed.tenant_id
         self.generation = ""
         self.overlay = overlay or Overlay.over(seed)
