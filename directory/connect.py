@@ -7,6 +7,7 @@ parameters of an answer.
 """
 
 import hashlib
+import hmac
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Model
 from django.urls import reverse
 
 from directory import clouds, credentials, tokens
@@ -41,6 +43,7 @@ from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
     ConsentRequest,
+    SentRequest,
     SyncRun,
 )
 from directory.registrations import connections_of, find_registration
@@ -51,6 +54,8 @@ from jamfidp.history.record import record
 # From the start to Microsoft's answer, and from the verification to Save.
 ANSWER_WITHIN = timedelta(minutes=10)
 SAVE_WITHIN = timedelta(hours=1)
+# What a request that was sent came to waits until an administrator looks at it.
+SAVE_SENT_WITHIN = timedelta(hours=72)
 KEEP_ATTEMPTS = timedelta(days=1)
 # A verification that another request is busy with; after that it was cut off.
 STEP_SECONDS = 60
@@ -168,13 +173,15 @@ def begin(
     registration: ApplicationRegistration,
     cloud_idp: CloudIdentityProvider | None,
     browser: str,
-    actor: Any,
+    actor: Any | None,
+    sent_request: SentRequest | None = None,
     now: datetime,
 ) -> ConsentRequest:
     """Begin to connect a tenant, or to renew the consent of a connection.
 
     Consent is asked for the application of `registration`; saving makes it the one the
-    connection uses. `browser` is a secret that only this browser's session holds.
+    connection uses. `browser` is a secret that only this browser holds. Nobody is the
+    actor where a request that was sent is opened.
 
     Raises:
         NoRegistration, credentials.CredentialsUnreadable,
@@ -183,13 +190,14 @@ def begin(
     """
     clouds.cloud(registration.cloud)
     credentials.require_one(registration)
-    _check_free(registration, cloud_idp)
-    ConsentRequest.objects.filter(expires_at__lt=now - KEEP_ATTEMPTS).delete()
+    check_free(registration, cloud_idp)
+    forget_old_attempts(now=now)
     secrets = new_sign_in_secrets()
     attempt = ConsentRequest(
         state_hash=_state_hash(secrets.state),
         browser_hash=browser_hash(browser),
         started_by=actor,
+        sent_request=sent_request,
         cloud=registration.cloud,
         registration=registration,
         cloud_idp=cloud_idp,
@@ -205,17 +213,27 @@ def begin(
         },
     )
     attempt.save()
+    what = "to renew consent" if cloud_idp else "to connect a tenant"
     record(
         obj=cloud_idp or attempt,
         actor=actor,
         action="consent",
-        note="Began to renew consent" if cloud_idp else "Began to connect a tenant",
+        note=f"The link of {str(sent_request).lower()} was opened {what}"
+        if sent_request
+        else f"Began {what}",
         now=now,
     )
     return attempt
 
 
-def _check_free(
+def forget_old_attempts(*, now: datetime) -> None:
+    """Delete attempts that nobody looks at any more; sent requests keep theirs."""
+    ConsentRequest.objects.filter(
+        expires_at__lt=now - KEEP_ATTEMPTS, sent_request=None
+    ).delete()
+
+
+def check_free(
     registration: ApplicationRegistration, cloud_idp: CloudIdentityProvider | None
 ) -> None:
     """An application that is not the deployment's serves one connection alone."""
@@ -309,10 +327,14 @@ def read_answer(token: str, *, now: datetime) -> Answer:
         ) from None
 
 
-def record_refusal(refused: AnswerRefused, *, actor: Any, now: datetime) -> None:
-    """Keep in the history that an answer was refused, with the person it came to."""
+def record_refusal(
+    refused: AnswerRefused, *, obj: Model, actor: Any | None, now: datetime
+) -> None:
+    """Keep in the history that an answer was refused: of the person it came to, or of
+    the request whose link was opened.
+    """
     record(
-        obj=actor,
+        obj=obj,
         actor=actor,
         action="refused",
         note=f"A consent answer was refused: {refused.refusal.value}",
@@ -320,8 +342,30 @@ def record_refusal(refused: AnswerRefused, *, actor: Any, now: datetime) -> None
     )
 
 
+def attempt_of(answer: Answer) -> ConsentRequest | None:
+    """Return the attempt that an answer names. That it may be taken is not said."""
+    attempts = ConsentRequest.objects.select_related("sent_request")
+    if answer.reference:
+        number = answer.reference if answer.reference.isdecimal() else "0"
+        return attempts.filter(pk=int(number)).first()
+    return attempts.filter(state_hash=_state_hash(answer.state)).first()
+
+
+def _check_whose(attempt: ConsentRequest, *, browser: str, actor: Any | None) -> None:
+    """An attempt belongs to its browser, and to whoever began it.
+
+    Nobody began one that was opened by a link: its browser is all there is.
+    """
+    if not hmac.compare_digest(attempt.browser_hash, browser_hash(browser)):
+        raise AnswerRefused(Refusal.OTHER_BROWSER)
+    if attempt.sent_request_id is None and (
+        actor is None or attempt.started_by_id != actor.pk
+    ):
+        raise AnswerRefused(Refusal.OTHER_PERSON)
+
+
 def take_answer(
-    answer: Answer, *, code: str, browser: str, actor: Any, now: datetime
+    answer: Answer, *, code: str, browser: str, actor: Any | None, now: datetime
 ) -> ConsentRequest:
     """Attach an answer to the attempt it belongs to, once.
 
@@ -331,15 +375,10 @@ def take_answer(
     Raises:
         AnswerRefused
     """
-    attempt = ConsentRequest.objects.filter(
-        state_hash=_state_hash(answer.state)
-    ).first()
+    attempt = attempt_of(answer)
     if attempt is None:
         raise AnswerRefused(Refusal.UNKNOWN)
-    if attempt.browser_hash != browser_hash(browser):
-        raise AnswerRefused(Refusal.OTHER_BROWSER)
-    if attempt.started_by_id != actor.pk:
-        raise AnswerRefused(Refusal.OTHER_PERSON)
+    _check_whose(attempt, browser=browser, actor=actor)
     if now >= attempt.expires_at:
         raise AnswerRefused(Refusal.EXPIRED)
     try:
@@ -466,7 +505,9 @@ def verify_next(attempt: ConsentRequest, *, now: datetime) -> None:
     attempt.verified = {**attempt.verified, "done": done, "tries": 0}
     if next_check(attempt) is None:
         attempt.step = Step.VERIFIED
-        attempt.expires_at = now + SAVE_WITHIN
+        attempt.expires_at = now + (
+            SAVE_SENT_WITHIN if attempt.sent_request_id else SAVE_WITHIN
+        )
         with transaction.atomic():
             attempt.save()
             record(
@@ -704,21 +745,17 @@ def end_url(attempt: ConsentRequest, *, now: datetime) -> str:
 
 
 def take_ending(
-    answer: Answer, *, browser: str, actor: Any, now: datetime
+    answer: Answer, *, browser: str, actor: Any | None, now: datetime
 ) -> ConsentRequest:
     """Note that the session with Microsoft was ended.
 
     Raises:
         AnswerRefused
     """
-    number = int(answer.reference) if answer.reference.isdecimal() else 0
-    attempt = ConsentRequest.objects.filter(pk=number).first()
+    attempt = attempt_of(answer)
     if attempt is None:
         raise AnswerRefused(Refusal.UNKNOWN)
-    if attempt.browser_hash != browser_hash(browser):
-        raise AnswerRefused(Refusal.OTHER_BROWSER)
-    if attempt.started_by_id != actor.pk:
-        raise AnswerRefused(Refusal.OTHER_PERSON)
+    _check_whose(attempt, browser=browser, actor=actor)
     if answer.problem is None and attempt.session_ended_at is None:
         attempt.session_ended_at = now
         attempt.verified.pop("login_hint", None)
@@ -748,7 +785,7 @@ def save(
         RegistrationInUse: another connection took the application meanwhile.
     """
     _claim(attempt, now=now)
-    _check_free(attempt.registration, None)
+    check_free(attempt.registration, None)
     verified = attempt.verified
     other = CloudIdentityProvider.objects.filter(
         tenant_id=verified["tenant_id"]
@@ -803,7 +840,7 @@ def save_renewed(
     _claim(attempt, now=now)
     if attempt.cloud_idp is None:
         raise AttemptOver
-    _check_free(attempt.registration, attempt.cloud_idp)
+    check_free(attempt.registration, attempt.cloud_idp)
     cloud_idp = CloudIdentityProvider.objects.select_for_update().get(
         pk=attempt.cloud_idp.pk
     )

@@ -156,6 +156,17 @@ def _shown(graph_property: str) -> str:
     return graph_property.removeprefix("onPremisesExtensionAttributes.")
 
 
+class RequestForm(forms.Form):
+    """Whom a request for consent goes to; the link can always be copied."""
+
+    recipient = forms.EmailField(
+        label="Mail address of the Global Administrator",
+        required=False,
+        max_length=320,
+        help_text="Leave it empty to pass the link on yourself.",
+    )
+
+
 class UserLookupForm(forms.Form):
     user = forms.CharField(
         label="Username",

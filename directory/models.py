@@ -294,12 +294,77 @@ class AttributeMappings(models.Model):
         return f"Mappings of {self.cloud_idp}"
 
 
+class SentRequest(models.Model):
+    """A request for consent, sent to a Global Administrator who has no account here.
+
+    Its link is opened once, in one browser, within 72 hours, until somebody revokes it.
+    What comes of it is the attempt that began when it was opened.
+    """
+
+    # The token stands in the link alone; sealed here, so that it can be copied again.
+    token_hash = models.CharField(max_length=64, unique=True)
+    token_sealed = models.TextField(blank=True)
+    registration = models.ForeignKey(
+        ApplicationRegistration, models.CASCADE, related_name="+"
+    )
+    cloud = models.CharField(max_length=20)
+    # Set when an existing connection is consented again: the same tenant only.
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider,
+        models.CASCADE,
+        null=True,
+        related_name="sent_requests",
+    )
+    # Whoever sent it has to be allowed to, still, whenever the link is used.
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    started_by_name = models.CharField(max_length=255)
+    recipient = models.CharField(max_length=320, blank=True)
+    mailed_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    opened_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        ordering: ClassVar = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"Request {self.pk}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:sent-request-detail", args=[self.pk])
+
+    @property
+    def notice_key(self) -> str:
+        """The key of the notice that it was answered."""
+        return f"sent-request:{self.pk}"
+
+    def seal(self, token: str) -> str:
+        """Encrypt the token for this row; its hash stands in for the key."""
+        return crypto.encrypt(
+            token, model=self._meta.label_lower, pk=self.token_hash, field="token"
+        )
+
+    def unseal(self) -> str:
+        """Decrypt. Raises crypto.KeyUnavailable or DecryptionFailed."""
+        return crypto.decrypt(
+            self.token_sealed,
+            model=self._meta.label_lower,
+            pk=self.token_hash,
+            field="token",
+        )
+
+
 class ConsentRequest(models.Model):
     """One attempt to connect a tenant, from 'New' to 'Save'.
 
-    Belongs to one browser session and one person, lives ten minutes until the answer
-    comes back, and its state works once. Holds what was verified until somebody saves
-    it; nothing else of the attempt is kept.
+    Belongs to one browser and one person, or to one browser and the request that was
+    opened in it. Lives ten minutes until the answer comes back, and its state works
+    once. Holds what was verified until somebody saves it; nothing else of the attempt
+    is kept.
     """
 
     class Step(models.TextChoices):
@@ -311,8 +376,12 @@ class ConsentRequest(models.Model):
 
     state_hash = models.CharField(max_length=64, unique=True)
     browser_hash = models.CharField(max_length=64)
+    # None when it began with a request that was sent: nobody is signed in there.
     started_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+"
+        settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+"
+    )
+    sent_request = models.OneToOneField(
+        SentRequest, models.CASCADE, null=True, related_name="attempt"
     )
     cloud = models.CharField(max_length=20)
     registration = models.ForeignKey(

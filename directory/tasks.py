@@ -16,10 +16,15 @@ from django.db.models import F, Q
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from directory import expiry, preconditions, public_address
+from directory import (
+    connect,
+    expiry,
+    preconditions,
+    public_address,
+    sent_requests,
+)
 from directory.models import (
     CloudIdentityProvider,
-    ConsentRequest,
     StagedPage,
     SyncRun,
     WorkerHeartbeat,
@@ -37,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 # A run that nobody took after this time is announced again.
 ANNOUNCED_AGAIN_AFTER = timedelta(seconds=30)
-# What an ended attempt to connect leaves is kept as long as somebody may look at it.
-CONSENT_REQUESTS_KEPT = timedelta(days=1)
 
 
 @shared_task(name="directory.tasks.run_sync")
@@ -185,7 +188,8 @@ def announce_waiting(*, now: datetime) -> None:
 def clear_leftovers(*, now: datetime) -> None:
     """Delete staged pages of ended runs, old runs, and attempts to connect."""
     StagedPage.objects.exclude(run__state__in=SyncRun.ACTIVE).delete()
-    ConsentRequest.objects.filter(expires_at__lt=now - CONSENT_REQUESTS_KEPT).delete()
+    connect.forget_old_attempts(now=now)
+    sent_requests.forget_old(now=now)
     SyncRun.objects.filter(finished_at__lt=now - RUNS_KEPT).exclude(
         state__in=SyncRun.ACTIVE
     ).delete()

@@ -3,7 +3,15 @@
 from django.urls import URLPattern, URLResolver, path
 
 from directory.urls_browsing import browsing_patterns
-from directory.views import connections, consent, credentials, registration, wizard
+from directory.views import (
+    connections,
+    consent,
+    credentials,
+    registration,
+    request_link,
+    sent_requests,
+    wizard,
+)
 
 app_name = "directory"
 
@@ -103,6 +111,16 @@ consent_patterns: list[URLPattern | URLResolver] = [
         name="consent-refused",
     ),
     path(
+        "settings/cloud-idps/consent/request/",
+        request_link.request_page,
+        name="request-page",
+    ),
+    path(
+        "settings/cloud-idps/consent/request/verify/",
+        request_link.request_verify,
+        name="request-verify",
+    ),
+    path(
         "settings/cloud-idps/consent/<int:pk>/",
         consent.attempt_page,
         name="consent-attempt",
@@ -116,6 +134,39 @@ consent_patterns: list[URLPattern | URLResolver] = [
         "settings/cloud-idps/consent/<int:pk>/end-session/",
         consent.end_session,
         name="consent-end",
+    ),
+]
+
+sent_request_patterns: list[URLPattern | URLResolver] = [
+    path(
+        "settings/cloud-idps/requests/",
+        sent_requests.sent_request_list,
+        name="sent-request-list",
+    ),
+    path(
+        "settings/cloud-idps/requests/new/",
+        sent_requests.sent_request_new,
+        name="sent-request-new",
+    ),
+    path(
+        "settings/cloud-idps/requests/<int:pk>/",
+        sent_requests.sent_request_detail,
+        name="sent-request-detail",
+    ),
+    path(
+        "settings/cloud-idps/requests/<int:pk>/revoke/",
+        sent_requests.sent_request_revoke,
+        name="sent-request-revoke",
+    ),
+    path(
+        "settings/cloud-idps/requests/<int:pk>/mail/",
+        sent_requests.sent_request_mail,
+        name="sent-request-mail",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/request/",
+        sent_requests.sent_request_renew,
+        name="cloud-idp-request",
     ),
 ]
 
@@ -181,6 +232,7 @@ connection_patterns: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     *registration_patterns,
     *consent_patterns,
+    *sent_request_patterns,
     *connection_patterns,
     *browsing_patterns,
 ]

@@ -67,5 +67,7 @@ def log_to_console(level: str) -> dict[str, Any]:
             # Both write whole addresses at DEBUG, and addresses can carry codes.
             "urllib3": {"level": "WARNING"},
             "msal": {"level": "WARNING"},
+            # At DEBUG, all that a page was given, when it asks for what it was not.
+            "django.template": {"level": "INFO"},
         },
     }

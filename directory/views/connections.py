@@ -41,7 +41,8 @@ from directory.models import (
     SyncRun,
 )
 from directory.permissions import PERMISSIONS
-from directory.views.consent import see_other
+from directory.views.saving import see_other
+from directory.views.sent_requests import checks_of, pending
 from jamfidp.access import privilege, refuse
 from jamfidp.components import Check, Crumb, Entry, Tab
 from jamfidp.history.record import entries_for
@@ -113,6 +114,7 @@ def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
                 )
                 for row in rows
             ],
+            "requests": pending(),
             "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),
             "has_application": ApplicationRegistration.objects.exists(),
         },
@@ -133,7 +135,7 @@ def _frame(
         "state": state_of(cloud_idp),
         "word": word_of(cloud_idp),
         "sentence": _sentence(cloud_idp),
-        "checks": _checks(cloud_idp),
+        "checks": [*_checks(cloud_idp), *checks_of(cloud_idp)],
         "tabs": _tabs(cloud_idp, current),
         "may_change": request.user.has_perm(CHANGE),
         "may_delete": request.user.has_perm(DELETE),

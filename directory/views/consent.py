@@ -2,10 +2,10 @@
 
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -13,18 +13,19 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from directory import clouds, connect, registrations, tasks
-from directory.attributes import defaults
+from directory import clouds, connect, registrations, sent_requests
+from directory.connector.messages import Answer
 from directory.connector.unkept import unkept
 from directory.entra import errors
-from directory.forms import ConnectionForm, MappingsForm
 from directory.models import (
     ApplicationRegistration,
-    AttributeMappings,
     CloudIdentityProvider,
     ConsentRequest,
+    SentRequest,
 )
 from directory.permissions import PERMISSIONS
+from directory.views.link_browser import browser_of_link
+from directory.views.saving import save_new, save_renewed, see_other
 from jamfidp.access import public, refuse, signed_in
 from jamfidp.components import Step
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -64,6 +65,7 @@ FAILURES = {
     "NoRegistration": "The application registration is missing",
     "OtherTenant": "This is another tenant",
     "PermissionMissing": "A permission is missing",
+    "Revoked": "The request was revoked",
     "RedirectUriRefused": "A redirect URI is missing in the registration",
     "SignInUnavailable": "Microsoft is not available",
     "GraphUnavailable": "Microsoft is not available",
@@ -131,11 +133,6 @@ NOT_SIGNED_IN = (
 )
 
 
-def see_other(address: str) -> HttpResponse:
-    """Redirect with GET, whatever the method of the request was."""
-    return HttpResponse(status=303, headers={"Location": address})
-
-
 def steps(
     current: int, *, choice: Mapping[str, str] | None = None, failed: bool = False
 ) -> list[Step]:
@@ -185,12 +182,18 @@ def browser_of(request: ConsoleRequest) -> str:
 @require_GET
 def callback(request: ConsoleRequest) -> HttpResponse:
     """Take the connector's answer and go on at once to an address without it."""
-    if not request.user.is_authenticated:
-        return _refused("not-signed-in")
     now = timezone.now()
-    browser = browser_of(request)
     try:
         answer = connect.read_answer(request.GET.get("answer", ""), now=now)
+    except connect.AnswerRefused as refused:
+        return _turn_away(request, refused)
+    attempt = connect.attempt_of(answer)
+    if attempt is not None and attempt.sent_request is not None:
+        return _take_sent(request, answer, attempt.sent_request)
+    if not request.user.is_authenticated:
+        return _refused("not-signed-in")
+    browser = browser_of(request)
+    try:
         if answer.reference:
             attempt = connect.take_ending(
                 answer, browser=browser, actor=request.user, now=now
@@ -206,9 +209,41 @@ def callback(request: ConsoleRequest) -> HttpResponse:
                 now=now,
             )
     except connect.AnswerRefused as refused:
-        connect.record_refusal(refused, actor=request.user, now=now)
-        return _refused(refused.refusal.value)
+        return _turn_away(request, refused)
     return see_other(reverse("directory:consent-attempt", args=[attempt.pk]))
+
+
+def _take_sent(
+    request: ConsoleRequest, answer: Answer, sent: SentRequest
+) -> HttpResponse:
+    """Take an answer to a request's link; its browser is known by a cookie."""
+    now = timezone.now()
+    page = reverse("directory:request-page")
+    browser = browser_of_link(request)
+    try:
+        if answer.reference:
+            connect.take_ending(answer, browser=browser, actor=None, now=now)
+            return see_other(f"{page}?stay=1" if answer.problem else page)
+        sent_requests.take_answer(
+            answer, code=request.GET.get("code", ""), browser=browser, now=now
+        )
+    except connect.AnswerRefused as refused:
+        connect.record_refusal(refused, obj=sent.cloud_idp or sent, actor=None, now=now)
+        return _refused(refused.refusal.value)
+    except sent_requests.LinkRefused:
+        # The page says why.
+        return see_other(page)
+    return see_other(page)
+
+
+def _turn_away(request: ConsoleRequest, refused: connect.AnswerRefused) -> HttpResponse:
+    """Refuse an answer; the history keeps it, of the person it came to."""
+    if not request.user.is_authenticated:
+        return _refused(refused.refusal.value)
+    connect.record_refusal(
+        refused, obj=request.user, actor=request.user, now=timezone.now()
+    )
+    return _refused(refused.refusal.value)
 
 
 def _refused(reason: str) -> HttpResponse:
@@ -315,11 +350,23 @@ CHECKS = (
 )
 
 
+def verification_checks(attempt: ConsentRequest) -> list[Step]:
+    """What is checked of Microsoft's answer, and how far that is."""
+    current = connect.next_check(attempt)
+    done = attempt.verified.get("done", [])
+    return [
+        Step(
+            label,
+            "done" if name in done else "current" if name == current else "todo",
+            note=note,
+        )
+        for name, label, note in CHECKS
+    ]
+
+
 def _verification_page(
     request: ConsoleRequest, attempt: ConsentRequest
 ) -> HttpResponse:
-    current = connect.next_check(attempt)
-    done = attempt.verified.get("done", [])
     return page_or_fragment(
         request,
         page="directory/consent_verify.html",
@@ -327,18 +374,8 @@ def _verification_page(
         context={
             "attempt": attempt,
             "steps": steps(4),
-            "checks": [
-                Step(
-                    label,
-                    "done"
-                    if name in done
-                    else "current"
-                    if name == current
-                    else "todo",
-                    note=note,
-                )
-                for name, label, note in CHECKS
-            ],
+            "verify_url": reverse("directory:consent-verify", args=[attempt.pk]),
+            "checks": verification_checks(attempt),
             "tries": attempt.verified.get("tries", 0),
         },
     )
@@ -409,71 +446,32 @@ def end_session(request: ConsoleRequest, pk: int) -> HttpResponse:
 def _save_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
     if attempt.cloud_idp is not None:
         return _renew_page(request, attempt)
-    verified = attempt.verified
-    name = verified["tenant_name"] or verified["tenant_id"]
-    sent = request.POST if request.method == "POST" else None
-    connection = CloudIdentityProvider(display_name=name)
-    form = ConnectionForm(sent, instance=connection)
-    mappings = MappingsForm(sent, instance=AttributeMappings(**defaults()))
-    problem, existing, status = "", None, 200
-    if sent is not None:
-        valid = form.is_valid()
-        if mappings.is_valid() and valid:
-            now = timezone.now()
-            try:
-                run = connect.save(
-                    attempt,
-                    cloud_idp=form.save(commit=False),
-                    mappings=mappings.save(commit=False),
-                    actor=request.user,
-                    now=now,
-                )
-            except connect.AlreadyConnected as already:
-                problem, existing = already.sentences(), already.cloud_idp
-            except connect.RegistrationInUse as taken:
-                problem = taken.sentences()
-            except connect.AttemptOver:
-                problem = (
-                    "This attempt is over: it was saved in another tab, or verified "
-                    "more than an hour ago. Start again to connect the tenant."
-                )
-            else:
-                transaction.on_commit(lambda: tasks.announce(run, now=timezone.now()))
-                return see_other(run.cloud_idp.get_absolute_url())
-        status = 422
+    found = save_new(
+        request,
+        attempt.verified,
+        partial(connect.save, attempt, actor=request.user),
+    )
+    if isinstance(found, HttpResponse):
+        return found
     return render(
         request,
         "directory/consent_save.html",
         {
             "attempt": attempt,
-            "verified": verified,
             "steps": steps(5),
-            "form": form,
-            "mappings": mappings,
-            "problem": problem,
-            "existing": existing,
             "session_kept": attempt.session_ended_at is None,
+            **found,
         },
-        status=status,
+        status=422 if request.method == "POST" else 200,
     )
 
 
 def _renew_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
-    problem = ""
-    if request.method == "POST":
-        try:
-            cloud_idp = connect.save_renewed(
-                attempt, actor=request.user, now=timezone.now()
-            )
-        except connect.RegistrationInUse as taken:
-            problem = taken.sentences()
-        except connect.AttemptOver:
-            problem = (
-                "This attempt is over: it was saved in another tab, or verified more "
-                "than an hour ago."
-            )
-        else:
-            return see_other(cloud_idp.get_absolute_url())
+    problem = save_renewed(
+        request, partial(connect.save_renewed, attempt, actor=request.user)
+    )
+    if isinstance(problem, HttpResponse):
+        return problem
     return render(
         request,
         "directory/consent_renew.html",
@@ -486,6 +484,10 @@ def _renew_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpRespons
         },
         status=422 if problem else 200,
     )
+
+
+def failure_title(attempt: ConsentRequest) -> str:
+    return FAILURES.get(attempt.failure.get("kind", ""), "The tenant was not connected")
 
 
 def _failure_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpResponse:
@@ -512,9 +514,7 @@ def _failure_page(request: ConsoleRequest, attempt: ConsentRequest) -> HttpRespo
         "directory/consent_failed.html",
         {
             "attempt": attempt,
-            "title": FAILURES.get(
-                failure.get("kind", ""), "The tenant was not connected"
-            ),
+            "title": failure_title(attempt),
             "failure": failure,
             "reference": ", ".join(part for part in reference if part),
             "existing": existing,

@@ -24,7 +24,7 @@ from directory.registration_forms import (
     SecretForm,
 )
 from directory.registrations import RegistrationRefused, connections_of
-from directory.views.consent import see_other
+from directory.views.saving import see_other
 from jamfidp import crypto
 from jamfidp.access import privilege
 from jamfidp.components import Crumb

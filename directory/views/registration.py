@@ -15,13 +15,13 @@ from directory.models import ApplicationRegistration, CloudIdentityProvider
 from directory.permissions import GRAPH_RESOURCE_ID, PERMISSIONS
 from directory.registration_forms import ClientIdForm
 from directory.views.connections import cloud_name, history_of
-from directory.views.consent import see_other
 from directory.views.credentials import (
     CHANGE,
     VIEW,
     registration_state,
     shown_credentials,
 )
+from directory.views.saving import see_other
 from directory.views.wizard import chosen_cloud
 from jamfidp import crypto
 from jamfidp.access import privilege

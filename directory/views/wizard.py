@@ -18,9 +18,9 @@ from directory.views.consent import (
     CHANGE,
     browser_of,
     choice_of,
-    see_other,
     steps,
 )
+from directory.views.saving import see_other
 from jamfidp import crypto
 from jamfidp.access import privilege
 from jamfidp.components import Check
@@ -216,7 +216,7 @@ def consent_again(request: ConsoleRequest, pk: int) -> HttpResponse:
 def renewed_registration(
     request: ConsoleRequest, cloud_idp: CloudIdentityProvider
 ) -> ApplicationRegistration:
-    """The application to ask consent for: the present one unless another is named.
+    """Return the application to ask consent for: the present one unless one is named.
 
     Raises:
         registrations.NoRegistration

@@ -33,6 +33,13 @@ CREDENTIAL_EXPIRY = Kind(
     "has expired, or is refused by Microsoft.",
     "directory.view_applicationregistration",
 )
+CONSENT_REQUEST = Kind(
+    "consent-request",
+    "Request for consent answered",
+    "A Global Administrator consented, or did not, at the link of a request that was "
+    "sent from this console.",
+    "directory.add_cloudidentityprovider",
+)
 HELD_CHANGES = Kind(
     "held-changes",
     "Changes held",
@@ -81,6 +88,7 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         CONNECTION_STATUS,
         CREDENTIAL_EXPIRY,
+        CONSENT_REQUEST,
         HELD_CHANGES,
         PRIVILEGES,
         LOCAL_SIGN_IN,

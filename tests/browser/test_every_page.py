@@ -24,7 +24,11 @@ ROUTES = dict(walking.routes())
 # Only people who are not signed in see these.
 SIGNED_OUT = {"accounts:login", "connector:refused"}
 # Pages that say what was refused, and how they answer.
-REFUSALS = {"directory:consent-refused": 400, "connector:refused": 400}
+REFUSALS = {
+    "directory:consent-refused": 400,
+    "directory:request-page": 404,
+    "connector:refused": 400,
+}
 # Rules whose answer depends on the theme; the others are asked once. What stands
 # around the pages is asked on the page of an error.
 COLORS = ["color-contrast", "link-in-text-block"]
@@ -188,6 +192,51 @@ def test_every_step_of_a_consent_is_fit_for_everybody(
     page.get_by_role("heading", name="Connect Quarrel").wait_for(timeout=30_000)
     look()
     assert faults == []
+
+
+def test_every_page_of_a_sent_request_is_fit_for_everybody(
+    open_page: OpenPage, watch: Watch, connected: Installation, axe: str
+) -> None:
+    """The Global Administrator has another browser, and no account of the console."""
+    sender, grace = open_page(), open_page()
+    faults: list[str] = []
+
+    def look(page: Page) -> None:
+        faults.extend(
+            f"{page.url.split('?')[0]}: {f}" for f in faults_of(page, axe, watch)
+        )
+
+    walking.sign_in_locally(sender, connected)
+    sender.goto(f"{connected.console_url}/settings/cloud-idps/requests/new/")
+    sender.get_by_role("button", name="Make the link").click()
+    link = sender.locator("[data-copy*='token=']").get_attribute("data-copy")
+    assert link
+    grace.goto(link)
+    assert "token" not in grace.url
+    look(grace)
+    grace.get_by_role("button", name="Continue").click()
+    grace.get_by_label("Email or user name").fill(cast.QUARREL.global_administrator.upn)
+    grace.get_by_role("button", name="Next").click()
+    grace.get_by_label("Password").fill(cast.PASSWORD)
+    grace.get_by_role("button", name="Sign in").click()
+    grace.get_by_role("button", name="Accept").click()
+    grace.get_by_role("link", name="Continue").click()
+    grace.get_by_role("heading", name="Done. Close this page.").wait_for(timeout=30_000)
+    look(grace)
+    sender.reload()
+    sender.get_by_role("heading", name="Connect Quarrel").wait_for()
+    look(sender)
+    # Somebody else with the same link is told, and the log of the server knows nothing.
+    other = open_page()
+    other.goto(link)
+    other.get_by_role("heading", name="This link was opened already").wait_for()
+    look(other)
+    sender.get_by_role("button", name="Revoke").click()
+    look(sender)
+    assert faults == []
+    token = link.partition("token=")[2]
+    for name in ("console", "worker"):
+        assert token not in connected.log(name).read_text()
 
 
 def test_page_for_somebody_without_the_privilege_names_it_as_jamf_does(

@@ -73,7 +73,7 @@ def test_skip_link_is_first_and_leads_past_the_navigation(page: Page) -> None:
 
 def test_wizard_goes_to_microsoft(page: Page) -> None:
     press(page, in_navigation(page, "Cloud identity providers"))
-    press(page, page.get_by_role("main").get_by_role("link", name="New"))
+    press(page, page.get_by_role("main").get_by_role("link", name="New", exact=True))
     press(page, page.get_by_role("button", name="Next"))
     expect(heading(page)).to_have_text("Is this console ready to connect?")
     press(page, page.get_by_role("link", name="Next"))

@@ -84,12 +84,18 @@ NO_PAGE_ENDINGS = {
     "-client": "form",
     "-use": "form",
     "-prove": "form",
+    "-revoke": "form",
+    "-mail": "form",
     "-scope-picker": "fragment",
     "connector:go": "form",
     "connector:end": "form",
 }
 # Their names end like the ones above, and they are pages.
-PAGES = {"directory:consent-refused", "connector:refused"}
+PAGES = {
+    "directory:consent-refused",
+    "connector:refused",
+    "directory:cloud-idp-request",
+}
 
 # One object for each kind of page: what the routes of these names are about.
 SAMPLES = {
@@ -113,6 +119,7 @@ SAMPLES = {
     "directory:credential-add": (
         "SELECT id AS pk, 'certificate' AS way FROM directory_applicationregistration"
     ),
+    "directory:sent-request": "SELECT id AS pk FROM directory_sentrequest",
     "directory:consent": "SELECT id AS pk FROM directory_consentrequest",
     "directory:consent-refused": "SELECT 'expired' AS reason",
     "connector:refused": "SELECT 'unreadable' AS reason",
@@ -241,6 +248,8 @@ def everything_at_once(installation: Installation) -> check.Job:
     job.admin.submit("reason", {"reason": "Has left the company."})
     job.admin.open(job.at("/settings/entra-application/own/new/"))
     job.admin.submit("client_id", {"client_id": str(uuid.uuid4())}, button="Next")
+    job.admin.open(job.at("/settings/cloud-idps/requests/new/"))
+    job.admin.submit("Make the link")
     job.admin.open(job.at("/devices/smart-groups/new/"))
     job.admin.submit("new_criterion", {"name": "Phones"}, button="Save")
     for section, serial in (("computers", "C02FHNEW"), ("devices", "F02FHNEW")):

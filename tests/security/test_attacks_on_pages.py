@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from lxml import html
 
-from directory import connect, credentials, registrations
+from directory import connect, credentials, registrations, sent_requests
 from directory.models import AttributeMappings, SyncRun
 from jamfidp.accounts.models import AccountSession, FailedSignIn, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
@@ -131,6 +131,13 @@ def world(admin: User, settings: Any) -> Given:
         state=SyncRun.State.FAILED,
         created_at=now,
     )
+    sent = sent_requests.send(
+        registration=registration,
+        cloud_idp=cloud_idp,
+        recipient="",
+        actor=admin,
+        now=now,
+    )
     attempt = connect.begin(
         registration=registration,
         cloud_idp=None,
@@ -143,6 +150,7 @@ def world(admin: User, settings: Any) -> Given:
         "directory:group-": {"pk": group.pk},
         "directory:cloud-idp-": {"pk": cloud_idp.pk},
         "directory:syncrun-": {"pk": run.pk},
+        "directory:sent-request-": {"pk": sent.pk},
         "directory:consent-attempt": {"pk": attempt.pk},
         "directory:consent-verify": {"pk": attempt.pk},
         "directory:consent-end": {"pk": attempt.pk},
