@@ -11,7 +11,7 @@ urlpatterns = [
     path("health/", views.health, name="health"),
     path("settings/", views.settings_index, name="settings"),
     path("settings/system/", views.system, name="system"),
-    path("settings/system/check-address/", views.check_address, name="check-address"),
+    path("settings/system/address-check/", views.address_check, name="address-check"),
     path("", include("jamfidp.accounts.urls")),
     path("", include("jamfidp.history.urls")),
     path("", include("jamfidp.notices.urls")),

@@ -90,7 +90,7 @@ def system(request: ConsoleRequest) -> HttpResponse:
 
 @privilege("jamfidp.view_system")
 @require_POST
-def check_address(request: ConsoleRequest) -> HttpResponse:
+def address_check(request: ConsoleRequest) -> HttpResponse:
     """Look at the console's own address now, from the web server."""
     public_address.look_and_keep(by=socket.gethostname(), now=timezone.now())
     return HttpResponse(status=303, headers={"Location": reverse("system")})

@@ -494,7 +494,7 @@ def test_the_system_page_shows_what_was_seen_and_looks_again(
 ) -> None:
     page = console.get("/settings/system/").content.decode()
     assert "is on this machine alone" in page
-    assert "Check now" not in page
+    assert "Check the address now" not in page
 
     front = Front(authority, configure=speaking(TLS_1_0, TLS_1_3))
     with front.standing(settings):
@@ -502,7 +502,7 @@ def test_the_system_page_shows_what_was_seen_and_looks_again(
         assert "was not looked at yet" in page
         assert front.connections == 0
 
-        response = console.post("/settings/system/check-address/")
+        response = console.post("/settings/system/address-check/")
 
         assert (response.status_code, response["Location"]) == (
             303,
@@ -512,4 +512,4 @@ def test_the_system_page_shows_what_was_seen_and_looks_again(
         page = console.get("/settings/system/").content.decode()
     assert "TLS 1.0 and TLS 1.1: accepted" in page
     assert "This console answers there." in page
-    assert console.get("/settings/system/check-address/").status_code == 405
+    assert console.get("/settings/system/address-check/").status_code == 405
