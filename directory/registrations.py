@@ -60,6 +60,10 @@ def redirect_uris() -> list[RedirectUri]:
             f"{settings.CONSOLE_URL}/login/entra/callback/",
             "signing in to the console with Entra ID",
         ),
+        RedirectUri(
+            f"{settings.CONSOLE_URL}/login/entra/signed-out/",
+            "signing out of the console and at Microsoft",
+        ),
     ]
 
 

@@ -92,6 +92,7 @@ def start_sandbox(state_dir: Path, *options: str) -> Sandbox:
                 "--redirect-uri=http://localhost:8000/connector/code/",
                 "--redirect-uri=http://localhost:8000/connector/signed-out/",
                 "--redirect-uri=http://localhost:8000/login/entra/callback/",
+                "--redirect-uri=http://localhost:8000/login/entra/signed-out/",
                 *options,
             ],
             cwd=ROOT,

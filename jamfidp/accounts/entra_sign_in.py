@@ -25,12 +25,17 @@ from directory.entra import (
     IdTokenClaims,
     authorization_url,
     callback_error,
+    logout_url,
     new_sign_in_secrets,
     redeem_code,
     validate_id_token,
 )
 from directory.entra.errors import DirectoryObjectNotFound, EntraError
-from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.models import (
+    ApplicationRegistration,
+    CloudIdentityProvider,
+    DirectoryUser,
+)
 from jamfidp import crypto
 from jamfidp.accounts import confirmation, standing, switches, throttle
 from jamfidp.accounts.explanations import ABOUT_GROUPS, explain
@@ -40,6 +45,10 @@ from jamfidp.history.record import record
 
 _ABOUT_GROUPS = ABOUT_GROUPS | {Reason.NO_GROUP}
 LIFETIME = timedelta(minutes=10)
+# Anybody can begin one, and each is a row: so many in ten minutes from one address.
+BEGUN_PER_ADDRESS = 60
+# Microsoft's word for "whichever tenant the person belongs to".
+ANY_TENANT = "organizations"
 # A person waits in front of the page.
 PATIENCE_SECONDS = 20.0
 
@@ -56,6 +65,29 @@ class SignInRefused(Exception):
 
 class NotOurs(SignInRefused):
     """The answer belongs to no sign-in that this console has begun."""
+
+
+class TooManyBegun(SignInRefused):
+    """One address begins sign-ins faster than people do."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many sign-ins were begun from your address.",
+            "Wait some minutes, then begin again. Local accounts sign in as before.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where at Microsoft a sign-in begins.
+
+    Without a connection it begins where Microsoft finds the person's tenant by
+    itself; only a tenant that is connected here lets them in afterwards.
+    """
+
+    cloud_key: str
+    cloud_idp: CloudIdentityProvider | None = None
+    login_hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,30 +122,64 @@ def _check_allowed(tenant_id: str) -> None:
         )
 
 
+def clouds_to_choose() -> list[Cloud]:
+    """The clouds whose people can sign in; more than one is a question to the person."""
+    keys = {one.cloud for one in connections()}
+    return [cloud for cloud in clouds.available() if cloud.key in keys]
+
+
+def door_for(address: str, cloud_key: str) -> Door:
+    """Return where a person begins who typed a work address, or nothing.
+
+    It does not tell which domains are connected: unless a connection has an
+    application of its own, everybody is sent to the same page of Microsoft's.
+
+    Raises:
+        SignInRefused: nobody of this cloud can sign in.
+    """
+    there = [one for one in connections() if one.cloud == cloud_key]
+    domain = address.rpartition("@")[2].strip().casefold()
+    for one in there:
+        if one.own_registration_id is not None and domain in map(
+            str.casefold, one.verified_domains
+        ):
+            return Door(cloud_key, one, address)
+    if not any(one.own_registration_id is None for one in there):
+        raise SignInRefused(
+            "No sign-in with Entra is set up here for this address.",
+            "Type the work address that your organization gave you, or ask an "
+            "administrator of this console.",
+        )
+    return Door(cloud_key, login_hint=address)
+
+
 def redirect_uri() -> str:
     """Fixed by the settings: no header of a request takes part in it."""
     return f"{settings.CONSOLE_URL}{reverse('accounts:entra-callback')}"
 
 
 def begin(
-    cloud_idp: CloudIdentityProvider, *, browser: str, next_path: str, now: datetime
+    door: Door, *, browser: str, address: str | None, next_path: str, now: datetime
 ) -> str:
     """Return Microsoft's address for one sign-in, which is bound to the browser.
 
     Raises:
         SignInRefused: it cannot begin; Microsoft is not reached, or the credential
             of the application cannot be read.
+        TooManyBegun
     """
-    _check_allowed(cloud_idp.tenant_id)
+    tenant_id = door.cloud_idp.tenant_id if door.cloud_idp else ""
+    _check_allowed(tenant_id)
+    place = _check_not_too_many(address, now=now)
     secrets = new_sign_in_secrets()
     try:
-        cloud = clouds.cloud(cloud_idp.cloud)
-        registration = registrations.registration_of(cloud_idp)
+        cloud = clouds.cloud(door.cloud_key)
+        registration = _registration(door.cloud_key, door.cloud_idp)
         # Read now: a key that is lost is better told before the person signs in.
         credentials.require_one(registration)
         with _session(cloud) as session:
             discovery = clouds.METADATA.discovery(
-                cloud, cloud_idp.tenant_id, session, now=now
+                cloud, tenant_id or ANY_TENANT, session, now=now
             )
         state_hash = _hash(secrets.state)
         flow = crypto.encrypt(
@@ -130,7 +196,8 @@ def begin(
             state_hash=state_hash,
             browser_hash=_hash(browser),
             cloud=cloud.key,
-            tenant_id=cloud_idp.tenant_id,
+            tenant_id=tenant_id,
+            address=place,
             flow_sealed=flow,
             next_path=next_path,
             created_at=now,
@@ -145,7 +212,28 @@ def begin(
         code_challenge=secrets.code_challenge,
         # Else Microsoft signs in whoever it knows, without asking.
         prompt="select_account",
+        login_hint=door.login_hint,
     )
+
+
+def _check_not_too_many(address: str | None, *, now: datetime) -> str | None:
+    place = throttle.address_key(address)
+    if place is not None:
+        begun = SignInRequest.objects.filter(
+            address=place, created_at__gt=now - LIFETIME
+        )
+        if begun.count() >= BEGUN_PER_ADDRESS:
+            raise TooManyBegun
+    return place
+
+
+def _registration(
+    cloud_key: str, cloud_idp: CloudIdentityProvider | None
+) -> ApplicationRegistration:
+    """The application of a connection, or the one of all that have none of their own."""
+    if cloud_idp is None:
+        return registrations.registration(cloud_key)
+    return registrations.registration_of(cloud_idp)
 
 
 def finish(
@@ -165,16 +253,12 @@ def finish(
         _record_refusal(refused, SignInRequest(), address=address, now=now)
         raise
     try:
-        cloud_idp = CloudIdentityProvider.objects.filter(
-            tenant_id=request.tenant_id, enabled=True
-        ).first()
-        if cloud_idp is None:
-            raise SignInRefused(
-                "The connection to this tenant was disabled or deleted meanwhile.",
-                "An administrator with a local account can sign in with a password.",
-            )
-        _check_allowed(cloud_idp.tenant_id)
+        cloud_idp = _connection_of(request.tenant_id) if request.tenant_id else None
+        _check_allowed(request.tenant_id)
         claims = _proof(parameters, request, cloud_idp, now=now)
+        if cloud_idp is None:
+            cloud_idp = _connection_found(claims, request)
+            _check_allowed(cloud_idp.tenant_id)
         _confirm(claims, cloud_idp, now=now)
         account = _account(claims, cloud_idp, now=now)
     except SignInRefused as refused:
@@ -189,6 +273,39 @@ def finish(
         now=now,
     )
     return SignedIn(account=account, next_path=request.next_path)
+
+
+def _connection_of(tenant_id: str) -> CloudIdentityProvider:
+    found = CloudIdentityProvider.objects.filter(
+        tenant_id=tenant_id, enabled=True
+    ).first()
+    if found is None:
+        raise SignInRefused(
+            "The connection to this tenant was disabled or deleted meanwhile.",
+            "An administrator with a local account can sign in with a password.",
+        )
+    return found
+
+
+def _connection_found(
+    claims: IdTokenClaims, request: SignInRequest
+) -> CloudIdentityProvider:
+    """The connection of the tenant that Microsoft found, by the application asked for."""
+    found = CloudIdentityProvider.objects.filter(
+        tenant_id=claims.tenant_id,
+        cloud=request.cloud,
+        enabled=True,
+        own_registration=None,
+    ).first()
+    if found is None:
+        who = claims.preferred_username or claims.name or claims.object_id
+        raise SignInRefused(
+            f"You signed in at Microsoft as {who}, but your organization is not "
+            "connected to this console.",
+            "Sign in with the account of another organization, or ask an administrator "
+            "of this console.",
+        )
+    return found
 
 
 def _claim(state: str, *, browser: str, now: datetime) -> SignInRequest:
@@ -227,7 +344,7 @@ def _claim(state: str, *, browser: str, now: datetime) -> SignInRequest:
 def _proof(
     parameters: Mapping[str, str],
     request: SignInRequest,
-    cloud_idp: CloudIdentityProvider,
+    cloud_idp: CloudIdentityProvider | None,
     *,
     now: datetime,
 ) -> IdTokenClaims:
@@ -248,10 +365,10 @@ def _proof(
             )
         )
         cloud = clouds.cloud(request.cloud)
-        registration = registrations.registration_of(cloud_idp)
+        registration = _registration(request.cloud, cloud_idp)
         with _session(cloud) as session:
             discovery = clouds.METADATA.discovery(
-                cloud, request.tenant_id, session, now=now
+                cloud, request.tenant_id or ANY_TENANT, session, now=now
             )
             # A credential that Microsoft refuses leaves the code to the next one.
             token = tokens.with_accepted(
@@ -276,7 +393,7 @@ def _proof(
                 nonce=flow["nonce"],
                 jwks=clouds.METADATA.signing_keys(discovery, session),
                 now=now,
-                expected_tenant=request.tenant_id,
+                expected_tenant=request.tenant_id or None,
             )
     except EntraError as error:
         raise _refused(error) from error
@@ -444,6 +561,26 @@ def _follow_names(
     if (account.full_name, account.username, account.email) != (name, username, email):
         account.full_name, account.username, account.email = name, username, email
         account.save(update_fields=["full_name", "username", "email"])
+
+
+def sign_out_address(tenant_id: str, *, now: datetime) -> str:
+    """Return Microsoft's address that ends the person's session there.
+
+    Raises:
+        SignInRefused: Microsoft is not reached, or the connection is gone.
+    """
+    cloud_idp = _connection_of(tenant_id)
+    try:
+        cloud = clouds.cloud(cloud_idp.cloud)
+        with _session(cloud) as session:
+            discovery = clouds.METADATA.discovery(cloud, tenant_id, session, now=now)
+    except EntraError as error:
+        raise _refused(error) from error
+    return logout_url(
+        discovery,
+        post_logout_redirect_uri=f"{settings.CONSOLE_URL}"
+        f"{reverse('accounts:entra-signed-out')}",
+    )
 
 
 def _session(cloud: Cloud) -> EntraSession:

@@ -195,7 +195,10 @@ class SignInRequest(models.Model):
     state_hash = models.CharField(max_length=64, unique=True)
     browser_hash = models.CharField(max_length=64)
     cloud = models.CharField(max_length=20)
-    tenant_id = models.CharField(max_length=36)
+    # Empty where Microsoft finds out which tenant the person belongs to.
+    tenant_id = models.CharField(max_length=36, blank=True)
+    # Who began it, as far as it counts: a network for IPv6.
+    address = models.GenericIPAddressField(null=True)
     # Sealed JSON: PKCE verifier and nonce.
     flow_sealed = models.TextField()
     next_path = models.CharField(max_length=2048, blank=True)
@@ -205,7 +208,8 @@ class SignInRequest(models.Model):
 
     class Meta:
         indexes: ClassVar = [
-            models.Index(fields=["expires_at"], name="sign_in_request_expires")
+            models.Index(fields=["expires_at"], name="sign_in_request_expires"),
+            models.Index(fields=["address", "created_at"], name="sign_in_request_from"),
         ]
 
     def __str__(self) -> str:

@@ -295,6 +295,7 @@ def start_sandbox(installation: Installation, *options: str) -> None:
             f"--redirect-uri={console}/connector/consent/",
             f"--redirect-uri={console}/connector/code/",
             f"--redirect-uri={console}/login/entra/callback/",
+            f"--redirect-uri={console}/login/entra/signed-out/",
             f"--redirect-uri={console}/connector/signed-out/",
             *options,
         ],

@@ -10,11 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from django.test import Client
 from django.utils import timezone
+from lxml import html
 
 from directory import credentials, registrations
 from directory.dependents import AppliedChange, ObjectRef, registered
 from directory.models import CloudIdentityProvider, DirectoryUser, SyncRun
-from jamfidp.accounts import standing, switches, throttle
+from jamfidp.accounts import entra_sign_in, standing, switches, throttle
 from jamfidp.accounts.grants import Reason
 from jamfidp.accounts.models import (
     AccessLevel,
@@ -691,10 +692,10 @@ def test_a_forged_id_token_signs_nobody_in(
 def test_a15_a_sound_token_of_another_connected_tenant_signs_nobody_in(
     console: Console, ana: DirectoryUser
 ) -> None:
+    values = console.at_microsoft(console.start())
     quarrel = factories.cloud_idp("Quarrel", tenant_id=cast.QUARREL.tenant_id)
     twin = factories.directory_user("Twin", quarrel, object_id=cast.ANA.object_id)
     factories.entra_account(twin)
-    values = console.at_microsoft(console.start())
     console.sandbox.control(
         "POST",
         "forge",
@@ -924,3 +925,192 @@ def test_a_blocked_person_is_told_so_with_and_without_an_account(
     console.sandbox.control("DELETE", "sessions")
 
     assert "You are blocked" in console.refusal(console.sign_in())
+
+
+# --- Several connections ----------------------------------------------------------
+
+
+@pytest.fixture
+def several(console: Console) -> Console:
+    """The console is connected to Quarrel as well."""
+    factories.cloud_idp(
+        "Quarrel",
+        tenant_id=cast.QUARREL.tenant_id,
+        verified_domains=["quarrel.example"],
+    )
+    return console
+
+
+def chosen(
+    console: Console, address: str, client: Client | None = None, **fields: str
+) -> str:
+    """Type a work address; return Microsoft's address that it leads to."""
+    client = client or console.client
+    sent = client.post(
+        "/login/entra/choose/", {"address": address, "cloud": "SANDBOX"} | fields
+    )
+    assert sent["Location"].startswith("/login/entra/continue/")
+    page = client.get(sent["Location"]).content.decode()
+    (link,) = html.fromstring(page).cssselect("a.btn-primary")
+    response = client.get(str(link.get("href")))
+    assert response.status_code == 303, response.content
+    return str(response["Location"])
+
+
+def test_with_several_connections_the_page_names_none(several: Console) -> None:
+    page = several.client.get("/login/").content.decode()
+
+    assert "Work address" in page
+    assert "Fernhill" not in page
+    assert "Quarrel" not in page
+    for cloud_idp in CloudIdentityProvider.objects.all():
+        response = several.client.get(START, {"connection": str(cloud_idp.pk)})
+        assert response.status_code == 404
+
+
+def test_the_tenant_that_microsoft_finds_is_the_one_signed_in_by(
+    several: Console, ana: DirectoryUser
+) -> None:
+    address = chosen(several, cast.ANA.upn, next="/users/")
+    query = parse_qs(urlsplit(address).query)
+    assert query["login_hint"] == [cast.ANA.upn]
+
+    response = several.answer(several.at_microsoft(address))
+
+    assert response["Location"] == "/users/"
+    account = User.objects.get(object_id=cast.ANA.object_id)
+    assert account.tenant_id == cast.FERNHILL.tenant_id
+
+
+def test_a54_a_connected_domain_looks_like_any_other(several: Console) -> None:
+    answers = [
+        urlsplit(chosen(several, address))
+        for address in ("a@quarrel.example", "a@nowhere.example", "")
+    ]
+
+    assert len({(one.netloc, one.path) for one in answers}) == 1
+    clients = [parse_qs(one.query)["client_id"] for one in answers]
+    assert clients[0] == clients[1] == clients[2]
+
+
+def test_a42_somebody_of_a_tenant_that_is_not_connected_is_not_let_in(
+    several: Console, ana: DirectoryUser
+) -> None:
+    address = chosen(several, cast.ANA.upn)
+    values = several.at_microsoft(address)
+    CloudIdentityProvider.objects.filter(tenant_id=cast.FERNHILL.tenant_id).update(
+        enabled=False
+    )
+
+    page = several.refusal(several.answer(values))
+
+    assert "is not connected to this console" in page
+    assert not User.objects.exclude(object_id="").exists()
+
+
+def test_a_connection_with_an_application_of_its_own_is_found_by_its_domain(
+    several: Console,
+) -> None:
+    own = registrations.create_own(
+        cloud_key="SANDBOX",
+        client_id=factories.guid("own application"),
+        actor=None,
+        now=timezone.now(),
+    )
+    credentials.add_secret(
+        own, secret="its own secret", expires_at=None, actor=None, now=timezone.now()
+    )
+    quarrel = CloudIdentityProvider.objects.get(tenant_id=cast.QUARREL.tenant_id)
+    quarrel.own_registration = own
+    quarrel.save()
+
+    address = urlsplit(chosen(several, "Bo@Quarrel.Example"))
+
+    assert cast.QUARREL.tenant_id in address.path
+    assert parse_qs(address.query)["client_id"] == [own.client_id]
+
+
+def test_nothing_typed_leads_back_to_the_sign_in_page(several: Console) -> None:
+    assert several.client.get(START)["Location"] == "/login/"
+
+
+def test_a_cloud_without_connections_is_told(several: Console) -> None:
+    several.client.post("/login/entra/choose/", {"address": "a@b.c", "cloud": "PUBLIC"})
+
+    page = several.refusal(several.client.get(START))
+
+    assert "No sign-in with Entra is set up here" in page
+
+
+def test_a40_the_way_over_our_own_page_leads_to_local_paths_alone(
+    several: Console,
+) -> None:
+    sent = several.client.post("/login/entra/choose/", {"next": "//evil.example"})
+
+    assert "evil" not in sent["Location"]
+    page = several.client.get("/login/entra/continue/?next=//evil.example")
+    assert "evil" not in page.content.decode()
+
+
+# --- Beginning too often ------------------------------------------------------------
+
+
+def test_beginning_again_and_again_from_one_address_is_refused_for_a_while(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entra_sign_in, "BEGUN_PER_ADDRESS", 3)
+    asked = {"connection": str(console.cloud_idp.pk)}
+    for _ in range(3):
+        console.start()
+
+    response = console.client.get(START, asked)
+
+    assert response.status_code == 429
+    assert "Too many sign-ins were begun" in response.content.decode()
+    assert SignInRequest.objects.count() == 3
+    elsewhere = Client(SERVER_NAME="localhost", REMOTE_ADDR="10.0.0.7")
+    console.start(elsewhere)
+    SignInRequest.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+    console.start()
+
+
+# --- Signing out -------------------------------------------------------------------
+
+
+def test_signing_out_says_what_was_ended_and_leads_to_microsofts_end(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+
+    left = console.client.post("/logout/")
+    assert left["Location"] == "/login/?signed-out=entra"
+    assert not console.signed_in()
+    page = console.client.get(left["Location"]).content.decode()
+    assert "Your session at Microsoft is still open in this browser" in page
+    end = urlsplit(console.client.get("/login/entra/sign-out/")["Location"])
+
+    assert end.path.endswith("/oauth2/v2.0/logout")
+    assert cast.FERNHILL.tenant_id in end.path
+    assert parse_qs(end.query) == {
+        "post_logout_redirect_uri": ["http://localhost:8000/login/entra/signed-out/"]
+    }
+    ended = console.client.get("/login/entra/signed-out/").content.decode()
+    assert "the one at Microsoft have ended" in ended
+
+
+def test_without_having_signed_out_here_nobody_is_led_to_microsofts_end(
+    console: Console,
+) -> None:
+    assert console.client.get("/login/entra/sign-out/")["Location"] == "/login/"
+
+
+def test_the_end_at_microsoft_that_cannot_be_had_is_told(
+    console: Console, ana: DirectoryUser
+) -> None:
+    console.sign_in()
+    console.client.post("/logout/")
+    CloudIdentityProvider.objects.all().delete()
+
+    page = console.refusal(console.client.get("/login/entra/sign-out/"))
+
+    assert "disabled or deleted meanwhile" in page

@@ -21,6 +21,8 @@ from tests import cast
 NO_PAGE = {
     "health": "data for load balancers",
     "accounts:entra-start": "leads to Microsoft",
+    "accounts:entra-choose": "form",
+    "accounts:entra-sign-out": "leads to Microsoft",
     "accounts:entra-callback": "takes Microsoft's answer",
     "directory:consent-callback": "takes the connector's answer",
     "connector:start": "leads to Microsoft",

@@ -22,6 +22,7 @@ REDIRECT_URIS = [
     "http://localhost:8000/connector/code/",
     "http://localhost:8000/connector/signed-out/",
     "http://localhost:8000/login/entra/callback/",
+    "http://localhost:8000/login/entra/signed-out/",
 ]
 
 

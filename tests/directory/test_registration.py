@@ -169,6 +169,7 @@ def test_the_page_names_redirect_uris_and_permissions_to_copy(
         "http://localhost:8000/connector/code/",
         "http://localhost:8000/connector/signed-out/",
         "http://localhost:8000/login/entra/callback/",
+        "http://localhost:8000/login/entra/signed-out/",
     ):
         assert f'data-copy="{address}"' in page
     for permission in (
