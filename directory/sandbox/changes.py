@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from directory.sandbox import rules, snapshots
+from directory.sandbox import bulk_changes, dynamic_groups, rules, snapshots
 from directory.sandbox.applications import (
     Application,
     Audience,
@@ -144,19 +144,6 @@ def application_of(sandbox: Sandbox, given: Arguments) -> Application:
     return application
 
 
-def _refresh_dynamic_groups(tenant: Tenant, user_key: str) -> None:
-    user = tenant.find(user_key, Kind.USER)
-    if user is None:
-        return
-    for group, rule in tenant.ruled.items():
-        inside = tenant.is_member(group, user.number)
-        wanted = rules.parse(rule)(user.properties)
-        if wanted and not inside:
-            tenant.link(group, user.number)
-        elif inside and not wanted:
-            tenant.unlink(group, user.number)
-
-
 @_operation
 def create_user(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
@@ -164,8 +151,8 @@ def create_user(sandbox: Sandbox, given: Arguments) -> Any:
     if not values.get("userPrincipalName") or not values.get("displayName"):
         raise DirectoryError("A user needs displayName and userPrincipalName.")
     defaults: Arguments = {"accountEnabled": True, "userType": "Member"}
-    tenant.create(Kind.USER, given["id"], defaults | values)
-    _refresh_dynamic_groups(tenant, given["id"])
+    user = tenant.create(Kind.USER, given["id"], defaults | values)
+    dynamic_groups.refresh(tenant, [user])
 
 
 @_operation
@@ -181,8 +168,7 @@ def create_group(sandbox: Sandbox, given: Arguments) -> Any:
     for member in given.get("members", ()):
         tenant.add_member(given["id"], member)
     if values.get("membershipRule"):
-        for user in tenant.present(Kind.USER):
-            _refresh_dynamic_groups(tenant, user.id)
+        dynamic_groups.refresh(tenant, tenant.positions(Kind.USER))
 
 
 @_operation
@@ -190,7 +176,7 @@ def change_user(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
     user = tenant.need(given["key"], Kind.USER)
     tenant.change(user.id, Kind.USER, given["properties"])
-    _refresh_dynamic_groups(tenant, user.id)
+    dynamic_groups.refresh(tenant, [user.number])
 
 
 @_operation
@@ -225,6 +211,12 @@ def remove_members(sandbox: Sandbox, given: Arguments) -> Any:
     tenant = tenant_of(sandbox, given)
     for member in given["members"]:
         tenant.remove_member(given["key"], member)
+
+
+@_operation
+def bulk(sandbox: Sandbox, given: Arguments) -> int:
+    """Make many changes; returns how many."""
+    return bulk_changes.apply(tenant_of(sandbox, given), given)
 
 
 @_operation

@@ -8,6 +8,7 @@ from starlette.routing import Route
 
 from directory.sandbox.changes import ChangeLog
 from directory.sandbox.control_applications import ApplicationControl
+from directory.sandbox.control_bulk import BulkControl
 from directory.sandbox.control_calls import (
     BadControlRequest,
     Handler,
@@ -26,6 +27,7 @@ def routes(sandbox: Sandbox, log: ChangeLog) -> list[Route]:
         *SwitchControl(sandbox, log).routes(),
         *ApplicationControl(sandbox, log).routes(),
         *SignInControl(sandbox, log).routes(),
+        *BulkControl(sandbox, log).routes(),
         *DirectoryControl(sandbox, log).routes(),
     ]
 

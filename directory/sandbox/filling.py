@@ -36,7 +36,7 @@ def rows(
     """Yield the members of each group, in the order of the groups, ascending."""
     filled = _by_purpose(company, layout, people)
     groups = layout.numbers[Kind.GROUP]
-    named, projects = groups[: len(company.groups)], groups[len(company.groups) :]
+    named, projects = groups[: len(company.groups)], layout.crowd[Kind.GROUP]
     nested = _nestings(projects, sizes.nestings, source)
     used = sum(map(len, filled)) + sum(map(len, nested.values()))
     takers = [
@@ -52,7 +52,7 @@ def rows(
             strict=True,
         )
     )
-    crowd = array("I", layout.numbers[Kind.USER][len(company.people) :])
+    crowd = array("I", layout.crowd[Kind.USER])
     source.shuffle(crowd)
     strides = [each for each in (1, 3, 7, 11, 13) if math.gcd(each, len(crowd)) == 1]
     for position, number in enumerate(groups):

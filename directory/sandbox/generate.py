@@ -65,6 +65,7 @@ def seed(company: Company, sizes: Sizes, columns: Columns | None = None) -> Seed
         display_name=company.display_name,
         created_at=CREATED_AT,
         numbers=layout.numbers,
+        crowd=layout.crowd,
         ids=ObjectIds(columns.ids, layout.ids, _key(company, sizes)),
         named=layout.named,
         people=People(company, layout.people, memoryview(columns.people)),

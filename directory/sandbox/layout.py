@@ -15,6 +15,7 @@ class Layout:
         self.ids: dict[int, str] = {}
         self.named: dict[int, Properties] = {}
         self.numbers: dict[Kind, range] = {}
+        self.crowd: dict[Kind, range] = {}
         self._place(
             Kind.USER,
             [(each.object_id, person_properties(each)) for each in company.people],
@@ -61,3 +62,4 @@ class Layout:
             self.ids[number] = key
             self.named[number] = properties
         self.numbers[kind] = range(start, start + len(named) + more)
+        self.crowd[kind] = self.numbers[kind][len(named) :]

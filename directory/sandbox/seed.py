@@ -32,7 +32,11 @@ class Columns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """A tenant as it was made. ``ruled`` are the dynamic groups with their rules."""
+    """A tenant as it was made.
+
+    ``numbers`` are all of a kind and ``crowd`` those that are not of the cast.
+    ``ruled`` are the dynamic groups with their rules.
+    """
 
     tenant_id: str
     domain: str
@@ -40,6 +44,7 @@ class Seed:
     display_name: str
     created_at: str
     numbers: Mapping[Kind, range]
+    crowd: Mapping[Kind, range]
     ids: ObjectIds
     named: Mapping[int, Properties]
     people: People
@@ -69,10 +74,9 @@ class Seed:
         return DirectoryObject(number, self.ids.of(number), kind, properties)
 
     def _made(self, number: int, kind: Kind) -> Properties:
-        cast = len(self.people.company.people), len(self.people.company.groups)
+        position = number - self.crowd[kind].start
         if kind is Kind.USER:
-            return self.people.properties(number - cast[0])
-        position = number - self.numbers[Kind.GROUP].start - cast[1]
+            return self.people.properties(position)
         return self.projects.properties(position, self.ids.of(number))
 
     def user_named(self, upn: str) -> int | None:
@@ -81,8 +85,7 @@ class Seed:
         if number is not None:
             return number
         position = self.people.position_of(upn)
-        cast = len(self.people.company.people)
-        return None if position is None else position + cast
+        return None if position is None else self.crowd[Kind.USER][position]
 
     def members(self, group: int) -> memoryview:
         """Return the numbers of a group's direct members, ascending."""

@@ -71,6 +71,11 @@ class Tenant:
         return found
 
     @property
+    def next_number(self) -> int:
+        """Return the number that the next created object gets."""
+        return self.seed.count + len(self.overlay.made)
+
+    @property
     def display_name(self) -> str:
         return self.overlay.display_name
 
@@ -140,7 +145,7 @@ class Tenant:
     def find_even_deleted(self, key: str, *kinds: Kind) -> DirectoryObject | None:
         number = self.number_of(key.lower())
         if number is None and "@" in key:
-            number = self._user_named(key)
+            number = self.user_named(key)
         entry = None if number is None else self.object(number)
         if entry is not None and kinds and entry.kind not in kinds:
             return None
@@ -158,19 +163,24 @@ class Tenant:
         number = self.overlay.made_numbers.get(object_id)
         return self.seed.ids.number(object_id) if number is None else number
 
-    def _user_named(self, upn: str) -> int | None:
+    def user_named(self, upn: str) -> int | None:
+        """Return the number of the user with a principal name, whatever its case."""
         lowered = upn.casefold()
         if lowered in self.overlay.upns:
             return self.overlay.upns[lowered]
         return self.seed.user_named(upn)
 
     def is_named(self, user_id: str, upn: str) -> bool:
-        number = self._user_named(upn)
+        number = self.user_named(upn)
         return number is not None and self.id_of(number) == user_id
 
     def positions(self, kind: Kind) -> "Positions":
         """Return the numbers of all that ever was of a kind, in an order that stays."""
         return Positions(self.seed.numbers[kind], self.overlay.made_of_kind[kind])
+
+    def crowd(self, kind: Kind) -> "Positions":
+        """Return the positions of a kind without those of the named cast."""
+        return Positions(self.seed.crowd[kind], self.overlay.made_of_kind[kind])
 
     def count(self, kind: Kind) -> int:
         """Say how many there are of a kind, without the soft-deleted ones."""
@@ -290,11 +300,11 @@ class Tenant:
         self.overlay.display_name = display_name
         self.overlay.domain = domain
 
-    def create(self, kind: Kind, object_id: str, properties: Properties) -> None:
+    def create(self, kind: Kind, object_id: str, properties: Properties) -> int:
+        """Create an object and return its number. Raises DirectoryError."""
         if self.find_even_deleted(object_id) is not None:
             raise DirectoryError(f"The id '{object_id}' is taken.")
-        overlay = self.overlay
-        number = self.seed.count + len(overlay.made)
+        overlay, number = self.overlay, self.next_number
         if kind is Kind.USER:
             self._claim_upn(number, str(properties["userPrincipalName"]))
         overlay.made.append((object_id, kind))
@@ -302,6 +312,7 @@ class Tenant:
         overlay.made_numbers[object_id] = number
         self._put(DirectoryObject(number, object_id, kind, properties))
         self.log.add(kind, number, What.CREATED)
+        return number
 
     def change(self, key: str, kind: Kind, properties: Properties) -> None:
         entry = self.need(key, kind)
@@ -421,7 +432,7 @@ class Tenant:
         self.log.add(entry.kind, number, What.PURGED)
 
     def _claim_upn(self, number: int, upn: str) -> None:
-        holder = self._user_named(upn)
+        holder = self.user_named(upn)
         if holder is not None and holder != number:
             raise DirectoryError(f"The user principal name '{upn}' is taken.")
         self.overlay.upns[upn.casefold()] = number

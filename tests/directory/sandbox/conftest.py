@@ -5,6 +5,7 @@ import json
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import requests
 
 from tests.cast import FERNHILL, PASSWORD, Company, Person
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, start_sandbox, stop
 from tests.directory.sandbox.browser import Answer, Browser, Page
 
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"
@@ -139,6 +140,16 @@ def graph(sandbox: Sandbox) -> Graph:
 @pytest.fixture
 def browser(sandbox: Sandbox) -> Browser:
     return Browser(sandbox.pages_url)
+
+
+@contextmanager
+def running(state_dir: Path, *options: str) -> Iterator[Sandbox]:
+    """A sandbox of its own, with its own options."""
+    sandbox = start_sandbox(state_dir, *options)
+    try:
+        yield sandbox
+    finally:
+        stop(sandbox.process)
 
 
 def consent_url(

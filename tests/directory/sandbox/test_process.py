@@ -5,8 +5,6 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,27 +12,19 @@ import pytest
 import requests
 
 from tests.cast import ANA, FERNHILL, MAC_ADMINS, TOMAS
-from tests.conftest import ROOT, Sandbox, start_sandbox, stop
+from tests.conftest import ROOT, Sandbox
 from tests.directory.sandbox.browser import Browser
 from tests.directory.sandbox.conftest import (
     Graph,
     app_token,
     consent,
     consent_url,
+    running,
     secure_session,
     sign_in,
 )
 
 TENANT = f"tenants/{FERNHILL.tenant_id}"
-
-
-@contextmanager
-def running(state_dir: Path, *options: str) -> Iterator[Sandbox]:
-    sandbox = start_sandbox(state_dir, *options)
-    try:
-        yield sandbox
-    finally:
-        stop(sandbox.process)
 
 
 def test_a_stop_ends_the_process_cleanly_and_removes_its_description(
