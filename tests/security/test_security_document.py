@@ -1,17 +1,21 @@
-"""docs/security.md names tests that exist."""
+"""docs/security.md and docs/reliability.md name tests and code that exist."""
 
 import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "security.md"
+FAULTS = ROOT / "docs" / "reliability.md"
 # The attacks that a release has to withstand.
 REQUIRED = {1, 2, 3, 4, 5, 9, 14, 15, 17, 23, 29, 30, 31, 32, 35, 36, 37, 40, 52}
 
 
-def test_every_test_that_the_document_names_exists() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", DOCUMENT.read_text())
+@pytest.mark.parametrize("document", [DOCUMENT, FAULTS], ids=lambda path: path.stem)
+def test_every_test_that_the_document_names_exists(document: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", document.read_text())
     missing = []
 
     for path, name in named:
@@ -20,8 +24,18 @@ def test_every_test_that_the_document_names_exists() -> None:
         if name not in known:
             missing.append(f"{path}::{name}")
 
-    assert len(named) > 50
+    assert len(named) > 25
     assert missing == []
+
+
+@pytest.mark.parametrize("document", [DOCUMENT, FAULTS], ids=lambda path: path.stem)
+def test_every_file_of_code_that_the_document_names_exists(document: Path) -> None:
+    named = re.findall(
+        r"`((?:directory|jamfidp|scoping)/[\w/]+\.py)`", document.read_text()
+    )
+
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_attack_that_has_to_be_withstood_has_a_row() -> None:

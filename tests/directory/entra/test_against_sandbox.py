@@ -672,27 +672,28 @@ def test_memberships_of_several_people_are_confirmed_at_once(
 def test_f4_items_of_a_batch_that_fail_are_asked_again_singly(
     sandbox: Sandbox, graph: GraphClient, stats: TransferStats
 ) -> None:
-    people = [graph.get_user(person.upn).id for person in (cast.ANA, cast.MILO)]
-    throttled = {"id": "2", "status": 429, "headers": {"Retry-After": "1"}}
-    sandbox.control(
-        "POST",
-        "faults",
-        {
-            "path": "/v1.0/$batch",
-            "status": 200,
-            "body": {
-                "responses": [
-                    {"id": "1", "status": 503, "body": {}},
-                    {**throttled, "body": {"error": {"code": "TooManyRequests"}}},
-                ]
-            },
-        },
-    )
+    people = [each.id for page in graph.users_delta() for each in page.users][:5]
+    sandbox.control("DELETE", f"tenants/{TENANT}/users/{people[2]}")
+    for item, fault in (
+        ("1", {"status": 429, "headers": {"Retry-After": "1"}}),
+        ("2", {"status": 503}),
+        ("5", {"status": 424}),
+    ):
+        sandbox.control("POST", "faults", {"path": "/v1.0", "item": item, **fault})
+    sandbox.control("DELETE", "journal")
     waits = stats.waits
 
     found = graph.look_up_users(people)
 
-    assert [answer.value.id for answer in found.values() if answer.value] == people
+    assert [key for key, answer in found.items() if answer.gone] == [people[2]]
+    assert [key for key, answer in found.items() if answer.value] == [
+        each for each in people if each != people[2]
+    ]
+    asked = sandbox.control("GET", "journal?plane=graph")["entries"]
+    assert [entry["template"] for entry in asked] == [
+        "/v1.0/$batch",
+        *["/v1.0/users/{id}"] * 3,
+    ]
     assert stats.waits == waits + 1
 
 
@@ -824,6 +825,31 @@ def test_f24_tokens_that_end_in_the_middle_are_replaced(
 
 
 # What must never happen
+
+
+def test_a_token_that_is_taken_back_in_the_middle_is_answered_with_its_claims(
+    sandbox: Sandbox, session: EntraSession, graph: GraphClient
+) -> None:
+    """Continuous access evaluation: a token for a day, which Graph may end at once."""
+    token = tokens(sandbox, session).token()
+    assert token.expires_in > 20 * 3600
+    pages = graph.users_delta()
+    people = [user.id for user in next(pages).users]
+    sandbox.control("DELETE", "journal")
+    sandbox.control(
+        "PATCH",
+        f"tenants/{TENANT}/consents/{client_id(sandbox)}",
+        {"end_tokens": True},
+    )
+
+    people += [user.id for page in pages for user in page.users]
+
+    assert len(set(people)) == cast.FERNHILL.users_in_all
+    entries = sandbox.control("GET", "journal")["entries"]
+    refused = [each for each in entries if each["status"] == 401]
+    asked = [each for each in entries if each["path"].endswith("/token")]
+    assert len(refused) == len(asked) == 1
+    assert "nbf" in asked[0]["parameters"]["claims"]
 
 
 def test_no_secret_code_or_token_is_in_any_log(

@@ -101,7 +101,7 @@ def test_the_reads_of_the_console_are_admitted(method: str, url: str) -> None:
         pytest.param("GET", "/v1.0/users", id="no host"),
     ],
 )
-def test_everything_else_is_stopped(method: str, url: str) -> None:
+def test_a44_everything_else_is_stopped(method: str, url: str) -> None:
     with pytest.raises(errors.NotAllowed):
         allowed_read(PUBLIC, method, url)
 
