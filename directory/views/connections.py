@@ -114,7 +114,7 @@ def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
                 )
                 for row in rows
             ],
-            "requests": pending(),
+            "requests": [(*each, cloud_name(each[0].cloud)) for each in pending()],
             "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),
             "has_application": ApplicationRegistration.objects.exists(),
         },

@@ -35,7 +35,7 @@ CHANGE = "directory.change_applicationregistration"
 
 Kind = ApplicationCredential.Kind
 
-ICONS = {Kind.SECRET: "password", Kind.CERTIFICATE: "certificate", Kind.ASSERTION: "id"}
+ICONS = {Kind.SECRET: "key", Kind.CERTIFICATE: "certificate", Kind.ASSERTION: "id"}
 
 # --- What a page shows of a credential ----------------------------------------------
 
@@ -86,7 +86,7 @@ def _shown(
     problem = credentials.problem_of(row)
     role = ""
     if number is not None:
-        role = "Tried first" if number == 0 else "Tried when the first is refused"
+        role = "tried first" if number == 0 else "tried when the first is refused"
     return ShownCredential(
         row=row,
         icon=ICONS[Kind(row.kind)],

@@ -333,7 +333,7 @@ def _again_url(sent: SentRequest) -> str:
 
 def _progress(sent: SentRequest, state: State) -> list[Step]:
     """From the link to Save, as steps."""
-    labels = ("Made", "Opened", "Answered and verified", "Saved")
+    labels = ("Link made", "Link opened", "Answered and verified", "Saved")
     reached = {
         State.OPEN: 1,
         State.EXPIRED: 1,

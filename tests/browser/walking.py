@@ -250,6 +250,8 @@ def everything_at_once(installation: Installation) -> check.Job:
     job.admin.submit("reason", {"reason": "Has left the company."})
     job.admin.open(job.at("/settings/entra-application/own/new/"))
     job.admin.submit("client_id", {"client_id": str(uuid.uuid4())}, button="Next")
+    job.admin.follow("Generate a certificate")
+    job.admin.submit("Generate")
     job.admin.open(job.at("/settings/cloud-idps/requests/new/"))
     job.admin.submit("Make the link")
     job.admin.open(job.at("/devices/smart-groups/new/"))

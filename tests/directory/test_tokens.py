@@ -316,7 +316,7 @@ def test_a_connection_that_falls_back_stays_active_and_says_so(
     page = browser.get(registration.get_absolute_url()).content.decode()
     assert "Refused by Microsoft" in page
     assert "AADSTS7000215" in page
-    assert "Tried when the first is refused" in page
+    assert "tried when the first is refused" in page
 
 
 # --- Trying one by hand --------------------------------------------------------------

@@ -246,6 +246,9 @@ def faults_of(response: Any) -> Iterator[str]:
             yield "a script of somebody's name runs"
         if page.xpath("//b[@onx]"):
             yield "a tag of somebody's name is one"
+        for form in page.xpath("//form[translate(@method, 'POST', 'post')='post']"):
+            if not form.xpath(".//input[@name='csrfmiddlewaretoken'][@value!='']"):
+                yield f"a form without its token: {form.get('action') or 'itself'}"
 
 
 def test_a50_a57_opening_a_page_changes_nothing_and_runs_nothing(
