@@ -213,7 +213,7 @@ class GraphClient:
             start, permission=USER_READ, delta=True
         ):
             yield UsersPage(
-                users=tuple(User.from_json(item) for item in values(body)),
+                items=values(body),
                 next_link=next_link,
                 delta_link=delta_link,
             )
@@ -265,7 +265,7 @@ class GraphClient:
             start, permission=GROUP_READ, delta=True
         ):
             yield GroupsPage(
-                groups=tuple(Group.from_json(item) for item in values(body)),
+                items=values(body),
                 next_link=next_link,
                 delta_link=delta_link,
             )

@@ -220,20 +220,82 @@ class Organization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsersPage:
-    """One page. Of a delta round the last one alone has a `delta_link`."""
+    """One page. Of a delta round the last one alone has a `delta_link`.
 
-    users: tuple[User, ...]
+    `items` are Graph's own objects, not looked at yet: of most of a full read nothing
+    but a hash is needed. `users` parses them; `check_user` and `removed_reason` are as
+    strict without making an object of each.
+    """
+
+    items: list[dict[str, Any]]
     next_link: str | None
     delta_link: str | None
+
+    @property
+    def users(self) -> tuple[User, ...]:
+        return tuple(User.from_json(item) for item in self.items)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsPage:
-    """One page. Of a delta round the last one alone has a `delta_link`."""
+    """One page, as UsersPage; `check_group` goes with it."""
 
-    groups: tuple[Group, ...]
+    items: list[dict[str, Any]]
     next_link: str | None
     delta_link: str | None
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return tuple(Group.from_json(item) for item in self.items)
+
+
+def check_user(item: Mapping[str, Any]) -> None:
+    """Refuse a user whose properties are of another kind than Graph's.
+
+    Raises:
+        GraphResponseError
+    """
+    for name in ("displayName", "userPrincipalName", "mail", "userType"):
+        _text(item, name, "user")
+    _flag(item, "accountEnabled", "user")
+
+
+def check_group(item: Mapping[str, Any]) -> None:
+    """Refuse a group whose properties are of another kind than Graph's.
+
+    Raises:
+        GraphResponseError
+    """
+    for name in ("displayName", "description", "mail", "membershipRule", "visibility"):
+        _text(item, name, "group")
+    for name in ("mailEnabled", "securityEnabled", "isAssignableToRole"):
+        _flag(item, name, "group")
+    _texts(item, "groupTypes", "group")
+
+
+def members_delta(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a group's `members@delta`, empty where there are none.
+
+    Raises:
+        GraphResponseError: it is not a list of objects.
+    """
+    members = item.get("members@delta")
+    if members is None:
+        return []
+    if not isinstance(members, list) or not all(
+        isinstance(member, dict) for member in members
+    ):
+        raise unreadable("members@delta of a group")
+    return members
+
+
+def removed_reason(item: Mapping[str, Any], what: str) -> Removed | None:
+    """Return why a delta answer says that an object is gone; None where it is not.
+
+    Raises:
+        GraphResponseError: the reason is none of Graph's.
+    """
+    return _removed(item, what)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
