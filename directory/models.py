@@ -203,9 +203,11 @@ class CloudIdentityProvider(models.Model):
     # Saved in the transaction that applies the data they follow.
     users_delta_link = models.TextField(blank=True)
     groups_delta_link = models.TextField(blank=True)
-    # The attribute mappings that the delta links were begun with; Graph keeps the
-    # selection in the link, so other mappings need another full read.
-    delta_mappings = models.TextField(blank=True)
+    # What the delta links select (mappings, filters): another selection needs another
+    # full read, since Graph keeps it in the link and the rows hold only what passed.
+    delta_selection = models.TextField(blank=True)
+    # Why the next read has to be a full one; empty when it need not.
+    full_read_reason = models.CharField(max_length=255, blank=True)
     first_complete_read_at = models.DateTimeField(null=True, blank=True)
     last_full_read_at = models.DateTimeField(null=True, blank=True)
     last_good_read_at = models.DateTimeField(null=True, blank=True)
@@ -434,6 +436,7 @@ class DirectoryObject(models.Model):
         CloudIdentityProvider,
         models.CASCADE,
         related_name="objects_seen",
+        db_constraint=False,
         db_index=False,
     )
     object_id = models.CharField(max_length=36)
@@ -448,6 +451,29 @@ class DirectoryObject(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} {self.object_id}"
+
+
+class ObservedHash(models.Model):
+    """A hash of one person's or group's properties as Entra last sent them.
+
+    With what was selected of them: what has the same hash did not change, and no row
+    need be looked at to know it. Only what Entra lists now has one. Apart from the
+    object's number, which is given before the answer is applied.
+    """
+
+    pk = models.CompositePrimaryKey("cloud_idp_id", "number")
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider,
+        models.CASCADE,
+        related_name="observed_hashes",
+        db_constraint=False,
+        db_index=False,
+    )
+    number = models.IntegerField()
+    value = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"Hash of {self.number}"
 
 
 class State(models.TextChoices):
@@ -486,7 +512,11 @@ class DirectoryUser(models.Model):
     # The number of its DirectoryObject.
     id = models.IntegerField(primary_key=True)
     cloud_idp = models.ForeignKey(
-        CloudIdentityProvider, models.CASCADE, related_name="users", db_index=False
+        CloudIdentityProvider,
+        models.CASCADE,
+        related_name="users",
+        db_constraint=False,
+        db_index=False,
     )
     object_id = models.CharField(max_length=36)
     state = models.CharField(max_length=10, choices=State.choices)
@@ -570,7 +600,11 @@ class DirectoryGroup(models.Model):
     # The number of its DirectoryObject.
     id = models.IntegerField(primary_key=True)
     cloud_idp = models.ForeignKey(
-        CloudIdentityProvider, models.CASCADE, related_name="groups", db_index=False
+        CloudIdentityProvider,
+        models.CASCADE,
+        related_name="groups",
+        db_constraint=False,
+        db_index=False,
     )
     object_id = models.CharField(max_length=36)
     state = models.CharField(max_length=10, choices=State.choices)
@@ -714,10 +748,10 @@ class GroupClosure(models.Model):
 
 
 class GroupBitmap(models.Model):
-    """The ids of a group's present users, direct and transitive, as roaring bitmaps.
+    """The ids of a group's users, direct and transitive, as roaring bitmaps.
 
     Derived from the rows, which stay the truth; `manage.py rebuild_memberships`
-    rebuilds and verifies. Disabled people are included, deleted ones are not.
+    rebuilds and verifies. Each is null where it equals the one before it.
     """
 
     group = models.OneToOneField(
@@ -727,8 +761,12 @@ class GroupBitmap(models.Model):
         related_name="bitmap",
         db_constraint=False,
     )
-    direct = models.BinaryField()
-    # Null when equal to `direct`.
+    # Whoever has a row of membership, deleted people and those not read yet included.
+    members = models.BinaryField()
+    # Those of them who are in the directory, disabled or not. Nobody is in a group that
+    # is not in the directory itself.
+    direct = models.BinaryField(null=True)
+    # The same with everybody in nested groups.
     transitive = models.BinaryField(null=True)
 
     def __str__(self) -> str:
@@ -736,7 +774,7 @@ class GroupBitmap(models.Model):
 
     def users(self, *, nested: bool) -> BitMap:
         """Return the ids of the present users; `nested` adds those of nested groups."""
-        stored = self.direct
+        stored = self.members if self.direct is None else self.direct
         if nested and self.transitive is not None:
             stored = self.transitive
         return BitMap.deserialize(bytes(stored))
@@ -795,15 +833,35 @@ class SyncRun(models.Model):
     lease_expires_at = models.DateTimeField(null=True)
     fencing_token = models.PositiveIntegerField(default=0)
 
+    # After which it is given up; its pages are kept for the next one.
+    deadline_at = models.DateTimeField(null=True)
+    # What it reads by, and the generation it read against: pages of another run fit
+    # only if both are the same.
+    selection = models.TextField(blank=True)
+    generation = models.PositiveIntegerField(null=True)
+
     pages = models.PositiveIntegerField(default=0)
     requests = models.PositiveIntegerField(default=0)
+    retries = models.PositiveIntegerField(default=0)
     bytes_read = models.PositiveBigIntegerField(default=0)
     resource_units = models.PositiveIntegerField(default=0)
     users_read = models.PositiveIntegerField(default=0)
     groups_read = models.PositiveIntegerField(default=0)
     memberships_read = models.PositiveIntegerField(default=0)
+    # [{"reason": ..., "times": 2, "seconds": 14.5}], by cause.
+    waits = models.JSONField(default=list)
+    # [["Reading", 4.2], ...] in seconds, in the order of the work.
+    phases = models.JSONField(default=list)
+    # Of requests that failed: [{"status": 429, "template": ..., "request_id": ...}].
+    failures = models.JSONField(default=list)
     # What applying changed: {"users_added": 3, ...}.
     changes = models.JSONField(default=dict)
+    # Rows of people, groups and memberships written, by table.
+    rows_written = models.JSONField(default=dict)
+    # The longest time for which others could not write.
+    write_lock_seconds = models.FloatField(null=True)
+    # Intervals name this run: it is kept as long as they are.
+    remembered = models.BooleanField(default=False)
 
     # On failure: Microsoft's code and request id, our sentence, what to do.
     error_code = models.CharField(max_length=60, blank=True)
@@ -838,19 +896,31 @@ class SyncRun(models.Model):
 
 
 class StagedPage(models.Model):
-    """One page as read, parsed and selected, until its run is applied."""
+    """One page as read, reduced to what is new, until its run is applied.
+
+    `directory.sync.stage` packs and unpacks. Of people and groups only those whose
+    observed hash differs are held, with the mapped attributes alone.
+    """
 
     class Resource(models.TextChoices):
         USERS = "USERS", "Users"
         GROUPS = "GROUPS", "Groups"
 
-    run = models.ForeignKey(SyncRun, models.CASCADE, related_name="staged_pages")
+    run = models.ForeignKey(
+        SyncRun, models.CASCADE, related_name="staged_pages", db_index=False
+    )
     resource = models.CharField(max_length=6, choices=Resource.choices)
     number = models.PositiveIntegerField()
-    items = models.JSONField()
+    # The numbers of all objects on the page, a bitmap.
+    seen = models.BinaryField()
+    # What differs of them, JSON.
+    objects_changed = models.BinaryField()
+    # Members by group, numbers of 32 bits.
+    members = models.BinaryField()
     # One of the two: where to read on, or where the next read of changes begins.
     next_link = models.TextField(blank=True)
     delta_link = models.TextField(blank=True)
+    staged_at = models.DateTimeField()
 
     class Meta:
         constraints: ClassVar = [
@@ -875,6 +945,128 @@ class PublicAddressProbe(models.Model):
 
     def __str__(self) -> str:
         return f"Look at {self.url}"
+
+
+class HeldChange(models.Model):
+    """What Entra says of one person or group and is not in effect here.
+
+    The stored difference between *observed* and *in effect*. Observed is what stands
+    in the rows, except where an open row of this table says otherwise; every run
+    advances it, and closes what the directory has healed by itself.
+    """
+
+    class Outcome(models.TextChoices):
+        OPEN = "", "Held"
+        HEALED = "HEALED", "Entra took it back"
+        APPLIED = "APPLIED", "Applied"
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="held_changes"
+    )
+    # The number of the DirectoryObject; its row may not exist yet.
+    number = models.IntegerField()
+    kind = models.CharField(max_length=1, choices=DirectoryObject.Kind.choices)
+    # The whole row as Entra has it, by column; null when only members are held.
+    observed = models.JSONField(null=True)
+    # False where an absence in a full read said so, and not Entra itself.
+    told = models.BooleanField(default=True)
+    # Of a group: the numbers of people and groups that joined and left, as bitmaps;
+    # `inferred` are those of `left` that a full read merely left out.
+    users_joined = models.BinaryField(null=True)
+    users_left = models.BinaryField(null=True)
+    users_inferred = models.BinaryField(null=True)
+    groups_joined = models.BinaryField(null=True)
+    groups_left = models.BinaryField(null=True)
+    groups_inferred = models.BinaryField(null=True)
+    # Names of what holds it.
+    guards = models.JSONField(default=list)
+    # Over all of the above but the guards: a decision about it is bound to this.
+    payload_hash = models.CharField(max_length=64)
+
+    opened_at = models.DateTimeField()
+    opened_by = models.IntegerField(null=True)
+    changed_at = models.DateTimeField()
+    changed_by = models.IntegerField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.IntegerField(null=True)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "number"],
+                condition=Q(closed_at=None),
+                name="held_change_one_open",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["closed_at"], name="held_change_closed")
+        ]
+
+    def __str__(self) -> str:
+        return f"Held change of {self.number}"
+
+
+class MembershipInterval(models.Model):
+    """When a member, person or group, was in a group that it joined or left.
+
+    Whoever is a member since before the first complete read has no row; from null on
+    a row that ended says the same. An open row belongs to a current membership.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # Numbers of DirectoryObjects, and of SyncRuns: no foreign keys.
+    group_id = models.IntegerField()
+    member_id = models.IntegerField()
+    from_run = models.BigIntegerField(null=True)
+    from_at = models.DateTimeField(null=True)
+    to_run = models.BigIntegerField(null=True)
+    to_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["group_id", "member_id"],
+                condition=Q(to_at=None),
+                name="membership_interval_one_open",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["group_id", "to_at"], name="membership_interval_group"
+            ),
+            models.Index(fields=["member_id"], name="membership_interval_member"),
+            models.Index(fields=["to_at"], name="membership_interval_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.member_id} in {self.group_id} until {self.to_at}"
+
+
+class EarlierValue(models.Model):
+    """What an attribute of a person or group was until a run changed it.
+
+    It held since the earlier value before it ended, or since before the first
+    complete read.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    number = models.IntegerField()
+    attribute = models.CharField(max_length=30)
+    value = models.TextField(blank=True)
+    to_run = models.BigIntegerField(null=True)
+    to_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["number", "attribute", "to_at"], name="earlier_value_of"
+            ),
+            models.Index(fields=["to_at"], name="earlier_value_ended"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.attribute} of {self.number} until {self.to_at}"
 
 
 class WorkerHeartbeat(models.Model):

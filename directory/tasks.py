@@ -25,18 +25,15 @@ from directory import (
 )
 from directory.models import (
     CloudIdentityProvider,
-    StagedPage,
     SyncRun,
     WorkerHeartbeat,
 )
-from directory.sync import request_sync
+from directory.sync import request_sync, retention
 from directory.sync.run import work
 
 # What changes alone cannot tell (somebody restored whom nothing here remembered) is
 # put right by a full read.
 FULL_READ_EVERY = timedelta(days=7)
-# Kept for looking back; the history of what people did is kept elsewhere.
-RUNS_KEPT = timedelta(days=90)
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +59,19 @@ def tick() -> None:
     expiry.announce_expiries(now=now)
     look_if_due(now=now)
     clear_leftovers(now=now)
+
+
+@shared_task(name="directory.tasks.clear_past")
+def clear_past() -> None:
+    """Let go of what was kept long enough: hourly, since nothing waits for it."""
+    now = timezone.now()
+    retention.clear_past(now=now)
+    retention.clear_runs(now=now)
+    for cloud_idp in CloudIdentityProvider.objects.exclude(
+        sync_runs__state__in=SyncRun.ACTIVE
+    ):
+        retention.erase_gone(cloud_idp, now=now)
+        retention.forget_numbers(cloud_idp)
 
 
 def heard() -> None:
@@ -186,10 +196,7 @@ def announce_waiting(*, now: datetime) -> None:
 
 
 def clear_leftovers(*, now: datetime) -> None:
-    """Delete staged pages of ended runs, old runs, and attempts to connect."""
-    StagedPage.objects.exclude(run__state__in=SyncRun.ACTIVE).delete()
+    """Delete pages that nobody will apply, and attempts to connect."""
+    retention.clear_pages(now=now)
     connect.forget_old_attempts(now=now)
     sent_requests.forget_old(now=now)
-    SyncRun.objects.filter(finished_at__lt=now - RUNS_KEPT).exclude(
-        state__in=SyncRun.ACTIVE
-    ).delete()

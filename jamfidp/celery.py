@@ -26,6 +26,10 @@ app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-sched
 app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
 app.conf.beat_schedule = {
     "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
+    "past": {
+        "task": "directory.tasks.clear_past",
+        "schedule": schedule(run_every=3600),
+    },
     "mail": {"task": "jamfidp.notices.tasks.tick", "schedule": schedule(run_every=15)},
     "sessions": {
         "task": "jamfidp.accounts.tasks.tick",

@@ -21,6 +21,7 @@ from django.test import Client
 from django.utils import timezone
 
 from directory import clouds
+from directory.sync import lines
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -144,6 +145,7 @@ def sandbox(sandbox_process: Sandbox, settings: Any) -> Sandbox:
     sandbox_process.reset()
     # Of another test's sandbox: keys may have been rotated since.
     clouds.METADATA.forget()
+    lines.close_idle()
     settings.ENTRA_SANDBOX_URL = sandbox_process.url
     settings.ENTRA_SANDBOX_CA_FILE = sandbox_process.ca_file
     return sandbox_process

@@ -23,6 +23,8 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
     GroupNesting,
+    StagedPage,
+    SyncRun,
 )
 from directory.sync.attributes import fold
 from jamfidp.accounts.models import (
@@ -201,13 +203,31 @@ def derive(cloud_idp: CloudIdentityProvider) -> None:
         GroupBitmap.objects.update_or_create(
             group=group,
             defaults={
-                "direct": BitMap(direct[group.pk]).serialize(),
+                "members": BitMap(direct[group.pk]).serialize(),
+                "direct": None,
                 "transitive": BitMap(people).serialize(),
             },
         )
         DirectoryGroup.objects.filter(pk=group.pk).update(
             direct_users=len(direct[group.pk]), transitive_users=len(people)
         )
+
+
+def staged_page(run: SyncRun, **values: Any) -> StagedPage:
+    """A page without anybody on it."""
+    empty = BitMap().serialize()
+    return StagedPage.objects.create(
+        **{
+            "run": run,
+            "resource": StagedPage.Resource.USERS,
+            "number": 1,
+            "seen": empty,
+            "objects_changed": b"",
+            "members": b"",
+            "staged_at": timezone.now(),
+        }
+        | values
+    )
 
 
 def site(name: str = "Berlin") -> Site:

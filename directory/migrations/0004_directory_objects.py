@@ -38,6 +38,7 @@ class Migration(migrations.Migration):
                 (
                     "cloud_idp",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="objects_seen",
@@ -64,12 +65,45 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="ObservedHash",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "cloud_idp_id",
+                        "number",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "cloud_idp",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="observed_hashes",
+                        to="directory.cloudidentityprovider",
+                    ),
+                ),
+                ("number", models.IntegerField()),
+                ("value", models.BigIntegerField()),
+            ],
+            options={
+                "indexes": [],
+                "constraints": [],
+            },
+        ),
+        migrations.CreateModel(
             name="DirectoryUser",
             fields=[
                 ("id", models.IntegerField(primary_key=True, serialize=False)),
                 (
                     "cloud_idp",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="users",
@@ -135,6 +169,7 @@ class Migration(migrations.Migration):
                 (
                     "cloud_idp",
                     models.ForeignKey(
+                        db_constraint=False,
                         db_index=False,
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="groups",
@@ -348,7 +383,8 @@ class Migration(migrations.Migration):
                         to="directory.directorygroup",
                     ),
                 ),
-                ("direct", models.BinaryField()),
+                ("members", models.BinaryField()),
+                ("direct", models.BinaryField(null=True)),
                 ("transitive", models.BinaryField(null=True)),
             ],
             options={

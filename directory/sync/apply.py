@@ -1,11 +1,16 @@
 """Writing a plan: one transaction, differences only, guarded by the fencing token."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Model
+from pyroaring import BitMap
 
 from directory.dependents import AppliedChange, registered
 from directory.models import (
@@ -17,158 +22,347 @@ from directory.models import (
     GroupClosure,
     GroupNesting,
     GroupOtherMember,
+    HeldChange,
+    ObservedHash,
     SyncRun,
 )
-from directory.sync import rows
-from directory.sync.attributes import GroupRow, UserRow, mappings_signature
+from directory.sync import intervals, rows
+from directory.sync.attributes import GroupRow, Row, UserRow
+from directory.sync.derive import Derived
+from directory.sync.differences import Change, MemberChange, Objects, Plan
+from directory.sync.fetch import Clock, DeltaLinks
+from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
-from directory.sync.plan import Plan
+from directory.sync.selection import selection_of
 
 
 class PlanOutdated(Exception):
     """The rows changed since the plan was made; make it again."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeltaLinks:
-    """Where the next reads of changes begin."""
+@dataclass(slots=True)
+class Written:
+    """What applying wrote: rows by table, and for how long nobody else could write."""
 
-    users: str
-    groups: str
+    rows: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def count(self, model: type[Model], number: int) -> None:
+        if number:
+            name = model.__name__
+            self.rows[name] = self.rows.get(name, 0) + number
 
 
 def apply_plan(
-    plan: Plan, *, lease: Lease, delta_links: DeltaLinks, mappings: str, now: datetime
-) -> None:
+    plan: Plan,
+    derived: Derived,
+    *,
+    lease: Lease,
+    delta_links: DeltaLinks,
+    selection: str,
+    clock: Clock,
+    columns: Mapping[str, Any],
+) -> Written:
     """Write the plan, save the delta links and end the run, all or nothing.
 
-    `mappings` names the attribute mappings that the plan was made with.
+    `selection` is the signature of what the plan was made by; `columns` are written
+    to the run's row with its end.
 
     Raises:
         LeaseLost: another worker has taken the run over, or it was canceled.
         PlanOutdated: the connection was applied to, remapped or deleted meanwhile.
     """
+    now, written = plan.now, Written()
     with transaction.atomic():
         # First a write: it takes the lock that a second worker would have to wait for.
         if not lease.hold(now=now):
             raise LeaseLost
+        locked_at = time.monotonic()
         cloud_idp = (
             CloudIdentityProvider.objects.select_for_update(of=("self",))
             .select_related("mappings")
-            .filter(pk=plan.cloud_idp_id)
+            .filter(pk=plan.cloud_idp.pk)
             .first()
         )
         if (
             cloud_idp is None
             or cloud_idp.generation != plan.generation
-            or mappings_signature(cloud_idp.mappings) != mappings
+            or selection_of(cloud_idp).signature != selection
         ):
             raise PlanOutdated
-        _write_people(plan, now)
-        _write_groups(plan, now)
-        _write_memberships(plan)
-        _write_bitmaps(plan)
-        _save_connection(cloud_idp, plan, delta_links, mappings, now)
+        _write_people(plan, written)
+        _write_groups(plan, derived, written)
+        _write_memberships(plan, derived, written)
+        _write_bitmaps(derived, written)
+        _write_observed(plan, lease.run_id)
+        remembered = False
+        if cloud_idp.completely_read:
+            remembered = intervals.remember(
+                plan,
+                run=lease.run_id,
+                remapped=cloud_idp.delta_selection != selection,
+            )
+        _save_connection(cloud_idp, plan, delta_links, selection)
         change = AppliedChange(
-            cloud_idp_id=plan.cloud_idp_id,
+            cloud_idp_id=cloud_idp.pk,
             full=plan.full,
-            user_ids=frozenset(plan.affected_users),
-            group_ids=frozenset(plan.affected_groups),
+            user_ids=_affected_people(plan),
+            group_ids=_affected_groups(plan, derived),
         )
         for dependents in registered():
             dependents.after_apply(change, now=now)
-        _finish(lease, plan.changes, now)
+        _finish(lease, plan, written, clock(), {**columns, "remembered": remembered})
+    # Known only now: the commit is part of it.
+    written.seconds = round(time.monotonic() - locked_at, 3)
+    SyncRun.objects.filter(pk=lease.run_id).update(write_lock_seconds=written.seconds)
+    return written
 
 
-def _write_people(plan: Plan, now: datetime) -> None:
-    for removed in rows.chunks(plan.users_removed):
-        DirectoryMembership.objects.filter(user_id__in=removed).delete()
-        DirectoryUser.objects.filter(pk__in=removed).delete()
-    rows.insert(
+def _affected_people(plan: Plan) -> frozenset[int]:
+    return frozenset(
+        plan.people.new.numbers | plan.people.forgotten | BitMap(plan.people.changes)
+    )
+
+
+def _affected_groups(plan: Plan, derived: Derived) -> frozenset[int]:
+    return frozenset(
+        derived.affected
+        | plan.groups.forgotten
+        | BitMap(plan.groups.changes)
+        | plan.groups.new.numbers
+    )
+
+
+def _write_people(plan: Plan, written: Written) -> None:
+    _write_objects(
+        plan,
         DirectoryUser,
-        (
-            "id",
-            "cloud_idp_id",
-            "object_id",
-            *UserRow._fields,
-            "first_seen_at",
-            "changed_at",
-        ),
-        [
-            (pk, plan.cloud_idp_id, object_id, *row, now, now)
-            for pk, object_id, row in plan.users_added
-        ],
-    )
-    rows.update(
-        DirectoryUser,
-        (*UserRow._fields, "changed_at"),
-        [(*row, now, pk) for pk, row in plan.users_changed],
+        UserRow._fields,
+        plan.people,
+        lambda _number, row: row,
+        written,
     )
 
 
-def _write_groups(plan: Plan, now: datetime) -> None:
-    for removed in rows.chunks(plan.groups_removed):
-        DirectoryMembership.objects.filter(group_id__in=removed).delete()
-        GroupOtherMember.objects.filter(group_id__in=removed).delete()
-        GroupBitmap.objects.filter(group_id__in=removed).delete()
-        DirectoryGroup.objects.filter(pk__in=removed).delete()
-    rows.insert(
-        DirectoryGroup,
-        (
-            "id",
-            "cloud_idp_id",
-            "object_id",
-            *GroupRow._fields,
-            "first_seen_at",
-            "changed_at",
-        ),
-        [
-            (pk, plan.cloud_idp_id, object_id, *row, now, now)
-            for pk, object_id, row in plan.groups_added
-        ],
+_COUNTS = ("other_members", "direct_users", "transitive_users")
+
+
+def _write_groups(plan: Plan, derived: Derived, written: Written) -> None:
+    def counted(number: int, row: GroupRow) -> tuple[Any, ...]:
+        counts = derived.counts.get(number, {})
+        return (*row, *(counts.get(name, 0) for name in _COUNTS))
+
+    columns = (*GroupRow._fields, *_COUNTS)
+    _write_objects(plan, DirectoryGroup, columns, plan.groups, counted, written)
+    # Counts follow from other rows: the group itself did not change by them.
+    by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for number, counts in derived.counts.items():
+        if number not in plan.groups.new.numbers:
+            by_columns[tuple(counts)].append((*counts.values(), number))
+    for names, values in by_columns.items():
+        written.count(DirectoryGroup, rows.update(DirectoryGroup, names, values))
+
+
+def _write_objects(
+    plan: Plan,
+    model: type[Model],
+    columns: Sequence[str],
+    objects: Objects[Row],
+    values: Callable[[int, Row], Sequence[Any]],
+    written: Written,
+) -> None:
+    """Write rows of people, or of groups; a row begins with its state and since when."""
+    for some in rows.chunks(objects.forgotten):
+        model._default_manager.filter(pk__in=some).delete()
+    written.count(model, len(objects.forgotten))
+    if objects.new.numbers:
+        written.count(model, _insert(plan, model, columns, objects, values))
+    written.count(model, _update(model, objects.changes, rows.moment(plan.now)))
+
+
+def _insert(
+    plan: Plan,
+    model: type[Model],
+    columns: Sequence[str],
+    objects: Objects[Row],
+    values: Callable[[int, Row], Sequence[Any]],
+) -> int:
+    now, idp = rows.moment(plan.now), plan.cloud_idp.pk
+    names = ["id", "cloud_idp_id", "object_id", *columns, "first_seen_at", "changed_at"]
+
+    def stored() -> Iterable[Sequence[Any]]:
+        for number, object_id, row in objects.new.rows():
+            state, since, *rest = values(number, row)
+            yield (number, idp, object_id, state, _at(since), *rest, now, now)
+
+    with rows.first_load(model):
+        return rows.insert(model, names, stored())
+
+
+def _at(value: datetime | None) -> Any:
+    return None if value is None else rows.moment(value)
+
+
+def _update(model: type[Model], changes: Mapping[int, Change], now: Any) -> int:
+    """Write the columns that differ, objects with the same ones together."""
+    by_columns: dict[tuple[str, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for number, change in changes.items():
+        values = [
+            _at(value) if name == "state_since" else value
+            for name, value in change.after.items()
+        ]
+        by_columns[tuple(change.after)].append((*values, now, number))
+    return sum(
+        rows.update(model, (*columns, "changed_at"), values)
+        for columns, values in by_columns.items()
     )
-    rows.update(
-        DirectoryGroup,
-        (*GroupRow._fields, "changed_at"),
-        [(*row, now, pk) for pk, row in plan.groups_changed],
+
+
+def _write_memberships(plan: Plan, derived: Derived, written: Written) -> None:
+    for model, columns, changes in (
+        (DirectoryMembership, ("group_id", "user_id"), plan.users),
+        (GroupNesting, ("parent_id", "child_id"), plan.nesting),
+        (GroupOtherMember, ("group_id", "member_id"), plan.others),
+    ):
+        left = _pairs(changes, lambda change: change.left)
+        written.count(model, rows.delete(model, columns, left))
+        written.count(model, _insert_pairs(model, columns, changes))
+    pair = ("ancestor_id", "descendant_id")
+    written.count(
+        GroupClosure, rows.delete(GroupClosure, pair, derived.closure_removed)
+    )
+    written.count(
+        GroupClosure, rows.insert_missing(GroupClosure, pair, derived.closure_added)
     )
 
 
-def _write_memberships(plan: Plan) -> None:
-    rows.delete(DirectoryMembership, ("group_id", "user_id"), plan.memberships_removed)
-    rows.insert(DirectoryMembership, ("group_id", "user_id"), plan.memberships_added)
-    rows.delete(GroupOtherMember, ("group_id", "member_id"), plan.others_removed)
-    rows.insert(GroupOtherMember, ("group_id", "member_id"), plan.others_added)
-    rows.delete(GroupNesting, ("parent_id", "child_id"), plan.nesting_removed)
-    rows.insert(GroupNesting, ("parent_id", "child_id"), plan.nesting_added)
-    rows.delete(GroupClosure, ("ancestor_id", "descendant_id"), plan.closure_removed)
-    rows.insert(GroupClosure, ("ancestor_id", "descendant_id"), plan.closure_added)
+def _pairs(
+    changes: Mapping[int, MemberChange], side: Callable[[MemberChange], Iterable[int]]
+) -> list[tuple[int, int]]:
+    return [
+        (group, member) for group, change in changes.items() for member in side(change)
+    ]
 
 
-def _write_bitmaps(plan: Plan) -> None:
-    rows.delete(GroupBitmap, ("group_id",), [(pk,) for pk in plan.bitmaps_removed])
-    rows.insert(GroupBitmap, ("group_id", "direct", "transitive"), plan.bitmaps_added)
-    rows.update(
+def _insert_pairs(
+    model: type[Model], columns: tuple[str, str], changes: Mapping[int, MemberChange]
+) -> int:
+    if model._default_manager.exists():
+        joined = _pairs(changes, lambda change: change.joined)
+        return rows.insert_missing(model, columns, joined)
+    # In the order of the key, which an empty table takes quickest.
+    with rows.first_load(model):
+        return rows.insert(
+            model,
+            columns,
+            (
+                (group, member)
+                for group in sorted(changes)
+                for member in changes[group].joined
+            ),
+        )
+
+
+def _write_bitmaps(derived: Derived, written: Written) -> None:
+    removed = list(derived.bitmaps_removed)
+    written.count(
+        GroupBitmap, rows.delete(GroupBitmap, ("group_id",), [(pk,) for pk in removed])
+    )
+    columns = ("group_id", "members", "direct", "transitive")
+    written.count(
         GroupBitmap,
-        ("direct", "transitive"),
-        [(direct, transitive, pk) for pk, direct, transitive in plan.bitmaps_changed],
-        key="group_id",
+        rows.upsert(
+            GroupBitmap,
+            columns,
+            [
+                (pk, *packed)
+                for bitmaps in (derived.bitmaps_added, derived.bitmaps_changed)
+                for pk, packed in bitmaps.items()
+            ],
+            key=("group_id",),
+        ),
     )
+
+
+def _write_observed(plan: Plan, run_id: int) -> None:
+    """Advance what is observed: hashes, and the differences that are held."""
+    idp = plan.cloud_idp.pk
+    rows.delete(
+        ObservedHash,
+        ("cloud_idp_id", "number"),
+        [(idp, number) for number, value in plan.hashes.items() if value is None],
+    )
+    known = [(idp, n, value) for n, value in plan.hashes.items() if value is not None]
+    columns = ("cloud_idp_id", "number", "value")
+    if plan.full and not ObservedHash.objects.exists():
+        with rows.first_load(ObservedHash):
+            rows.insert(ObservedHash, columns, sorted(known))
+    else:
+        rows.upsert(ObservedHash, columns, known, key=("cloud_idp_id", "number"))
+    for number, hold in plan.holds.items():
+        _write_hold(plan, number, hold, run_id)
+    for number, hold in plan.holds_before.items():
+        if number not in plan.holds and hold.pk is not None:
+            HeldChange.objects.filter(pk=hold.pk).update(
+                closed_at=plan.now,
+                closed_by=run_id,
+                outcome=HeldChange.Outcome.APPLIED
+                if _applied(plan, number)
+                else HeldChange.Outcome.HEALED,
+            )
+
+
+def _applied(plan: Plan, number: int) -> bool:
+    """Whether something of an object takes effect, which was held until now."""
+    return (
+        number in plan.people.changes
+        or number in plan.groups.changes
+        or number in plan.users
+        or number in plan.nesting
+        or number in plan.people.new.numbers
+        or number in plan.groups.new.numbers
+    )
+
+
+def _write_hold(plan: Plan, number: int, hold: Hold, run_id: int) -> None:
+    payload_hash = hold.payload_hash
+    if hold.pk is None:
+        HeldChange.objects.create(
+            cloud_idp_id=plan.cloud_idp.pk,
+            number=number,
+            kind=hold.kind,
+            guards=list(hold.guards),
+            payload_hash=payload_hash,
+            opened_at=plan.now,
+            opened_by=run_id,
+            changed_at=plan.now,
+            changed_by=run_id,
+            **hold.payload,
+        )
+    elif (payload_hash, hold.guards) != (hold.stored_hash, hold.stored_guards):
+        HeldChange.objects.filter(pk=hold.pk).update(
+            guards=list(hold.guards),
+            payload_hash=payload_hash,
+            changed_at=plan.now,
+            changed_by=run_id,
+            **hold.payload,
+        )
 
 
 def _save_connection(
     cloud_idp: CloudIdentityProvider,
     plan: Plan,
     delta_links: DeltaLinks,
-    mappings: str,
-    now: datetime,
+    selection: str,
 ) -> None:
+    now = plan.now
     cloud_idp.users_delta_link = delta_links.users
     cloud_idp.groups_delta_link = delta_links.groups
-    cloud_idp.delta_mappings = mappings
+    cloud_idp.delta_selection = selection
     cloud_idp.generation += 1
     cloud_idp.last_good_read_at = now
     if plan.full:
+        cloud_idp.full_read_reason = ""
         cloud_idp.last_full_read_at = now
         cloud_idp.first_complete_read_at = cloud_idp.first_complete_read_at or now
     cloud_idp.next_sync_at = now + timedelta(minutes=settings.SYNC_DELTA_MINUTES)
@@ -176,7 +370,8 @@ def _save_connection(
         update_fields=[
             "users_delta_link",
             "groups_delta_link",
-            "delta_mappings",
+            "delta_selection",
+            "full_read_reason",
             "generation",
             "last_good_read_at",
             "last_full_read_at",
@@ -186,14 +381,22 @@ def _save_connection(
     )
 
 
-def _finish(lease: Lease, changes: Mapping[str, int], now: datetime) -> None:
+def _finish(
+    lease: Lease,
+    plan: Plan,
+    written: Written,
+    now: datetime,
+    columns: Mapping[str, Any],
+) -> None:
     held = lease.write(
         state=SyncRun.State.SUCCEEDED,
         phase="",
-        changes=dict(changes),
+        changes=plan.counts,
+        rows_written=written.rows,
         finished_at=now,
         heartbeat_at=now,
         lease_expires_at=None,
+        **columns,
     )
     if not held:
         raise LeaseLost

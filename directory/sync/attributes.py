@@ -1,7 +1,7 @@
 """What a Graph object says, as the columns of its row."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,9 +18,19 @@ USER_ATTRIBUTES = (
     "phone",
     "position",
 )
+# What is read of a person, in the order in which pages keep it.
+USER_VALUES = (
+    "account_enabled",
+    "user_type",
+    "display_name",
+    "user_principal_name",
+    *USER_ATTRIBUTES,
+)
 _TEXT_LIMIT = 1024
 _NAME_LIMIT = 256
+_TYPE_LIMIT = 20
 _KEY_LIMIT = 512
+_LONG_TEXT_LIMIT = 100_000
 
 
 class UserRow(NamedTuple):
@@ -29,21 +39,21 @@ class UserRow(NamedTuple):
     state: str
     state_since: datetime | None
     state_told: bool
-    account_enabled: bool | None
-    user_type: str
-    display_name: str
-    user_principal_name: str
-    user_name: str
-    real_name: str
-    email: str
-    department: str
-    building: str
-    room: str
-    phone: str
-    position: str
-    user_name_key: str
-    sort_key: str
-    search: str
+    account_enabled: bool | None = None
+    user_type: str = ""
+    display_name: str = ""
+    user_principal_name: str = ""
+    user_name: str = ""
+    real_name: str = ""
+    email: str = ""
+    department: str = ""
+    building: str = ""
+    room: str = ""
+    phone: str = ""
+    position: str = ""
+    user_name_key: str = ""
+    sort_key: str = ""
+    search: str = ""
 
 
 class GroupRow(NamedTuple):
@@ -52,63 +62,24 @@ class GroupRow(NamedTuple):
     state: str
     state_since: datetime | None
     state_told: bool
-    display_name: str
-    description: str
-    mail: str
-    kind: str
-    mail_enabled: bool | None
-    security_enabled: bool | None
-    is_dynamic: bool
-    membership_rule: str
-    is_assignable_to_role: bool | None
-    hidden_membership: bool
-    other_members: int
-    direct_users: int
-    transitive_users: int
-    sort_key: str
-    search: str
+    display_name: str = ""
+    description: str = ""
+    mail: str = ""
+    kind: str = DirectoryGroup.Kind.UNKNOWN.value
+    mail_enabled: bool | None = None
+    security_enabled: bool | None = None
+    is_dynamic: bool = False
+    membership_rule: str = ""
+    is_assignable_to_role: bool | None = None
+    hidden_membership: bool = False
+    sort_key: str = ""
+    search: str = ""
 
 
-NEW_USER = UserRow(
-    state=State.MENTIONED.value,
-    state_since=None,
-    state_told=True,
-    account_enabled=None,
-    user_type="",
-    display_name="",
-    user_principal_name="",
-    user_name="",
-    real_name="",
-    email="",
-    department="",
-    building="",
-    room="",
-    phone="",
-    position="",
-    user_name_key="",
-    sort_key="",
-    search="",
-)
-NEW_GROUP = GroupRow(
-    state=State.MENTIONED.value,
-    state_since=None,
-    state_told=True,
-    display_name="",
-    description="",
-    mail="",
-    kind=DirectoryGroup.Kind.UNKNOWN.value,
-    mail_enabled=None,
-    security_enabled=None,
-    is_dynamic=False,
-    membership_rule="",
-    is_assignable_to_role=None,
-    hidden_membership=False,
-    other_members=0,
-    direct_users=0,
-    transitive_users=0,
-    sort_key="",
-    search="",
-)
+NEW_USER = UserRow(state=State.MENTIONED.value, state_since=None, state_told=True)
+NEW_GROUP = GroupRow(state=State.MENTIONED.value, state_since=None, state_told=True)
+
+Row = TypeVar("Row", UserRow, GroupRow)
 
 
 def fold(text: str) -> str:
@@ -134,17 +105,20 @@ def sort_key(*names: str) -> str:
     return fold(next(filter(None, names), ""))[:_NAME_LIMIT]
 
 
-Row = TypeVar("Row", "UserRow", "GroupRow")
-
-
 def in_state(row: Row, state: State, *, now: datetime, told: bool = True) -> Row:
     """Return the row in a state, with when it came into it.
 
     `told` is false for what was concluded from an answer that left the object out.
     """
     if row.state == state and row.state_since is not None:
-        return row
+        return row._replace(state_told=True) if told and not row.state_told else row
     return row._replace(state=state.value, state_since=now, state_told=told)
+
+
+def blank(row: Row, state: State, *, now: datetime) -> Row:
+    """Return the row without a single value: it is known by its number alone."""
+    empty = type(row)(row.state, row.state_since, row.state_told)
+    return in_state(empty, state, now=now)
 
 
 def mapped_properties(mappings: AttributeMappings) -> dict[str, str]:
@@ -153,58 +127,95 @@ def mapped_properties(mappings: AttributeMappings) -> dict[str, str]:
     return {name: graph_name for name, graph_name in pairs if graph_name}
 
 
-def mappings_signature(mappings: AttributeMappings) -> str:
-    """Name the mappings a read was made with; another name means another read."""
-    named = {**mapped_properties(mappings), "group_name": mappings.group_name.strip()}
-    return ";".join(f"{name}={graph}" for name, graph in sorted(named.items()))
+Properties = Mapping[str, Any]
+ReadValues = Callable[[Properties], list[Any]]
 
 
-def user_row(
-    before: UserRow,
-    properties: Mapping[str, Any],
-    mapped: Mapping[str, str],
-    *,
-    now: datetime,
-) -> UserRow:
-    """Return the row of a person that is in the directory.
+def values_reader(mapped: Mapping[str, str]) -> ReadValues:
+    """Return a function from a person's properties to USER_VALUES, null as empty.
 
-    A property that came is taken, null as empty; one that did not come stays.
+    Compiled once for a run: it is called for every person that changed.
     """
-    values: dict[str, Any] = {}
-    if "accountEnabled" in properties:
-        values["account_enabled"] = properties["accountEnabled"]
-    if "userType" in properties:
-        values["user_type"] = _text(properties["userType"], 20)
-    if "displayName" in properties:
-        values["display_name"] = _text(properties["displayName"], _NAME_LIMIT)
-    if "userPrincipalName" in properties:
-        values["user_principal_name"] = _text(properties["userPrincipalName"])
-    for attribute in USER_ATTRIBUTES:
-        graph_name = mapped.get(attribute)
-        if graph_name is None:
-            values[attribute] = ""
-        elif _has(properties, graph_name):
-            values[attribute] = _text(_value(properties, graph_name))
+    readers = [(USER_VALUES.index(name), *_split(mapped[name])) for name in mapped]
+
+    def read(properties: Properties) -> list[Any]:
+        get = properties.get
+        values: list[Any] = [
+            get("accountEnabled"),
+            _text(get("userType"), _TYPE_LIMIT),
+            _text(get("displayName"), _NAME_LIMIT),
+            _text(get("userPrincipalName")),
+            *([""] * len(USER_ATTRIBUTES)),
+        ]
+        for at, outer, inner in readers:
+            value = get(outer)
+            if inner:
+                value = value.get(inner) if isinstance(value, Mapping) else None
+            values[at] = _text(value)
+        return values
+
+    return read
+
+
+def came(properties: Properties, mapped: Mapping[str, str]) -> list[str]:
+    """Return the columns of USER_VALUES of which a partial answer says something.
+
+    An attribute that is no longer mapped is empty, whatever came.
+    """
+    found = [
+        column
+        for column, name in (
+            ("account_enabled", "accountEnabled"),
+            ("user_type", "userType"),
+            ("display_name", "displayName"),
+            ("user_principal_name", "userPrincipalName"),
+        )
+        if name in properties
+    ]
+    return found + [
+        name
+        for name in USER_ATTRIBUTES
+        if name not in mapped or _split(mapped[name])[0] in properties
+    ]
+
+
+def user_row(before: UserRow, values: Mapping[str, Any], *, now: datetime) -> UserRow:
+    """Return the row of a person that is in the directory, with these values.
+
+    A value that did not come stays.
+    """
     row = in_state(before._replace(**values), State.PRESENT, now=now)
-    return row._replace(
-        user_name_key=name_key(row.user_name),
-        sort_key=sort_key(row.display_name, row.user_principal_name),
-        search=_search(
-            row.display_name,
-            row.real_name,
-            row.user_principal_name,
-            row.user_name,
-            row.email,
-        ),
+    key, sort, search = _derived(
+        row.display_name,
+        row.user_principal_name,
+        row.user_name,
+        row.real_name,
+        row.email,
+    )
+    return row._replace(user_name_key=key, sort_key=sort, search=search)
+
+
+def whole_user_row(before: UserRow, values: Sequence[Any], *, now: datetime) -> UserRow:
+    """Return the row of a person of whom everything came, in the order of USER_VALUES."""
+    row = in_state(before, State.PRESENT, now=now)
+    name, upn, user_name, real_name, email = values[2:7]
+    derived = _derived(name, upn, user_name, real_name, email)
+    return UserRow._make([*row[:3], *values, *derived])
+
+
+def _derived(
+    name: str, upn: str, user_name: str, real_name: str, email: str
+) -> tuple[str, str, str]:
+    """Return user_name_key, sort_key and search."""
+    return (
+        name_key(user_name),
+        sort_key(name, upn),
+        _search(name, real_name, upn, user_name, email),
     )
 
 
 def group_row(
-    before: GroupRow,
-    properties: Mapping[str, Any],
-    name_property: str,
-    *,
-    now: datetime,
+    before: GroupRow, properties: Properties, name_property: str, *, now: datetime
 ) -> GroupRow:
     """Return the row of a group that is in the directory.
 
@@ -217,11 +228,11 @@ def group_row(
     if name is not None:
         values["display_name"] = _text(name, _NAME_LIMIT)
     if "description" in known:
-        values["description"] = _text(known["description"], 100_000)
+        values["description"] = _text(known["description"], _LONG_TEXT_LIMIT)
     if "mail" in known:
         values["mail"] = _text(known["mail"])
     if "membershipRule" in known:
-        values["membership_rule"] = _text(known["membershipRule"], 100_000)
+        values["membership_rule"] = _text(known["membershipRule"], _LONG_TEXT_LIMIT)
     for column, graph_name in (
         ("mail_enabled", "mailEnabled"),
         ("security_enabled", "securityEnabled"),
@@ -267,16 +278,9 @@ def _kind(row: GroupRow, types: Any) -> str:
     )
 
 
-def _has(properties: Mapping[str, Any], name: str) -> bool:
-    return name.partition(".")[0] in properties
-
-
-def _value(properties: Mapping[str, Any], name: str) -> Any:
+def _split(name: str) -> tuple[str, str]:
     outer, _, inner = name.partition(".")
-    value = properties.get(outer)
-    if not inner:
-        return value
-    return value.get(inner) if isinstance(value, Mapping) else None
+    return outer, inner
 
 
 def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
@@ -292,4 +296,5 @@ def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
 
 def _search(*texts: str) -> str:
     # One line each: a search never matches across two of them.
-    return "\n".join(dict.fromkeys(fold(text) for text in texts if text))
+    found: Sequence[str] = [text for text in dict.fromkeys(texts) if text]
+    return "\n".join(dict.fromkeys(map(fold, found)))

@@ -1,16 +1,20 @@
 """Erasing what was read through a connection, with the connection."""
 
 from django.db import transaction
-from django.db.models import Model
+from django.db.models import F, Model
 
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
+    DirectoryObject,
+    EarlierValue,
     GroupBitmap,
     GroupClosure,
     GroupNesting,
     GroupOtherMember,
+    MembershipInterval,
+    SyncRun,
 )
 
 # Tables without foreign keys in the database, and the column that names a group.
@@ -20,13 +24,20 @@ _BY_GROUP: tuple[tuple[type[Model], str], ...] = (
     (GroupNesting, "parent_id"),
     (GroupClosure, "ancestor_id"),
     (GroupBitmap, "group_id"),
+    (MembershipInterval, "group_id"),
 )
 
 
 @transaction.atomic
 def erase(cloud_idp: CloudIdentityProvider) -> None:
     """Delete the connection and every row that was read through it."""
+    # Locked first: a worker that reads it meanwhile finds its lease gone.
+    SyncRun.objects.filter(cloud_idp=cloud_idp).update(
+        fencing_token=F("fencing_token") + 1
+    )
     groups = DirectoryGroup.objects.filter(cloud_idp=cloud_idp).values("pk")
     for model, column in _BY_GROUP:
         model._default_manager.filter(**{f"{column}__in": groups}).delete()
+    objects = DirectoryObject.objects.filter(cloud_idp=cloud_idp).values("pk")
+    EarlierValue.objects.filter(number__in=objects).delete()
     cloud_idp.delete()

@@ -1,217 +1,294 @@
-"""Reading a round page by page, and keeping each page before the next is asked for."""
+"""Reading a round: two chains at once, and keeping what comes.
 
+People are one chain of pages, groups with their members another; each page names the
+next, so that only the two can be read at the same time. Each has a thread, which asks
+and parses; it touches no rows. Everything else happens here, in one thread: pages are
+reduced, and stored a few at a time, so that a run that is killed goes on where it
+stopped.
+"""
+
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F
+from pyroaring import BitMap
 
-from directory.entra import GraphClient, GroupsPage, UsersPage
-from directory.entra.transport import Exchange
+from directory.entra import GroupsPage, UsersPage
+from directory.entra.errors import EntraError
 from directory.models import StagedPage, SyncRun
-from directory.sync import attributes
-from directory.sync.apply import DeltaLinks
-from directory.sync.lease import READ_LEASE, Lease, LeaseLost
-from directory.sync.stage import Item, Snapshot, group_item, members_in, user_item
+from directory.sync.bitmaps import unpack
+from directory.sync.lease import READ_LEASE, Lease
+from directory.sync.lines import Desk, Lines, OpenLines, Stopped, Task
+from directory.sync.numbers import Register
+from directory.sync.reduce import Reducer
+from directory.sync.selection import Selection
+from directory.sync.stage import Pages, Resource, Round, entries_of, staged
+from directory.sync.traffic import Traffic
 
 Clock = Callable[[], datetime]
+Page = UsersPage | GroupsPage
+
+# Pages that were read and wait to be reduced: a page holds thousands of objects.
+WAITING_PAGES = 4
+# What a run that is killed reads again at most.
+FLUSH_PAGES = 16
+FLUSH_AFTER = timedelta(seconds=1)
+# While no page comes the lease is renewed this often.
+HEARTBEAT = 10.0
+# A thread that is told to stop ends with its request; nobody waits longer for it.
+STOP_SECONDS = 2.0
 
 
-class Canceled(Exception):
-    """Somebody canceled the run."""
-
-
-@dataclass(slots=True)
-class Traffic:
-    """Watches the session: what a page cost, and waits that people should see."""
-
-    lease: Lease
-    clock: Clock
-    requests: int = 0
-    bytes_received: int = 0
-    resource_units: int = 0
-
-    def exchanged(self, exchange: Exchange) -> None:
-        self.requests += 1
-        self.bytes_received += exchange.bytes_received
-        self.resource_units += exchange.resource_units
-
-    def waiting(self, seconds: float, reason: str) -> None:
-        self.lease.write(
-            phase=f"Waiting {seconds:.0f} s. {reason}"[:100],
-            heartbeat_at=self.clock(),
-            lease_expires_at=self.clock() + READ_LEASE,
-        )
-
-    def take(self) -> dict[str, Any]:
-        """Return what came since the last call, as additions to the run's row."""
-        added = {
-            "requests": F("requests") + self.requests,
-            "bytes_read": F("bytes_read") + self.bytes_received,
-            "resource_units": F("resource_units") + self.resource_units,
-        }
-        self.requests = self.bytes_received = self.resource_units = 0
-        return added
+class DeadlinePassed(Exception):
+    """The run took longer than it may; what was read is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
-    items: list[Item]
-    members: int
-    next_link: str
-    delta_link: str
+class DeltaLinks:
+    """Where the next reads of changes begin."""
+
+    users: str
+    groups: str
 
 
 @dataclass(slots=True)
+class _Event:
+    """What a chain puts down: a page, its end, why it broke off, what it waits for."""
+
+    resource: Resource = Resource.USERS
+    page: Page | None = None
+    error: BaseException | None = None
+    mention: str = ""
+
+
+def _follow_chain(
+    resource: Resource, pages: Callable[[], Iterator[Page]], desk: Desk
+) -> None:
+    """Follow one chain of pages, in a thread. Knows neither rows nor runs."""
+    try:
+        try:
+            for page in pages():
+                desk.put(_Event(resource, page=page))
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again at the desk
+            desk.put(_Event(resource, error=error))
+        else:
+            desk.put(_Event(resource))
+    except Stopped:
+        return
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one chain was read."""
+
+    number: int = 0
+    next_link: str = ""
+    delta_link: str = ""
+    seen: BitMap = field(default_factory=BitMap)
+
+
 class Fetch:
     """Reads what a run has not read yet.
 
-    `heard` is called with every page, so that the worker is seen to be alive.
+    `open_lines` opens the lines to Microsoft. `heard` is called whenever something was
+    stored, so that the worker is seen to be alive.
     """
 
-    run: SyncRun
-    lease: Lease
-    graph: GraphClient
-    traffic: Traffic
-    clock: Clock
-    heard: Callable[[], None] = field(default=lambda: None)
+    def __init__(
+        self,
+        *,
+        run: SyncRun,
+        lease: Lease,
+        selection: Selection,
+        clock: Clock,
+        open_lines: OpenLines = Lines,
+        heard: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.run = run
+        self.pages = Pages(run)
+        self.register = Register(run.cloud_idp, whole=run.kind == SyncRun.Kind.FULL)
+        self._lease = lease
+        self._selection = selection
+        self._traffic = Traffic()
+        self._desk = Desk(WAITING_PAGES)
+        self._lines = open_lines(run.cloud_idp, self._traffic, self._desk)
+        self._clock = clock
+        self._heard = heard
+        self._reducer = Reducer(selection, self.register, whole=self.register.whole)
+        self._progress = {resource: _Progress() for resource in Resource}
+        self._flushed_at = clock()
+        self._pages_counted = self._members_counted = 0
+        self._phase = "Reading"
 
-    def read(self) -> DeltaLinks:
-        """Read people, then groups, from where the staged pages end.
+    def read(self) -> Round:
+        """Read both chains to their ends, from where the stored pages stop.
 
         Raises:
             EntraError: a page failed; DeltaExpired asks for a full read.
-            LeaseLost, Canceled
+            LeaseLost, Canceled, DeadlinePassed
         """
-        return DeltaLinks(users=self._users(), groups=self._groups())
-
-    def _users(self) -> str:
-        mapped = attributes.mapped_properties(self.run.cloud_idp.mappings)
-        properties = sorted(set(mapped.values()))
-        return self._resource(
-            StagedPage.Resource.USERS,
-            "Reading users",
-            self.run.cloud_idp.users_delta_link,
-            lambda link: (
-                _users_page(page)
-                for page in self.graph.users_delta(link, properties=properties)
-            ),
+        if self.register.whole:
+            self.register.load()
+        self._take_up()
+        self._traffic.waits = lambda sentence: self._desk.mention(
+            _Event(mention=sentence)
         )
-
-    def _groups(self) -> str:
-        return self._resource(
-            StagedPage.Resource.GROUPS,
-            "Reading groups and memberships",
-            self.run.cloud_idp.groups_delta_link,
-            lambda link: (_groups_page(p) for p in self.graph.groups_delta(link)),
-        )
-
-    def _resource(
-        self,
-        resource: StagedPage.Resource,
-        phase: str,
-        delta_link: str,
-        pages: Callable[[str | None], Iterator[_Page]],
-    ) -> str:
-        last = (
-            StagedPage.objects.filter(run=self.run, resource=resource)
-            .order_by("-number")
-            .first()
-        )
-        if last is not None and last.delta_link:
-            return last.delta_link
-        if last is not None:
-            link: str | None = last.next_link
-        elif self.run.kind == SyncRun.Kind.DELTA:
-            link = delta_link
+        chains = [
+            threading.Thread(
+                target=_follow_chain,
+                args=(resource, self._chain(resource), self._desk),
+                name=f"sync-{resource.lower()}",
+                daemon=True,
+            )
+            for resource in Resource
+            if not self._progress[resource].delta_link
+        ]
+        for chain in chains:
+            chain.start()
+        try:
+            self._follow(len(chains))
+        except (EntraError, DeadlinePassed):
+            # What came before it is of use to the next run.
+            self._store()
+            raise
         else:
-            link = None
-        number = last.number if last is not None else 0
-        # A large group comes in slices over several pages; it is counted once.
-        named = last.items[-1]["id"] if last is not None and last.items else ""
-        self._check(phase=phase)
-        end = ""
-        for page in pages(link):
-            number += 1
-            continued = bool(page.items) and page.items[0]["id"] == named
-            self._keep(resource, phase, number, page, continued=continued)
-            named = page.items[-1]["id"] if page.items else named
-            end = page.delta_link
-        return end
+            self._lines.give_back()
+        finally:
+            self._desk.close()
+            for chain in chains:
+                chain.join(STOP_SECONDS)
+            self._lines.close()
+        if self.register.given or self.pages.any_stored:
+            self._store()
+        return Round(full=self.register.whole, pages=self.pages)
 
-    def _keep(
-        self,
-        resource: StagedPage.Resource,
-        phase: str,
-        number: int,
-        page: _Page,
-        *,
-        continued: bool,
-    ) -> None:
-        objects = len(page.items) - continued
-        counted = (
-            {"users_read": F("users_read") + objects}
-            if resource == StagedPage.Resource.USERS
-            else {
-                "groups_read": F("groups_read") + objects,
-                "memberships_read": F("memberships_read") + page.members,
-            }
+    @property
+    def delta_links(self) -> DeltaLinks:
+        return DeltaLinks(
+            users=self._progress[Resource.USERS].delta_link,
+            groups=self._progress[Resource.GROUPS].delta_link,
         )
+
+    def counted(self) -> dict[str, Any]:
+        """Return what was read since the last call, as columns of the run's row."""
+        columns = {
+            "pages": F("pages") + self._pages_counted,
+            "memberships_read": F("memberships_read") + self._members_counted,
+            "users_read": len(self._progress[Resource.USERS].seen),
+            "groups_read": len(self._progress[Resource.GROUPS].seen),
+            **self._traffic.take(),
+        }
+        self._pages_counted = self._members_counted = 0
+        return columns
+
+    def _take_up(self) -> None:
+        """Go on where the stored pages of this run end."""
+        self.pages.any_stored = StagedPage.objects.filter(run=self.run).exists()
+        for page in self.pages.of(*Resource):
+            progress = self._progress[Resource(page.resource)]
+            progress.number = page.number
+            progress.next_link, progress.delta_link = page.next_link, page.delta_link
+            progress.seen |= unpack(page.seen)
+            self._reducer.touched.update(entry[0] for entry in entries_of(page))
+
+    def _chain(self, resource: Resource) -> Callable[[], Iterator[Page]]:
+        graph = self._lines.open()
+        link: str | None = self._progress[resource].next_link or None
+        if link is None and self.run.kind == SyncRun.Kind.DELTA:
+            idp = self.run.cloud_idp
+            users = resource == Resource.USERS
+            link = idp.users_delta_link if users else idp.groups_delta_link
+        if resource == Resource.USERS:
+            properties = self._selection.properties
+            return lambda: graph.users_delta(link, properties=properties)
+        return lambda: graph.groups_delta(link)
+
+    def _follow(self, open_chains: int) -> None:
+        while open_chains:
+            event = self._desk.take(HEARTBEAT)
+            if event is None:
+                self._check_deadline()
+                self._renew()
+            elif isinstance(event, Task):
+                event.carry_out()
+            elif event.mention:
+                self._phase = event.mention
+                self._renew()
+            elif event.error is not None:
+                raise event.error
+            elif event.page is None:
+                open_chains -= 1
+            else:
+                self._take(event.resource, event.page)
+
+    def _take(self, resource: Resource, page: Page) -> None:
+        now = self._clock()
+        users = resource == Resource.USERS
+        reduce = self._reducer.users if users else self._reducer.groups
+        reduced = reduce(page.items)
+        progress = self._progress[resource]
+        progress.number += 1
+        progress.delta_link = page.delta_link or ""
+        progress.seen |= reduced.seen
+        self._pages_counted += 1
+        self._members_counted += reduced.members_joined
+        self._phase = self._reading()
+        self.pages.unstored.append(
+            staged(
+                self.run,
+                resource,
+                progress.number,
+                reduced,
+                next_link=page.next_link or "",
+                delta_link=page.delta_link or "",
+                now=now,
+            )
+        )
+        if (
+            len(self.pages.unstored) >= FLUSH_PAGES
+            or now - self._flushed_at >= FLUSH_AFTER
+        ):
+            self._check_deadline()
+            self._store()
+
+    def _reading(self) -> str:
+        """Say what is still read."""
+        names = {Resource.USERS: "users", Resource.GROUPS: "groups and memberships"}
+        left = [
+            names[resource]
+            for resource, progress in self._progress.items()
+            if not progress.delta_link
+        ]
+        return f"Reading {', '.join(left)}" if left else "Reading"
+
+    def _store(self) -> None:
+        """Store the pages and numbers that are not stored yet, and renew the lease."""
         with transaction.atomic():
-            self._check(
-                phase=phase, pages=F("pages") + 1, **counted, **self.traffic.take()
-            )
-            StagedPage.objects.create(
-                run=self.run,
-                resource=resource,
-                number=number,
-                items=page.items,
-                next_link=page.next_link,
-                delta_link=page.delta_link,
-            )
-        self.heard()
+            self._renew()
+            self.register.store()
+            StagedPage.objects.bulk_create(self.pages.unstored)
+        self.pages.any_stored = self.pages.any_stored or bool(self.pages.unstored)
+        self.pages.unstored = []
+        self._flushed_at = self._clock()
+        self._heard()
 
-    def _check(self, **columns: Any) -> None:
-        """Renew the lease; stop when it is lost or somebody canceled."""
-        now = self.clock()
-        held = self.lease.write(
-            heartbeat_at=now, lease_expires_at=now + READ_LEASE, **columns
+    def _renew(self) -> None:
+        """Renew the lease, with what was read so far. Raises LeaseLost, Canceled."""
+        now = self._clock()
+        self._lease.renew(
+            phase=self._phase,
+            heartbeat_at=now,
+            lease_expires_at=now + READ_LEASE,
+            **self.counted(),
         )
-        if not held:
-            raise LeaseLost
-        if SyncRun.objects.filter(pk=self.run.pk, cancel_requested=True).exists():
-            raise Canceled
 
-
-def _users_page(page: UsersPage) -> _Page:
-    return _Page(
-        items=[user_item(user) for user in page.users],
-        members=0,
-        next_link=page.next_link or "",
-        delta_link=page.delta_link or "",
-    )
-
-
-def _groups_page(page: GroupsPage) -> _Page:
-    items = [group_item(group) for group in page.groups]
-    return _Page(
-        items=items,
-        members=sum(members_in(item) for item in items),
-        next_link=page.next_link or "",
-        delta_link=page.delta_link or "",
-    )
-
-
-def merge(run: SyncRun) -> Snapshot:
-    """Merge the staged pages of a run, one in memory at a time."""
-    snapshot = Snapshot(full=run.kind == SyncRun.Kind.FULL)
-    pages = StagedPage.objects.filter(run=run)
-    for resource, take in (
-        (StagedPage.Resource.USERS, snapshot.take_users),
-        (StagedPage.Resource.GROUPS, snapshot.take_groups),
-    ):
-        for page in pages.filter(resource=resource).order_by("number").iterator(1):
-            take(page.items)
-    return snapshot
+    def _check_deadline(self) -> None:
+        deadline = self.run.deadline_at
+        if deadline is not None and self._clock() > deadline:
+            raise DeadlinePassed

@@ -22,6 +22,10 @@ class LeaseLost(Exception):
     """Another worker has the run, or it has ended."""
 
 
+class Canceled(Exception):
+    """Somebody canceled the run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to work on one run."""
@@ -36,6 +40,19 @@ class Lease:
             .filter(pk=self.run_id, fencing_token=self.token)
             .update(**columns)
         )
+
+    def renew(self, **columns: Any) -> None:
+        """Change the run's row unless somebody canceled it.
+
+        Raises:
+            LeaseLost, Canceled
+        """
+        held = SyncRun.objects.active().filter(pk=self.run_id, fencing_token=self.token)
+        if held.filter(cancel_requested=False).update(**columns):
+            return
+        if held.exists():
+            raise Canceled
+        raise LeaseLost
 
     def hold(self, *, now: datetime) -> bool:
         """Confirm the lease while applying; the row stays locked to the commit."""

@@ -1,30 +1,114 @@
-"""The numbers of a tenant's objects: given at first sight, for good."""
+"""The numbers of a tenant's objects, given at first sight for good, and their hashes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from directory.models import CloudIdentityProvider, DirectoryObject
+from pyroaring import BitMap
+
+from directory.entra.ids import is_guid
+from directory.entra.objects import unreadable
+from directory.models import CloudIdentityProvider, DirectoryObject, ObservedHash
 from directory.sync import rows
 
+Kind = DirectoryObject.Kind
+READ_AT_ONCE = 10_000
 
-def numbered(
-    cloud_idp: CloudIdentityProvider,
-    object_ids: Iterable[str],
-    kind: DirectoryObject.Kind,
-) -> dict[str, int]:
-    """Return the number of each object; those not seen before are given one."""
-    wanted = list(object_ids)
-    found: dict[str, int] = {}
-    for some in rows.chunks(wanted):
-        found.update(
-            DirectoryObject.objects.filter(
-                cloud_idp=cloud_idp, object_id__in=some
-            ).values_list("object_id", "id")
-        )
-    new = [object_id for object_id in wanted if object_id not in found]
-    given = dict(zip(new, rows.reserve_ids(DirectoryObject, len(new)), strict=True))
-    rows.insert(
-        DirectoryObject,
-        ("id", "cloud_idp_id", "object_id", "kind"),
-        [(pk, cloud_idp.pk, object_id, kind.value) for object_id, pk in given.items()],
+
+@dataclass(slots=True)
+class Register:
+    """Numbers by object id, as far as a run needs them.
+
+    A full read loads all of them; a read of changes looks up what it meets. New ones
+    are kept in `given` until they are stored with the page that named them.
+    """
+
+    cloud_idp: CloudIdentityProvider
+    whole: bool
+    numbers: dict[str, int] = field(default_factory=dict)
+    hashes: dict[int, int] = field(default_factory=dict)
+    # Those that Entra listed when it was last asked, of a full read.
+    listed: dict[Kind, BitMap] = field(
+        default_factory=lambda: {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
     )
-    return found | given
+    given: list[tuple[int, int, str, str]] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Read every number and hash of the connection."""
+        hashed = ObservedHash.objects.filter(cloud_idp=self.cloud_idp)
+        self.hashes = dict(hashed.values_list("number", "value").iterator(READ_AT_ONCE))
+        kinds: dict[str, list[int]] = {kind.value: [] for kind in Kind}
+        seen = DirectoryObject.objects.filter(cloud_idp=self.cloud_idp)
+        for object_id, number, kind in seen.values_list(
+            "object_id", "id", "kind"
+        ).iterator(READ_AT_ONCE):
+            self.numbers[object_id] = number
+            kinds[kind].append(number)
+        hashes = BitMap(self.hashes)
+        for kind in self.listed:
+            self.listed[kind] = BitMap(kinds[kind.value]) & hashes
+
+    def know(self, wanted: Mapping[str, Kind]) -> None:
+        """Have a number for each of these object ids, giving those that have none.
+
+        Raises:
+            GraphResponseError: one of them is not a GUID.
+        """
+        missing = {
+            object_id.lower(): kind
+            for object_id, kind in wanted.items()
+            if object_id not in self.numbers
+        }
+        if missing and not self.whole:
+            self._look_up(missing)
+        new = {
+            object_id: kind
+            for object_id, kind in missing.items()
+            if object_id not in self.numbers
+        }
+        for object_id in new:
+            if not is_guid(object_id):
+                raise unreadable("id of an object: it is not a GUID")
+        given = rows.reserve_ids(DirectoryObject, len(new))
+        for number, (object_id, kind) in zip(given, new.items(), strict=True):
+            self.numbers[object_id] = number
+            self.given.append((number, self.cloud_idp.pk, object_id, kind.value))
+        for object_id in wanted:
+            if object_id not in self.numbers:
+                # Microsoft writes them in lower case; whoever does not is understood.
+                self.numbers[object_id] = self.numbers[object_id.lower()]
+
+    def _look_up(self, object_ids: Iterable[str]) -> None:
+        for some in rows.chunks(object_ids):
+            found = dict(
+                DirectoryObject.objects.filter(
+                    cloud_idp=self.cloud_idp, object_id__in=some
+                ).values_list("object_id", "id")
+            )
+            self.numbers.update(found)
+            self.hashes.update(
+                ObservedHash.objects.filter(
+                    cloud_idp=self.cloud_idp, number__in=list(found.values())
+                ).values_list("number", "value")
+            )
+
+    def forget(self) -> None:
+        """Let go of what a whole directory takes of memory."""
+        self.numbers, self.hashes = {}, {}
+
+    def store(self) -> None:
+        """Store the numbers given since the last call. Call it in a transaction."""
+        rows.insert(
+            DirectoryObject, ("id", "cloud_idp_id", "object_id", "kind"), self.given
+        )
+        self.given = []
+
+
+def object_ids(numbers: Iterable[int]) -> dict[int, str]:
+    """Return the object id behind each number."""
+    return {
+        number: object_id
+        for some in rows.chunks(numbers)
+        for number, object_id in DirectoryObject.objects.filter(
+            id__in=some
+        ).values_list("id", "object_id")
+    }

@@ -1,5 +1,7 @@
 """Deriving closure, bitmaps and counts from the rows, which are the truth."""
 
+from collections import defaultdict
+
 from django.db import transaction
 from pyroaring import BitMap
 
@@ -11,13 +13,18 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
     GroupNesting,
+    State,
 )
 from directory.sync import rows
-from directory.sync.bitmaps import pack, union
+from directory.sync.bitmaps import union, unpack
+from directory.sync.derive import Packed, packed
 from directory.sync.nesting import closure
+from directory.sync.observe import DEPARTED
 
-PRESENT = DirectoryGroup.State.PRESENT
-DELETED = DirectoryGroup.State.DELETED
+PRESENT = State.PRESENT
+
+Sets = tuple[BitMap, BitMap, BitMap]
+Closure = dict[int, frozenset[int]]
 
 
 def rebuild(cloud_idp: CloudIdentityProvider, *, write: bool) -> int:
@@ -29,55 +36,67 @@ def rebuild(cloud_idp: CloudIdentityProvider, *, write: bool) -> int:
     with transaction.atomic():
         locked = CloudIdentityProvider.objects.select_for_update().get(pk=cloud_idp.pk)
         below = _derived_closure(locked)
-        bitmaps = _derived_bitmaps(locked, below)
-        differing = _differing(locked, below, bitmaps)
+        sets = _derived_sets(locked, below)
+        differing = _differing(locked, below, sets)
         if differing and write:
-            _write(locked, below, bitmaps, differing)
+            _write(below, sets, differing)
             locked.generation += 1
             locked.save(update_fields=["generation"])
     return len(differing)
 
 
-Bitmaps = dict[int, tuple[BitMap, BitMap]]
-Closure = dict[int, frozenset[int]]
-
-
 def _derived_closure(cloud_idp: CloudIdentityProvider) -> Closure:
     edges = (
         GroupNesting.objects.filter(parent__cloud_idp=cloud_idp)
-        .exclude(parent__state=DELETED)
-        .exclude(child__state=DELETED)
+        .exclude(parent__state__in=DEPARTED)
+        .exclude(child__state__in=DEPARTED)
     )
     return closure(edges.values_list("parent_id", "child_id"))
 
 
-def _derived_bitmaps(cloud_idp: CloudIdentityProvider, below: Closure) -> Bitmaps:
-    present = DirectoryGroup.objects.filter(cloud_idp=cloud_idp, state=PRESENT)
-    direct = {pk: BitMap() for pk in present.values_list("pk", flat=True)}
-    members = DirectoryMembership.objects.filter(
-        group__cloud_idp=cloud_idp,
-        group__state=PRESENT,
-        user__state=DirectoryUser.State.PRESENT,
+def _derived_sets(cloud_idp: CloudIdentityProvider, below: Closure) -> dict[int, Sets]:
+    """Work out members, direct and transitive users of every group that has any."""
+    present = BitMap(
+        DirectoryUser.objects.filter(cloud_idp=cloud_idp, state=PRESENT)
+        .values_list("pk", flat=True)
+        .iterator(10_000)
     )
+    states = dict(
+        DirectoryGroup.objects.filter(cloud_idp=cloud_idp).values_list("pk", "state")
+    )
+    found: dict[int, list[int]] = defaultdict(list)
+    members = DirectoryMembership.objects.filter(group__cloud_idp=cloud_idp)
     for group, user in members.values_list("group_id", "user_id").iterator(10_000):
-        direct[group].add(user)
+        found[group].append(user)
+    rows_of = {
+        group: BitMap(found.get(group, ()))
+        for group, state in states.items()
+        if state == PRESENT or group in found
+    }
+    direct = {
+        group: users & present if states[group] == PRESENT else BitMap()
+        for group, users in rows_of.items()
+    }
     return {
-        pk: (
+        group: (
+            rows_of[group],
             users,
-            union([users, *(direct[b] for b in below.get(pk, ()) if b in direct)]),
+            union([users, *(direct[b] for b in below.get(group, ()) if b in direct)])
+            if states[group] == PRESENT
+            else users,
         )
-        for pk, users in direct.items()
+        for group, users in direct.items()
     }
 
 
 def _differing(
-    cloud_idp: CloudIdentityProvider, below: Closure, bitmaps: Bitmaps
+    cloud_idp: CloudIdentityProvider, below: Closure, sets: dict[int, Sets]
 ) -> set[int]:
-    stored_below: dict[int, set[int]] = {}
+    stored_below: dict[int, set[int]] = defaultdict(set)
     for above, group in GroupClosure.objects.filter(
         ancestor__cloud_idp=cloud_idp
     ).values_list("ancestor_id", "descendant_id"):
-        stored_below.setdefault(above, set()).add(group)
+        stored_below[above].add(group)
     differing = {
         pk
         for pk in below.keys() | stored_below.keys()
@@ -85,8 +104,7 @@ def _differing(
     }
     stored = {
         bitmap.group_id: (
-            bytes(bitmap.direct),
-            None if bitmap.transitive is None else bytes(bitmap.transitive),
+            *_unpacked(bitmap),
             bitmap.group.direct_users,
             bitmap.group.transitive_users,
         )
@@ -94,25 +112,25 @@ def _differing(
             group__cloud_idp=cloud_idp
         ).select_related("group")
     }
-    differing |= {
+    empty = (BitMap(), BitMap(), BitMap(), 0, 0)
+    return differing | {
         pk
-        for pk, (direct, transitive) in bitmaps.items()
-        if stored.get(pk)
-        != (*_packed(direct, transitive), len(direct), len(transitive))
+        for pk in sets.keys() | stored.keys()
+        # A group that holds nobody may stand without a row of bitmaps or with one.
+        if stored.get(pk, empty) != (_with_counts(sets[pk]) if pk in sets else empty)
     }
-    return differing | (stored.keys() - bitmaps.keys())
 
 
-def _packed(direct: BitMap, transitive: BitMap) -> tuple[bytes, bytes | None]:
-    return pack(direct), None if transitive == direct else pack(transitive)
+def _with_counts(sets: Sets) -> tuple[BitMap, BitMap, BitMap, int, int]:
+    return (*sets, len(sets[1]), len(sets[2]))
 
 
-def _write(
-    cloud_idp: CloudIdentityProvider,
-    below: Closure,
-    bitmaps: Bitmaps,
-    differing: set[int],
-) -> None:
+def _unpacked(bitmap: GroupBitmap) -> Sets:
+    members = unpack(bitmap.members)
+    return members, bitmap.users(nested=False), bitmap.users(nested=True)
+
+
+def _write(below: Closure, sets: dict[int, Sets], differing: set[int]) -> None:
     groups = sorted(differing)
     for some in rows.chunks(groups):
         GroupClosure.objects.filter(ancestor_id__in=some).delete()
@@ -122,17 +140,16 @@ def _write(
         ("ancestor_id", "descendant_id"),
         [(pk, group) for pk in groups for group in sorted(below.get(pk, ()))],
     )
+    stored: list[tuple[int, Packed]] = [
+        (pk, packed(*sets[pk])) for pk in groups if pk in sets
+    ]
     rows.insert(
         GroupBitmap,
-        ("group_id", "direct", "transitive"),
-        [(pk, *_packed(*bitmaps[pk])) for pk in groups if pk in bitmaps],
+        ("group_id", "members", "direct", "transitive"),
+        [(pk, *each) for pk, each in stored],
     )
     rows.update(
         DirectoryGroup,
         ("direct_users", "transitive_users"),
-        [
-            (len(bitmaps[pk][0]), len(bitmaps[pk][1]), pk)
-            for pk in groups
-            if pk in bitmaps
-        ],
+        [(len(sets[pk][1]), len(sets[pk][2]), pk) for pk in groups if pk in sets],
     )

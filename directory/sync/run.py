@@ -3,59 +3,62 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from directory import clouds, status, tls, tokens
-from directory.entra import EntraSession, GraphClient, errors
+from directory import status
+from directory.entra import errors
 from directory.models import (
     CloudIdentityProvider,
     DirectoryUser,
     StagedPage,
     SyncRun,
 )
-from directory.sync.apply import DeltaLinks, PlanOutdated, apply_plan
-from directory.sync.attributes import mappings_signature
-from directory.sync.fetch import Canceled, Clock, Fetch, Traffic, merge
-from directory.sync.lease import APPLY_LEASE, Lease, LeaseLost, claim
+from directory.sync.apply import PlanOutdated, apply_plan
+from directory.sync.derive import derive
+from directory.sync.fetch import Clock, DeadlinePassed, Fetch
+from directory.sync.holds import Decide, hold_nothing
+from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
+from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
-from directory.sync.stage import Snapshot
+from directory.sync.retention import pages_kept
+from directory.sync.selection import Selection, selection_of
+from directory.sync.stage import MemberSets, Round
+from directory.sync.traffic import Stopwatch
 
 logger = logging.getLogger(__name__)
 
 # A connection that keeps failing is asked less and less often.
 LONGEST_PAUSE = timedelta(hours=1)
-
-OpenGraph = Callable[[CloudIdentityProvider, Traffic], GraphClient]
+# A step that takes less is not worth a word.
+SAID_AFTER = timedelta(seconds=1)
 
 
 class SyncFailed(Exception):
-    """A run cannot go on for a reason that is not Microsoft's answer alone."""
+    """A run cannot go on for a reason that is not Microsoft's answer alone.
 
-    def __init__(self, message: str, *, advice: str, code: str) -> None:
+    With `resumable` the next run may go on with the pages of this one.
+    """
+
+    def __init__(
+        self, message: str, *, advice: str, code: str, resumable: bool = False
+    ) -> None:
         super().__init__(message)
         self.advice = advice
         self.code = code
-
-
-def open_graph(cloud_idp: CloudIdentityProvider, traffic: Traffic) -> GraphClient:
-    """Open Microsoft Graph for a sync: low priority, so that people come first."""
-    session = EntraSession(
-        clouds.cloud(cloud_idp.cloud),
-        observer=traffic,
-        tls_observer=tls.noting(cloud_idp),
-    )
-    return tokens.graph_client(cloud_idp, session=session, priority="low")
+        self.resumable = resumable
 
 
 def work(
     run_id: int,
     *,
     clock: Clock = timezone.now,
-    open_graph: OpenGraph = open_graph,
+    open_lines: OpenLines = Lines,
     heard: Callable[[], None] = lambda: None,
+    decide: Decide = hold_nothing,
 ) -> None:
     """Take the run if it is free and bring it to an end.
 
@@ -67,12 +70,12 @@ def work(
         return
     run = SyncRun.objects.select_related("cloud_idp__mappings").get(pk=run_id)
     try:
-        _work(run, lease, clock, open_graph, heard)
+        _work(run, lease, clock, open_lines, heard, decide)
     except Canceled:
-        _end(run, lease, SyncRun.State.CANCELED, now=clock())
+        _cancel(run, lease, now=clock())
     except LeaseLost:
         if _cancel_requested(run):
-            _end(run, lease, SyncRun.State.CANCELED, now=clock())
+            _cancel(run, lease, now=clock())
         else:
             logger.info("Sync run %s was taken over; nothing was applied", run.pk)
     except errors.EntraError as error:
@@ -96,6 +99,8 @@ def work(
             code=failure.code,
             now=clock(),
         )
+        if not failure.resumable:
+            _drop_pages(run)
     except (DatabaseError, OSError):
         logger.exception("Sync run %s failed in the console", run.pk)
         _fail(
@@ -118,20 +123,19 @@ def work(
             code="console:defect",
             now=clock(),
         )
+        # What was read may be what it stumbled over.
+        _drop_pages(run)
     else:
         status.record_success(run.cloud_idp, now=clock())
-    finally:
-        StagedPage.objects.filter(run__pk=run.pk).exclude(
-            run__state__in=SyncRun.ACTIVE
-        ).delete()
 
 
 def _work(
     run: SyncRun,
     lease: Lease,
     clock: Clock,
-    open_graph: OpenGraph,
+    open_lines: OpenLines,
     heard: Callable[[], None],
+    decide: Decide,
 ) -> None:
     if not run.cloud_idp.enabled:
         raise SyncFailed(
@@ -139,77 +143,167 @@ def _work(
             advice="Enable it to read the directory again.",
             code="console:disabled",
         )
-    mappings = mappings_signature(run.cloud_idp.mappings)
-    _choose_kind(run, lease, mappings)
-    traffic = Traffic(lease, clock)
-    graph = open_graph(run.cloud_idp, traffic)
-    fetch = Fetch(run, lease, graph, traffic, clock, heard)
+    selection = selection_of(run.cloud_idp)
+    watch = Stopwatch()
+    _begin(run, lease, selection, clock)
+    fetch = _fetch(run, lease, selection, clock, open_lines, heard)
     try:
-        links = fetch.read()
+        round_ = fetch.read()
     except errors.DeltaExpired as expired:
         # Once in a run: a directory that forgets at once is a failure.
         logger.info("Sync run %s begins again with a full read: %s", run.pk, expired)
         _begin_again(run, lease, expired)
-        links = fetch.read()
-    _apply(run, lease, links, mappings, clock)
+        fetch = _fetch(run, lease, selection, clock, open_lines, heard)
+        round_ = fetch.read()
+    except DeadlinePassed:
+        raise SyncFailed(
+            f"Reading took longer than {settings.SYNC_DEADLINE_MINUTES} minutes. "
+            "Nothing was applied.",
+            advice="The next sync goes on where this one stopped. If this happens "
+            "again, raise SYNC_DEADLINE_MINUTES.",
+            code="console:deadline",
+            resumable=True,
+        ) from None
+    watch.lap("Reading")
+    _apply(run, lease, fetch, round_, selection, clock, decide, watch)
 
 
-def _choose_kind(run: SyncRun, lease: Lease, mappings: str) -> None:
-    """Make a read of changes a full one where changes alone cannot do."""
-    if run.kind == SyncRun.Kind.FULL:
-        return
+def _fetch(
+    run: SyncRun,
+    lease: Lease,
+    selection: Selection,
+    clock: Clock,
+    open_lines: OpenLines,
+    heard: Callable[[], None],
+) -> Fetch:
+    return Fetch(
+        run=run,
+        lease=lease,
+        selection=selection,
+        open_lines=open_lines,
+        clock=clock,
+        heard=heard,
+    )
+
+
+def _begin(run: SyncRun, lease: Lease, selection: Selection, clock: Clock) -> None:
+    """Choose what to read, and take up what an earlier run left behind."""
     cloud_idp = run.cloud_idp
+    columns: dict[str, Any] = {}
+    reason = _needs_everything(cloud_idp, selection)
+    if run.kind == SyncRun.Kind.DELTA and reason:
+        run.kind, run.kind_reason = SyncRun.Kind.FULL, reason
+        columns = {"kind": run.kind, "kind_reason": reason}
+    if run.deadline_at is None:
+        # Of the whole run, however often its worker changes.
+        run.deadline_at = clock() + timedelta(minutes=settings.SYNC_DEADLINE_MINUTES)
+        columns["deadline_at"] = run.deadline_at
+    same = (run.selection, run.generation) == (
+        selection.signature,
+        cloud_idp.generation,
+    )
+    if run.fencing_token > 1 and not same:
+        # Pages that an earlier worker read by another selection fit no more.
+        _drop_pages(run)
+    run.selection, run.generation = selection.signature, cloud_idp.generation
+    lease.renew(selection=run.selection, generation=run.generation, **columns)
+    if run.fencing_token == 1:
+        _take_over_pages(run, clock())
+
+
+def _drop_pages(run: SyncRun) -> None:
+    StagedPage.objects.filter(run=run).delete()
+
+
+def _needs_everything(cloud_idp: CloudIdentityProvider, selection: Selection) -> str:
+    """Say why changes alone cannot do; empty when they can."""
     if not (cloud_idp.users_delta_link and cloud_idp.groups_delta_link):
-        reason = "The directory has not been read completely yet."
-    elif cloud_idp.delta_mappings != mappings:
-        reason = "The attribute mappings changed."
-    else:
-        return
-    _become_full(run, lease, reason)
+        return "The directory has not been read completely yet."
+    if cloud_idp.delta_selection != selection.signature:
+        return "The attribute mappings changed."
+    return cloud_idp.full_read_reason
 
 
-def _become_full(run: SyncRun, lease: Lease, reason: str) -> None:
-    run.kind = SyncRun.Kind.FULL
-    run.kind_reason = reason
-    if not lease.write(kind=run.kind, kind_reason=reason):
-        raise LeaseLost
+def _take_over_pages(run: SyncRun, now: datetime) -> None:
+    """Go on where a run stopped that failed, if it read the same for the same rows."""
+    earlier = (
+        SyncRun.objects.filter(
+            cloud_idp=run.cloud_idp,
+            kind=run.kind,
+            state=SyncRun.State.FAILED,
+            selection=run.selection,
+            generation=run.generation,
+            staged_pages__staged_at__gt=now - pages_kept(),
+        )
+        .exclude(pk=run.pk)
+        .order_by("-pk")
+        .first()
+    )
+    if earlier is not None:
+        with transaction.atomic():
+            StagedPage.objects.filter(run=run).delete()
+            StagedPage.objects.filter(run=earlier).update(run=run)
+        logger.info("Sync run %s goes on where run %s stopped", run.pk, earlier.pk)
 
 
 def _begin_again(run: SyncRun, lease: Lease, expired: errors.DeltaExpired) -> None:
-    if not lease.write(users_read=0, groups_read=0, memberships_read=0):
-        raise LeaseLost
-    StagedPage.objects.filter(run=run).delete()
-    _become_full(run, lease, f"{expired.message} Everything is read again."[:255])
+    run.kind = SyncRun.Kind.FULL
+    run.kind_reason = f"{expired.message} Everything is read again."[:255]
+    lease.renew(
+        kind=run.kind,
+        kind_reason=run.kind_reason,
+        users_read=0,
+        groups_read=0,
+        memberships_read=0,
+    )
+    _drop_pages(run)
 
 
 def _apply(
-    run: SyncRun, lease: Lease, links: DeltaLinks, mappings: str, clock: Clock
+    run: SyncRun,
+    lease: Lease,
+    fetch: Fetch,
+    round_: Round,
+    selection: Selection,
+    clock: Clock,
+    decide: Decide,
+    watch: Stopwatch,
 ) -> None:
     # Recorded before it begins, with a lease that outlasts it.
     now = clock()
-    applying = lease.write(
+    lease.renew(
         state=SyncRun.State.APPLYING,
         phase="Comparing",
         heartbeat_at=now,
         lease_expires_at=now + APPLY_LEASE,
+        **fetch.counted(),
     )
-    if not applying:
-        raise LeaseLost
-
-    def report(phase: str) -> None:
-        if not lease.write(phase=phase, heartbeat_at=clock()):
-            raise LeaseLost
-
-    snapshot = merge(run)
-    # Pages repeat objects, a large group for each slice: now each is counted once.
-    lease.write(users_read=len(snapshot.users), groups_read=len(snapshot.groups))
-    _check_not_empty(run, snapshot)
+    round_.merge()
+    _check_not_empty(run, round_)
     plan = make_plan(
-        cloud_idp=run.cloud_idp, snapshot=snapshot, now=clock(), report=report
+        cloud_idp=run.cloud_idp,
+        round_=round_,
+        register=fetch.register,
+        selection=selection,
+        now=now,
+        decide=decide,
+        report=_reporter(lease, clock),
     )
-    report("Applying")
+    # Of a large directory these are most of what the process holds.
+    fetch.register.forget()
+    round_.members = MemberSets()
+    derived = derive(plan)
+    watch.lap("Comparing")
     try:
-        apply_plan(plan, lease=lease, delta_links=links, mappings=mappings, now=clock())
+        written = apply_plan(
+            plan,
+            derived,
+            lease=lease,
+            delta_links=fetch.delta_links,
+            selection=selection.signature,
+            clock=clock,
+            columns={"phases": watch.phases},
+        )
     except PlanOutdated:
         raise SyncFailed(
             "The connection was changed while its directory was read. Nothing was "
@@ -217,15 +311,39 @@ def _apply(
             advice="The next sync reads with the new settings.",
             code="console:outdated",
         ) from None
-    logger.info("Sync run %s applied: %s", run.pk, plan.changes)
+    watch.lap("Applying")
+    SyncRun.objects.filter(pk=run.pk).update(phases=watch.phases)
+    if fetch.pages.any_stored:
+        _drop_pages(run)
+    logger.info(
+        "Sync run %s applied: %s, rows %s in %.1f s",
+        run.pk,
+        plan.counts,
+        written.rows,
+        written.seconds,
+    )
 
 
-def _check_not_empty(run: SyncRun, snapshot: Snapshot) -> None:
+def _reporter(lease: Lease, clock: Clock) -> Callable[[str], None]:
+    """Say each step on the run's page, as long as steps take long enough to be seen."""
+    said_at = clock()
+
+    def report(phase: str) -> None:
+        nonlocal said_at
+        now = clock()
+        if now - said_at >= SAID_AFTER:
+            said_at = now
+            lease.renew(phase=phase, heartbeat_at=now)
+
+    return report
+
+
+def _check_not_empty(run: SyncRun, round_: Round) -> None:
     """Refuse a full read without a single person where people are known.
 
     A directory always holds at least the administrator who consented.
     """
-    if not snapshot.full or snapshot.users_present:
+    if not round_.full or round_.seen[StagedPage.Resource.USERS]:
         return
     known = DirectoryUser.objects.present().filter(cloud_idp=run.cloud_idp).count()
     if known:
@@ -240,6 +358,11 @@ def _check_not_empty(run: SyncRun, snapshot: Snapshot) -> None:
 
 def _cancel_requested(run: SyncRun) -> bool:
     return SyncRun.objects.filter(pk=run.pk, cancel_requested=True).exists()
+
+
+def _cancel(run: SyncRun, lease: Lease, *, now: datetime) -> None:
+    if _end(run, lease, SyncRun.State.CANCELED, now=now):
+        _drop_pages(run)
 
 
 def _end(

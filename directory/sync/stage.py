@@ -1,144 +1,202 @@
-"""Pages as they are kept until a run is applied, and merging them.
+"""Reduced pages as they are kept until a run is applied, and merging them.
 
-Staged is what was selected, not Graph's JSON. Merging is free of order between
-people and groups, and idempotent: an object may come several times, the last word
-counts.
+Merging is free of order between people and groups, and idempotent: an object may come
+several times, the last word counts.
 """
 
-from collections.abc import Iterable, Mapping
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+import orjson
 from pyroaring import BitMap
 
-from directory.entra import Group, MemberType, Removed, User
+from directory.models import StagedPage, SyncRun
+from directory.sync.attributes import USER_VALUES
+from directory.sync.bitmaps import pack, unpack
+from directory.sync.reduce import Reduced
 
-# One staged object: id, "removed" reason where there is one, properties that came.
-Item = dict[str, Any]
-
-
-def user_item(user: User) -> Item:
-    if user.removed is not None:
-        return {"id": user.id, "removed": user.removed.value}
-    return {"id": user.id, "properties": _properties(user.properties)}
+Resource = StagedPage.Resource
 
 
-def group_item(group: Group) -> Item:
-    if group.removed is not None:
-        return {"id": group.id, "removed": group.removed.value}
-    item: Item = {"id": group.id, "properties": _properties(group.properties)}
-    for member in group.members or ():
-        # A list for each kind, in the order received; '-' says that it left.
-        kind = _KINDS.get(member.type, "others")
-        item.setdefault(kind, []).append(f"{'-' if member.removed else ''}{member.id}")
-    return item
-
-
-def members_in(item: Item) -> int:
-    return sum(
-        not member.startswith("-")
-        for kind in ("users", "groups", "others")
-        for member in item.get(kind, ())
+def staged(
+    run: SyncRun,
+    resource: Resource,
+    number: int,
+    reduced: Reduced,
+    *,
+    next_link: str,
+    delta_link: str,
+    now: datetime,
+) -> StagedPage:
+    """Return a page as it is stored; nothing is written."""
+    return StagedPage(
+        run=run,
+        resource=resource,
+        number=number,
+        seen=pack(reduced.seen),
+        objects_changed=orjson.dumps(reduced.entries) if reduced.entries else b"",
+        members=reduced.members.tobytes(),
+        next_link=next_link,
+        delta_link=delta_link,
+        staged_at=now,
     )
 
 
-_KINDS = {MemberType.USER: "users", MemberType.GROUP: "groups"}
-
-
-def _properties(properties: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in properties.items() if name != "id"}
-
-
-@dataclass(slots=True)
-class ObjectChange:
-    """What a round says of one object: how it left, or its properties, merged."""
-
-    removed: Removed | None = None
-    properties: dict[str, Any] = field(default_factory=dict)
-
-    def take(self, item: Item) -> None:
-        reason = item.get("removed")
-        if reason is None:
-            self.removed = None
-            self.properties.update(item["properties"])
-        else:
-            self.removed = Removed(reason)
-            if self.removed is Removed.DELETED:
-                self.properties = {}
+def entries_of(page: StagedPage) -> list[list[Any]]:
+    stored = bytes(page.objects_changed)
+    return orjson.loads(stored) if stored else []
 
 
 @dataclass(slots=True)
-class MemberChanges:
-    """Who joined and who left, as numbers of `Snapshot.ids`."""
+class Sides:
+    """Who joined and who left, by group, as the last word on each says."""
 
-    joined: BitMap = field(default_factory=BitMap)
-    left: BitMap = field(default_factory=BitMap)
+    joined: dict[int, BitMap] = field(default_factory=dict)
+    left: dict[int, BitMap] = field(default_factory=dict)
 
-    def take(self, members: Iterable[str], number: "Numbers") -> None:
-        for member in members:
-            if member.startswith("-"):
-                which = number(member[1:])
-                self.left.add(which)
-                self.joined.discard(which)
+    def take(self, group: int, joined: BitMap, left: BitMap) -> None:
+        """Merge one slice; what it says comes after all that came before."""
+        if joined:
+            if group in self.left:
+                self.left[group] -= joined
+            if group in self.joined:
+                self.joined[group] |= joined
             else:
-                which = number(member)
-                self.joined.add(which)
-                self.left.discard(which)
+                self.joined[group] = joined
+        if left:
+            if group in self.joined:
+                self.joined[group] -= left
+            if group in self.left:
+                self.left[group] |= left
+            else:
+                self.left[group] = left
+
+    def forget(self, group: int) -> None:
+        self.joined.pop(group, None)
+        self.left.pop(group, None)
 
 
-class Numbers:
-    """A small number for each object id: a million mentions cost bits, not texts."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-        self.object_ids: list[str] = []
-
-    def __call__(self, object_id: str) -> int:
-        number = self.known.get(object_id)
-        if number is None:
-            number = self.known[object_id] = len(self.object_ids)
-            self.object_ids.append(object_id)
-        return number
-
-    def names(self, numbers: BitMap) -> Iterable[str]:
-        return (self.object_ids[number] for number in numbers)
+# Of a record: the group and six counts.
+_HEAD = 7
 
 
 @dataclass(slots=True)
-class GroupChange(ObjectChange):
-    users: MemberChanges = field(default_factory=MemberChanges)
-    groups: MemberChanges = field(default_factory=MemberChanges)
-    others: MemberChanges = field(default_factory=MemberChanges)
+class MemberSets:
+    """The members of all groups that a run read, by kind."""
 
-    def take_members(self, item: Item, numbers: Numbers) -> None:
-        if item.get("removed") == Removed.DELETED.value:
-            self.users, self.groups = MemberChanges(), MemberChanges()
-            self.others = MemberChanges()
-            return
-        self.users.take(item.get("users", ()), numbers)
-        self.groups.take(item.get("groups", ()), numbers)
-        self.others.take(item.get("others", ()), numbers)
+    users: Sides = field(default_factory=Sides)
+    groups: Sides = field(default_factory=Sides)
+    others: Sides = field(default_factory=Sides)
+
+    def take(self, packed: bytes) -> None:
+        """Merge a page: records of a group, six counts, and as many numbers.
+
+        The counts are of users, groups and others that joined and left.
+        """
+        numbers = array("I")
+        numbers.frombytes(packed)
+        at = 0
+        while at < len(numbers):
+            group, *counts = numbers[at : at + _HEAD]
+            at += _HEAD
+            sets = []
+            for count in counts:
+                sets.append(BitMap(numbers[at : at + count]) if count else _NOBODY)
+                at += count
+            self.users.take(group, sets[0], sets[1])
+            self.groups.take(group, sets[2], sets[3])
+            self.others.take(group, sets[4], sets[5])
+
+
+_NOBODY = BitMap()
 
 
 @dataclass(slots=True)
-class Snapshot:
-    """Everything a run read, merged."""
+class Round:
+    """Everything a run read. Large parts are read from their pages when asked for."""
 
     full: bool
-    users: dict[str, ObjectChange] = field(default_factory=dict)
-    groups: dict[str, GroupChange] = field(default_factory=dict)
-    numbers: Numbers = field(default_factory=Numbers)
+    pages: "Pages"
+    members: MemberSets = field(default_factory=MemberSets)
+    seen: dict[Resource, BitMap] = field(
+        default_factory=lambda: {resource: BitMap() for resource in Resource}
+    )
+    # Objects with more than one entry: merged beforehand, since they may stand far
+    # apart. They are few, unless a directory repeats itself throughout.
+    repeated: dict[int, list[Any]] = field(default_factory=dict)
 
-    def take_users(self, items: Iterable[Item]) -> None:
-        for item in items:
-            self.users.setdefault(item["id"], ObjectChange()).take(item)
+    def merge(self) -> None:
+        """Read all pages once, one in memory at a time."""
+        once: BitMap = BitMap()
+        again: BitMap = BitMap()
+        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+            resource = Resource(page.resource)
+            self.seen[resource] |= unpack(page.seen)
+            numbers = [entry[0] for entry in entries_of(page)]
+            if numbers:
+                on_page = BitMap(numbers)
+                again |= once & on_page
+                if len(on_page) < len(numbers):
+                    again.update(_twice(numbers))
+                once |= on_page
+            if page.members:
+                self.members.take(bytes(page.members))
+        if again:
+            self._merge_repeated(again)
 
-    def take_groups(self, items: Iterable[Item]) -> None:
-        for item in items:
-            change = self.groups.setdefault(item["id"], GroupChange())
-            change.take(item)
-            change.take_members(item, self.numbers)
+    def _merge_repeated(self, again: BitMap) -> None:
+        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+            for entry in entries_of(page):
+                if entry[0] in again:
+                    self.repeated[entry[0]] = merged(self.repeated.get(entry[0]), entry)
 
-    @property
-    def users_present(self) -> int:
-        return sum(change.removed is None for change in self.users.values())
+    def entries(self, resource: Resource) -> Iterator[list[Any]]:
+        """Yield one entry for each object of which something was kept."""
+        given: set[int] = set()
+        for page in self.pages.of(resource):
+            for entry in entries_of(page):
+                number = entry[0]
+                if number not in self.repeated:
+                    yield entry
+                elif number not in given:
+                    given.add(number)
+                    yield self.repeated[number]
+
+
+def merged(before: list[Any] | None, entry: list[Any]) -> list[Any]:
+    """Return two entries of one object as one; the second came later."""
+    if before is None or not isinstance(entry[2], dict):
+        return entry
+    said = before[2]
+    if isinstance(said, dict):
+        return [entry[0], entry[1], said | entry[2], entry[3]]
+    if isinstance(said, list):
+        # A whole answer and then a part of one: the part is laid over it.
+        whole = dict(zip(USER_VALUES, said, strict=True))
+        return [entry[0], None, whole | entry[2], entry[3]]
+    return entry
+
+
+def _twice(numbers: Iterable[int]) -> set[int]:
+    return {number for number, times in Counter(numbers).items() if times > 1}
+
+
+class Pages:
+    """The pages of a run: those stored, and those that are about to be."""
+
+    def __init__(self, run: SyncRun) -> None:
+        self.run = run
+        self.unstored: list[StagedPage] = []
+        self.any_stored = False
+
+    def of(self, *resources: Resource) -> Iterator[StagedPage]:
+        """Yield pages in the order in which they were read, one in memory at a time."""
+        for resource in resources:
+            if self.any_stored:
+                stored = StagedPage.objects.filter(run=self.run, resource=resource)
+                yield from stored.order_by("number").iterator(chunk_size=1)
+            yield from (page for page in self.unstored if page.resource == resource)

@@ -28,14 +28,17 @@ _CHANGES = (
     ("users_changed", "Users changed"),
     ("users_deleted", "Users deleted"),
     ("users_restored", "Users restored"),
+    ("users_unknown", "Users no longer read"),
     ("groups_added", "Groups added"),
     ("groups_changed", "Groups changed"),
     ("groups_deleted", "Groups deleted"),
     ("groups_restored", "Groups restored"),
+    ("groups_unknown", "Groups no longer read"),
     ("memberships_added", "Memberships added"),
     ("memberships_removed", "Memberships removed"),
     ("nesting_added", "Nested groups added"),
     ("nesting_removed", "Nested groups removed"),
+    ("held", "Held"),
 )
 
 

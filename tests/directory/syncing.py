@@ -17,10 +17,10 @@ from directory.models import (
     DirectoryUser,
     GroupBitmap,
     GroupNesting,
+    State,
     SyncRun,
 )
 from directory.sync import request_sync
-from directory.sync.bitmaps import unpack
 from directory.sync.run import work
 from tests.conftest import Sandbox
 
@@ -68,12 +68,15 @@ class Story:
         return run
 
     def user(self, upn: str) -> DirectoryUser:
-        return DirectoryUser.objects.get(
+        """The person with this UPN; not one who was deleted for good and had it."""
+        return DirectoryUser.objects.exclude(state=State.GONE).get(
             cloud_idp=self.cloud_idp, user_principal_name=upn
         )
 
     def group(self, name: str) -> DirectoryGroup:
-        return DirectoryGroup.objects.get(cloud_idp=self.cloud_idp, display_name=name)
+        return DirectoryGroup.objects.exclude(state=State.GONE).get(
+            cloud_idp=self.cloud_idp, display_name=name
+        )
 
     def members(self, name: str) -> set[str]:
         """The UPNs of everybody present in a group, nested groups included."""
@@ -83,10 +86,7 @@ class Story:
         return self._upns(GroupBitmap.objects.get(group=self.group(name)), nested=False)
 
     def _upns(self, bitmap: GroupBitmap, *, nested: bool) -> set[str]:
-        stored = bitmap.direct
-        if nested and bitmap.transitive is not None:
-            stored = bitmap.transitive
-        ids = list(unpack(stored))
+        ids = list(bitmap.users(nested=nested))
         return set(
             DirectoryUser.objects.filter(pk__in=ids).values_list(
                 "user_principal_name", flat=True
@@ -186,9 +186,11 @@ def held(story: Story) -> Contents:
     }
     direct, transitive = set(), set()
     for bitmap in GroupBitmap.objects.filter(group__cloud_idp=story.cloud_idp):
+        straight, everybody = bitmap.users(nested=False), bitmap.users(nested=True)
+        if bitmap.group_id not in groups:
+            assert not everybody, "a group that is not there holds nobody"
+            continue
         group = groups[bitmap.group_id]
-        straight = unpack(bitmap.direct)
-        everybody = straight if bitmap.transitive is None else unpack(bitmap.transitive)
         assert group.direct_users == len(straight), group.display_name
         assert group.transitive_users == len(everybody), group.display_name
         direct |= {(group.object_id, users[pk].object_id) for pk in straight}

@@ -16,7 +16,7 @@ from directory.models import ApplicationCredential
 from jamfidp import crypto
 
 BEFORE = ("directory", "0006_tls_connections")
-AFTER = ("directory", "0009_registrations_without_credential_columns")
+AFTER = ("directory", "0010_announced_credentials")
 OLD = "directory.applicationregistration"
 OTHER_KEY = "other:QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="
 

@@ -29,7 +29,7 @@ from directory.models import (
 from directory.search import RARE, matching
 from directory.sync.attributes import fold
 from directory.sync.lease import Lease
-from directory.sync.numbers import numbered
+from directory.sync.numbers import Register
 from jamfidp.keyset import page
 from tests import factories
 
@@ -93,19 +93,29 @@ def test_what_lists_sort_by_is_compared_by_code_point(db: None) -> None:
     assert collations == ["C"] * 3
 
 
+def numbered(idp: CloudIdentityProvider, ids: list[str]) -> dict[str, int]:
+    register = Register(idp, whole=False)
+    register.know(dict.fromkeys(ids, DirectoryObject.Kind.USER))
+    register.store()
+    return register.numbers
+
+
 def test_a_number_is_given_at_first_sight_and_never_twice(
     fernhill: CloudIdentityProvider,
 ) -> None:
     ids = [factories.guid(f"object {n}") for n in range(1200)]
 
-    first = numbered(fernhill, ids[:1000], DirectoryObject.Kind.USER)
-    again = numbered(fernhill, reversed(ids), DirectoryObject.Kind.USER)
+    first = numbered(fernhill, ids[:1000])
+    again = numbered(fernhill, ids[::-1])
+    whole = Register(fernhill, whole=True)
+    whole.load()
 
     assert {object_id: again[object_id] for object_id in first} == first
     assert len(set(again.values())) == 1200
+    assert whole.numbers == again
 
     DirectoryObject.objects.filter(object_id=ids[-1]).delete()
-    anew = numbered(fernhill, [ids[-1]], DirectoryObject.Kind.USER)
+    anew = numbered(fernhill, [ids[-1]])
     assert anew[ids[-1]] not in again.values()
 
 
@@ -115,8 +125,8 @@ def test_an_object_id_belongs_to_its_connection_alone(
     quarrel = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
     same = factories.guid("same")
 
-    here = numbered(fernhill, [same], DirectoryObject.Kind.USER)
-    there = numbered(quarrel, [same], DirectoryObject.Kind.USER)
+    here = numbered(fernhill, [same])
+    there = numbered(quarrel, [same])
 
     assert here != there
     with pytest.raises(IntegrityError):
@@ -325,7 +335,7 @@ def test_f42_an_upgrade_in_the_middle_of_a_run_begins_it_anew(
         created_at=timezone.now(),
         pages=3,
     )
-    StagedPage.objects.create(run=run, resource="USERS", number=1, items=[])
+    factories.staged_page(run)
     old_worker = Lease(run.pk, 4)
 
     migration = import_module("directory.migrations.0003_forget_directory_rows")

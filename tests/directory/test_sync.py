@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from directory.models import DirectoryGroup, DirectoryUser, StagedPage, SyncRun
+from directory.models import (
+    DirectoryGroup,
+    DirectoryUser,
+    StagedPage,
+    State,
+    SyncRun,
+)
 from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held, truth
 
@@ -144,17 +150,38 @@ def test_a_person_deleted_for_good_is_gone_after_changes(known: Story) -> None:
 
     run = known.read()
 
-    assert not DirectoryUser.objects.filter(display_name="Ana Ruiz").exists()
+    ana = DirectoryUser.objects.get(display_name="Ana Ruiz")
+    assert (ana.state, ana.state_told) == (State.GONE, True)
+    assert not ana.memberships.exists()
     assert run.changes["users_deleted"] == 1
     assert held(known) == truth(known)
 
 
-def test_a_person_deleted_for_good_is_gone_after_a_full_read(known: Story) -> None:
+def test_a_person_whom_a_full_read_leaves_out_is_deleted_as_far_as_one_can_tell(
+    known: Story,
+) -> None:
     known.control("DELETE", "users/ana.ruiz@fernhill.example?permanently=true")
 
     known.read(FULL)
 
-    assert not DirectoryUser.objects.filter(display_name="Ana Ruiz").exists()
+    ana = DirectoryUser.objects.get(display_name="Ana Ruiz")
+    assert (ana.state, ana.state_told) == (State.DELETED, False)
+    assert "ana.ruiz@fernhill.example" not in known.members("Engineering")
+    assert held(known) == truth(known)
+
+
+def test_who_was_deleted_unseen_returns_with_the_groups_when_restored(
+    known: Story,
+) -> None:
+    ana = known.user("ana.ruiz@fernhill.example")
+    known.control("DELETE", "users/ana.ruiz@fernhill.example")
+    known.sandbox.control("POST", "delta/expire", {"shape": "gone"})
+    known.read()
+
+    known.control("POST", f"users/{ana.object_id}/restore")
+    known.read()
+
+    assert "ana.ruiz@fernhill.example" in known.members("Engineering")
     assert held(known) == truth(known)
 
 
@@ -166,7 +193,10 @@ def test_a_security_group_that_is_deleted_is_gone_with_its_nesting(
 
     known.read()
 
-    assert not DirectoryGroup.objects.filter(display_name="Frontend").exists()
+    frontend = DirectoryGroup.objects.get(display_name="Frontend")
+    assert frontend.state == State.GONE
+    assert not frontend.memberships.exists()
+    assert not frontend.nested_in.exists()
     assert "ana.ruiz@fernhill.example" not in known.members("Studio")
     assert held(known) == truth(known)
 

@@ -12,19 +12,19 @@ from django.utils import timezone
 
 from directory import dependents, tokens
 from directory.dependents import AppliedChange
-from directory.entra import GraphClient, TokenCache
+from directory.entra import TokenCache
 from directory.models import (
-    CloudIdentityProvider,
+    AttributeMappings,
     DirectoryGroup,
     DirectoryUser,
     StagedPage,
     SyncRun,
 )
-from directory.sync import apply, cancel_sync
+from directory.sync import apply, cancel_sync, fetch
 from directory.sync import run as run_module
-from directory.sync.fetch import Fetch, Traffic
-from directory.sync.lease import claim
-from directory.sync.run import open_graph, work
+from directory.sync.fetch import Fetch
+from directory.sync.lease import Lease, claim
+from directory.sync.run import work
 from directory.tasks import give_up_silent_runs
 from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held, truth
@@ -47,19 +47,32 @@ class Killed(BaseException):
     """The process ends here: nothing of it runs any more."""
 
 
+def page_by_page(
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[int], object] = lambda taken: None,
+) -> None:
+    """Store each page for itself; `before` is told how many there were already."""
+    take = Fetch._take
+    taken = 0
+
+    def taking(self: Fetch, resource: Any, page: Any) -> None:
+        nonlocal taken
+        before(taken)
+        take(self, resource, page)
+        taken += 1
+
+    monkeypatch.setattr(fetch, "FLUSH_PAGES", 1)
+    monkeypatch.setattr(Fetch, "_take", taking)
+
+
 def kill_after(pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the worker keep so many pages and then vanish, as kill -9 makes it."""
-    keep = Fetch._keep
-    kept = 0
 
-    def dying(self: Fetch, *args: Any, **named: Any) -> None:
-        nonlocal kept
-        if kept == pages:
+    def dying(taken: int) -> None:
+        if taken == pages:
             raise Killed
-        keep(self, *args, **named)
-        kept += 1
 
-    monkeypatch.setattr(Fetch, "_keep", dying)
+    page_by_page(monkeypatch, dying)
 
 
 def abandon(run: SyncRun) -> None:
@@ -73,7 +86,9 @@ def abandon(run: SyncRun) -> None:
 @pytest.mark.parametrize(
     "shape", ["gone", "sync-state-not-found", "older-than-30-days", "resync-required"]
 )
-def test_an_expired_delta_link_becomes_a_full_read(known: Story, shape: str) -> None:
+def test_f11_an_expired_delta_link_becomes_a_full_read(
+    known: Story, shape: str
+) -> None:
     known.control("DELETE", "users/ana.ruiz@fernhill.example?permanently=true")
     known.sandbox.control("POST", "delta/expire", {"shape": shape})
 
@@ -98,7 +113,10 @@ def test_a_directory_that_forgets_at_once_fails_and_keeps_what_is_known(
     assert held(known) == before
 
 
-def test_a_page_that_fails_in_the_middle_applies_nothing(known: Story) -> None:
+def test_f5_a_page_that_fails_in_the_middle_applies_nothing_and_is_gone_on_from(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_by_page(monkeypatch)
     before = held(known)
     link = known.cloud_idp.users_delta_link
     known.control("DELETE", "users/ana.ruiz@fernhill.example?permanently=true")
@@ -110,15 +128,19 @@ def test_a_page_that_fails_in_the_middle_applies_nothing(known: Story) -> None:
     assert "GroupMember.Read.All is missing" in run.error
     assert "Ask a Global Administrator" in run.advice
     assert run.error_code == "Authorization_RequestDenied"
-    assert run.pages > 3
+    assert run.pages >= 3
     assert held(known) == before
     assert known.cloud_idp.users_delta_link == link
-    assert not StagedPage.objects.exists()
+    kept = StagedPage.objects.filter(run=run).count()
+    assert kept == run.pages
     assert known.cloud_idp.status == "PERMISSIONS_MISSING"
 
-    known.read(FULL)
+    again = known.read(FULL)
 
+    assert again.users_read == 999
+    assert again.pages + kept == known.read(FULL).pages
     assert held(known) == truth(known)
+    assert not StagedPage.objects.exists()
     assert known.cloud_idp.status == "ACTIVE"
 
 
@@ -167,7 +189,7 @@ def test_failures_in_a_row_are_asked_less_and_less_often(known: Story) -> None:
     assert minutes == [5, 10, 20, 40, 60]
 
 
-def test_a_full_read_without_anybody_deletes_nobody(known: Story) -> None:
+def test_f10_a_full_read_without_anybody_deletes_nobody(known: Story) -> None:
     before = held(known)
     link = f"{known.sandbox.url}/v1.0/users/delta?$deltatoken=empty"
     known.fault(
@@ -185,7 +207,7 @@ def test_a_full_read_without_anybody_deletes_nobody(known: Story) -> None:
 
 
 @pytest.mark.parametrize("pages", [0, 1, 4, 8, 13])
-def test_a_worker_killed_between_two_pages_is_followed_by_one_that_goes_on(
+def test_f19_a_worker_killed_between_two_pages_is_followed_by_one_that_goes_on(
     story: Story, monkeypatch: pytest.MonkeyPatch, pages: int
 ) -> None:
     run = story.request(FULL)
@@ -208,7 +230,7 @@ def test_a_worker_killed_between_two_pages_is_followed_by_one_that_goes_on(
 
 
 @pytest.mark.parametrize("step", ["_write_people", "_write_bitmaps", "_finish"])
-def test_a_worker_killed_while_applying_leaves_nothing_half_written(
+def test_f19_a_worker_killed_while_applying_leaves_nothing_half_written(
     known: Story, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     before = held(known)
@@ -233,7 +255,7 @@ def test_a_worker_killed_while_applying_leaves_nothing_half_written(
     assert held(known) == truth(known)
 
 
-def test_a_worker_that_lost_its_lease_applies_nothing(
+def test_f21_a_worker_that_lost_its_lease_applies_nothing(
     known: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known.control("PUT", "groups/Alumni/members/ana.ruiz@fernhill.example")
@@ -257,10 +279,9 @@ def test_a_worker_that_lost_its_lease_applies_nothing(
     run.refresh_from_db()
     assert run.state == SyncRun.State.READING
     assert run.fencing_token == 2
-    assert StagedPage.objects.filter(run=run).exists()
 
 
-def test_of_two_workers_one_takes_the_run(story: Story) -> None:
+def test_f20_of_two_workers_one_takes_the_run(story: Story) -> None:
     run = story.request(FULL)
 
     first = claim(run.pk, now=timezone.now())
@@ -276,13 +297,12 @@ def test_a_canceled_run_stops_with_its_page_and_applies_nothing(
     known.control("PUT", "groups/Alumni/members/ana.ruiz@fernhill.example")
     before = held(known)
     run = known.request(FULL)
-    keep = Fetch._keep
 
-    def canceling(self: Fetch, *args: Any, **named: Any) -> None:
-        keep(self, *args, **named)
-        cancel_sync(run=run, actor=None, now=timezone.now())
+    def canceling(taken: int) -> None:
+        if taken == 1:
+            cancel_sync(run=run, actor=None, now=timezone.now())
 
-    monkeypatch.setattr(Fetch, "_keep", canceling)
+    page_by_page(monkeypatch, canceling)
     work(run.pk)
 
     run.refresh_from_db()
@@ -360,13 +380,10 @@ def test_mappings_changed_in_the_middle_apply_nothing(
     known.control("PUT", "groups/Alumni/members/ana.ruiz@fernhill.example")
     before = held(known)
     run = known.request()
-    keep = Fetch._keep
-
-    def remapping(self: Fetch, *args: Any, **named: Any) -> None:
-        keep(self, *args, **named)
-        type(known.cloud_idp.mappings).objects.update(room="city")
-
-    monkeypatch.setattr(Fetch, "_keep", remapping)
+    page_by_page(
+        monkeypatch,
+        lambda _taken: AttributeMappings.objects.update(room="city"),
+    )
     work(run.pk)
 
     run.refresh_from_db()
@@ -375,8 +392,8 @@ def test_mappings_changed_in_the_middle_apply_nothing(
     assert held(known) == before
 
 
-def test_a_wait_that_microsoft_asks_for_is_visible_and_keeps_the_lease(
-    story: Story,
+def test_f1_a_wait_that_microsoft_asks_for_is_visible_and_keeps_the_lease(
+    story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story.fault(
         "/v1.0/users/delta",
@@ -386,26 +403,25 @@ def test_a_wait_that_microsoft_asks_for_is_visible_and_keeps_the_lease(
         headers={"Retry-After": "1"},
     )
     run = story.request(FULL)
-    seen: list[tuple[str, Any]] = []
+    seen: list[Any] = []
+    renew = Lease.renew
 
-    def watching(cloud_idp: CloudIdentityProvider, traffic: Traffic) -> GraphClient:
-        waiting = traffic.waiting
+    def watching(self: Lease, **columns: Any) -> None:
+        renew(self, **columns)
+        if columns.get("phase", "").startswith("Waiting"):
+            seen.append(columns)
 
-        class Watch(Traffic):
-            def waiting(self, seconds: float, reason: str) -> None:
-                waiting(seconds, reason)
-                row = SyncRun.objects.get(pk=run.pk)
-                seen.append((row.phase, row.lease_expires_at))
-
-        return open_graph(cloud_idp, Watch(traffic.lease, traffic.clock))
-
-    work(run.pk, open_graph=watching)
+    monkeypatch.setattr(Lease, "renew", watching)
+    work(run.pk)
 
     run.refresh_from_db()
     assert run.state == SyncRun.State.SUCCEEDED, run.error
-    phase, lease = seen[0]
-    assert phase.startswith("Waiting 1 s. Microsoft Graph asked the console to slow")
-    assert lease > timezone.now()
+    reason = "Microsoft Graph asked the console to slow down."
+    assert seen[0]["phase"] == f"Waiting 1 s. {reason}"
+    assert seen[0]["lease_expires_at"] > timezone.now()
+    assert run.waits == [{"reason": reason, "times": 1, "seconds": 1.0}]
+    assert run.retries == 1
+    assert [failure["status"] for failure in run.failures] == [429]
 
 
 def test_a_token_that_ends_in_the_middle_is_renewed_once(story: Story) -> None:

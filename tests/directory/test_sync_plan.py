@@ -11,37 +11,25 @@ from django.utils import timezone
 
 from directory import picking
 from directory.dependents import ObjectRef
+from directory.memberships import hidden_below
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
+    State,
     SyncRun,
 )
-from directory.sync.apply import DeltaLinks, apply_plan
-from directory.sync.attributes import mappings_signature
-from directory.sync.lease import Lease
-from directory.sync.plan import make_plan
 from directory.sync.run import work
-from directory.sync.stage import Item, Snapshot
 from tests import factories
 from tests.conftest import Sandbox
+from tests.directory.rounds import group, guid, left, member, removed, take, user
 from tests.directory.syncing import connected, held, truth
 
-ANA, FRONTEND, ENGINEERING = (factories.guid(n) for n in ("ana", "fe", "eng"))
-PERSON: Item = {
-    "id": ANA,
-    "properties": {
-        "displayName": "Ana Ruiz",
-        "userPrincipalName": "ana.ruiz@fernhill.example",
-        "accountEnabled": True,
-    },
-}
-
-
-def group(object_id: str, **members: Any) -> Item:
-    return {"id": object_id, "properties": {"displayName": object_id[:8]}, **members}
+ANA, FRONTEND, ENGINEERING = (guid(n) for n in ("ana", "fe", "eng"))
+MILO = guid("milo")
+FULL = SyncRun.Kind.FULL
 
 
 @pytest.fixture
@@ -51,38 +39,6 @@ def fernhill(db: None) -> CloudIdentityProvider:
     return idp
 
 
-def take(
-    idp: CloudIdentityProvider,
-    *,
-    full: bool = False,
-    users: list[Item] | None = None,
-    groups: list[Item] | None = None,
-) -> dict[str, int]:
-    """Plan and apply one round; return what it changed."""
-    now = timezone.now()
-    idp.refresh_from_db()
-    snapshot = Snapshot(full=full)
-    snapshot.take_users(users or [])
-    snapshot.take_groups(groups or [])
-    plan = make_plan(cloud_idp=idp, snapshot=snapshot, now=now)
-    run = SyncRun.objects.create(
-        cloud_idp=idp,
-        kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
-        trigger=SyncRun.Trigger.SCHEDULE,
-        state=SyncRun.State.APPLYING,
-        created_at=now,
-    )
-    apply_plan(
-        plan,
-        lease=Lease(run.pk, 0),
-        delta_links=DeltaLinks(users="u", groups="g"),
-        mappings=mappings_signature(idp.mappings),
-        now=now,
-    )
-    call_command("rebuild_memberships", "--check")
-    return plan.changes
-
-
 def members(object_id: str) -> int:
     return DirectoryGroup.objects.get(object_id=object_id).transitive_users
 
@@ -90,12 +46,12 @@ def members(object_id: str) -> int:
 def test_a_member_named_before_the_person_was_read_counts_once_read(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    take(fernhill, groups=[group(FRONTEND, users=[ANA])])
+    take(fernhill, groups=[group(FRONTEND, member(ANA))])
     ana = DirectoryUser.objects.get()
     assert ana.state == DirectoryUser.State.MENTIONED
     assert members(FRONTEND) == 0
 
-    take(fernhill, users=[PERSON])
+    take(fernhill, users=[user(ANA)])
 
     after = DirectoryUser.objects.get()
     assert after.pk == ana.pk
@@ -106,24 +62,31 @@ def test_a_member_named_before_the_person_was_read_counts_once_read(
 def test_a_group_named_before_it_was_read_counts_once_read(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    take(fernhill, users=[PERSON], groups=[group(ENGINEERING, groups=[FRONTEND])])
+    take(
+        fernhill,
+        users=[user(ANA)],
+        groups=[group(ENGINEERING, member(FRONTEND, "group"))],
+    )
     frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
     assert frontend.state == DirectoryGroup.State.MENTIONED
     assert frontend.kind == DirectoryGroup.Kind.UNKNOWN
 
-    changes = take(fernhill, groups=[group(FRONTEND, users=[ANA])])
+    plan = take(fernhill, groups=[group(FRONTEND, member(ANA))])
 
-    assert changes["groups_added"] == 1
+    assert plan.counts["groups_added"] == 1
     assert members(ENGINEERING) == 1
 
 
 def test_a_replayed_round_changes_nothing(fernhill: CloudIdentityProvider) -> None:
-    items = [group(FRONTEND, users=[ANA]), group(ENGINEERING, groups=[FRONTEND])]
-    take(fernhill, users=[PERSON], groups=items)
+    items = [
+        group(FRONTEND, member(ANA)),
+        group(ENGINEERING, member(FRONTEND, "group")),
+    ]
+    take(fernhill, users=[user(ANA)], groups=items)
 
-    again = take(fernhill, users=[PERSON, PERSON], groups=[*items, *items])
+    again = take(fernhill, users=[user(ANA), user(ANA)], groups=[*items, *items])
 
-    assert set(again.values()) == {0}
+    assert set(again.counts.values()) == {0}
     assert members(ENGINEERING) == 1
 
 
@@ -132,11 +95,11 @@ def test_a_removal_of_somebody_unknown_is_ignored(
 ) -> None:
     take(
         fernhill,
-        users=[{"id": ANA, "removed": "deleted"}],
+        users=[removed(ANA, "deleted")],
         groups=[
-            group(FRONTEND, users=[f"-{ANA}"], groups=[f"-{ENGINEERING}"]),
-            {"id": factories.guid("never seen"), "removed": "changed"},
-            {"id": ENGINEERING, "removed": "deleted"},
+            group(FRONTEND, left(ANA), left(ENGINEERING, "group")),
+            removed(guid("never seen")),
+            removed(ENGINEERING, "deleted"),
         ],
     )
 
@@ -144,77 +107,108 @@ def test_a_removal_of_somebody_unknown_is_ignored(
     assert DirectoryGroup.objects.get().object_id == FRONTEND
 
 
-def test_a_member_who_is_gone_for_good_is_not_brought_back_by_a_late_mention(
+def test_f17_a_member_who_is_gone_for_good_is_not_brought_back_by_a_late_mention(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    take(fernhill, users=[PERSON], groups=[group(FRONTEND)])
+    take(fernhill, users=[user(ANA)], groups=[group(FRONTEND, member(ANA))])
 
     take(
         fernhill,
-        users=[{"id": ANA, "removed": "deleted"}],
-        groups=[group(FRONTEND, users=[ANA])],
+        users=[removed(ANA, "deleted")],
+        groups=[group(FRONTEND, member(ANA))],
     )
 
-    assert not DirectoryUser.objects.exists()
+    assert DirectoryUser.objects.get().state == State.GONE
+    assert not DirectoryMembership.objects.exists()
     assert members(FRONTEND) == 0
 
 
-def test_somebody_no_longer_listed_who_is_still_a_member_is_deleted_not_gone(
+def test_somebody_no_longer_listed_who_is_still_named_as_a_member_is_not_readable(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    frontend = group(FRONTEND, users=[ANA])
-    milo = PERSON | {"id": factories.guid("milo")}
-    take(fernhill, full=True, users=[PERSON, milo], groups=[frontend])
+    frontend = group(FRONTEND, member(ANA))
+    take(fernhill, full=True, users=[user(ANA), user(MILO)], groups=[frontend])
 
-    take(fernhill, full=True, users=[milo], groups=[frontend])
+    take(fernhill, full=True, users=[user(MILO)], groups=[frontend])
 
     ana = DirectoryUser.objects.get(object_id=ANA)
-    assert ana.state == DirectoryUser.State.DELETED
+    assert (ana.state, ana.state_told) == (State.UNREADABLE, False)
     assert members(FRONTEND) == 0
 
-    take(fernhill, users=[PERSON])
+    take(fernhill, users=[user(ANA)])
     assert members(FRONTEND) == 1
 
 
-def test_a_group_no_longer_listed_that_is_still_nested_is_deleted_not_gone(
+def test_a_group_no_longer_listed_that_is_still_nested_is_not_readable(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    outer = group(ENGINEERING, groups=[FRONTEND])
-    inner = group(FRONTEND, users=[ANA])
-    take(fernhill, full=True, users=[PERSON], groups=[outer, inner])
+    outer = group(ENGINEERING, member(FRONTEND, "group"))
+    inner = group(FRONTEND, member(ANA))
+    take(fernhill, full=True, users=[user(ANA)], groups=[outer, inner])
 
-    take(fernhill, full=True, users=[PERSON], groups=[outer])
+    take(fernhill, full=True, users=[user(ANA)], groups=[outer])
 
     frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
-    assert frontend.state == DirectoryGroup.State.DELETED
+    assert (frontend.state, frontend.state_told) == (State.UNREADABLE, False)
     assert members(ENGINEERING) == 0
+    assert hidden_below(DirectoryGroup.objects.get(object_id=ENGINEERING)) == [frontend]
 
 
-def test_a_deleted_person_is_forgotten_when_they_can_no_longer_be_restored(
+@pytest.mark.parametrize(
+    ("properties", "state"),
+    [
+        pytest.param({}, State.GONE, id="a security group is gone at once"),
+        pytest.param(
+            {"groupTypes": ["Unified"], "mailEnabled": True, "securityEnabled": False},
+            State.DELETED,
+            id="a Microsoft 365 group may be restored",
+        ),
+    ],
+)
+def test_a_group_that_a_full_read_leaves_out(
+    fernhill: CloudIdentityProvider, properties: dict[str, Any], state: State
+) -> None:
+    take(
+        fernhill,
+        full=True,
+        users=[user(ANA)],
+        groups=[group(FRONTEND, member(ANA), **properties), group(ENGINEERING)],
+    )
+
+    take(fernhill, full=True, users=[user(ANA)], groups=[group(ENGINEERING)])
+
+    frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
+    assert (frontend.state, frontend.state_told) == (state, False)
+    assert members(FRONTEND) == 0
+
+
+def test_a_deleted_person_is_gone_when_they_can_no_longer_be_restored(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    milo = PERSON | {"id": factories.guid("milo")}
-    take(fernhill, full=True, users=[PERSON, milo])
-    take(fernhill, users=[{"id": ANA, "removed": "changed"}])
+    frontend = group(FRONTEND, member(ANA))
+    take(fernhill, full=True, users=[user(ANA), user(MILO)], groups=[frontend])
+    take(fernhill, users=[removed(ANA)])
+    take(fernhill, full=True, users=[user(MILO)], groups=[group(FRONTEND)])
+    ana = DirectoryUser.objects.get(object_id=ANA)
+    assert ana.state == State.DELETED
+    assert ana.memberships.exists(), "a restore would not bring it along"
 
-    take(fernhill, full=True, users=[milo])
-    assert DirectoryUser.objects.filter(object_id=ANA).exists()
-
-    DirectoryUser.objects.filter(object_id=ANA).update(
+    DirectoryUser.objects.filter(pk=ana.pk).update(
         state_since=timezone.now() - timedelta(days=31)
     )
-    take(fernhill, full=True, users=[milo])
+    take(fernhill, full=True, users=[user(MILO)], groups=[group(FRONTEND)])
 
-    assert not DirectoryUser.objects.filter(object_id=ANA).exists()
+    ana.refresh_from_db()
+    assert (ana.state, ana.state_told) == (State.GONE, False)
+    assert not ana.memberships.exists()
 
 
 def test_somebody_merely_named_is_forgotten_when_nobody_names_them(
     fernhill: CloudIdentityProvider,
 ) -> None:
-    milo = PERSON | {"id": factories.guid("milo")}
-    take(fernhill, full=True, users=[milo], groups=[group(FRONTEND, users=[ANA])])
+    take(fernhill, full=True, users=[user(MILO)], groups=[group(FRONTEND, member(ANA))])
 
-    take(fernhill, full=True, users=[milo], groups=[group(FRONTEND)])
+    take(fernhill, full=True, users=[user(MILO)], groups=[group(FRONTEND)])
 
     assert not DirectoryUser.objects.filter(object_id=ANA).exists()
     assert not DirectoryMembership.objects.exists()

@@ -1,4 +1,4 @@
-"""From what Graph says to rows: merging pages, attributes, and odd values."""
+"""From what Graph says to the columns of rows: attributes, and odd values."""
 
 from __future__ import annotations
 
@@ -8,99 +8,33 @@ from typing import Any
 
 import pytest
 
-from directory.entra import Group, Removed, User
 from directory.sync import attributes
-from directory.sync.attributes import NEW_GROUP, NEW_USER, fold, name_key
-from directory.sync.stage import Snapshot, group_item, members_in, user_item
-from tests.factories import guid
+from directory.sync.attributes import (
+    NEW_GROUP,
+    NEW_USER,
+    USER_VALUES,
+    UserRow,
+    fold,
+    name_key,
+)
 
 NOW = datetime(2026, 11, 3, 9, tzinfo=UTC)
-user_row = partial(attributes.user_row, now=NOW)
 group_row = partial(attributes.group_row, now=NOW)
 
-ANA, MILO, LAB = guid("ana"), guid("milo"), guid("lab")
-GROUP = guid("frontend")
 
-
-def group(*members: dict[str, Any], **properties: Any) -> dict[str, Any]:
-    """A staged group, by way of the client's own parsing."""
-    return group_item(
-        Group.from_json({"id": GROUP, **properties, "members@delta": list(members)})
+def user_row(
+    before: UserRow, properties: dict[str, Any], mapped: dict[str, str]
+) -> UserRow:
+    """The row after a part of a person came."""
+    values = dict(
+        zip(
+            attributes.USER_VALUES,
+            attributes.values_reader(mapped)(properties),
+            strict=True,
+        )
     )
-
-
-def member(object_id: str, kind: str = "user", *, left: bool = False) -> dict[str, Any]:
-    entry = {"@odata.type": f"#microsoft.graph.{kind}", "id": object_id}
-    return entry | ({"@removed": {"reason": "deleted"}} if left else {})
-
-
-def merged(*items: dict[str, Any]) -> tuple[set[str], set[str]]:
-    snapshot = Snapshot(full=False)
-    for item in items:
-        snapshot.take_groups([item])
-    change = snapshot.groups[GROUP]
-    names = snapshot.numbers.names
-    return set(names(change.users.joined)), set(names(change.users.left))
-
-
-@pytest.mark.parametrize(
-    ("items", "joined", "left"),
-    [
-        pytest.param([group(member(ANA))], {ANA}, set(), id="joined"),
-        pytest.param(
-            [group(member(ANA)), group(member(ANA, left=True))],
-            set(),
-            {ANA},
-            id="joined and left again",
-        ),
-        pytest.param(
-            [group(member(ANA, left=True)), group(member(ANA))],
-            {ANA},
-            set(),
-            id="left and joined again",
-        ),
-        pytest.param(
-            [group(member(ANA), member(ANA)), group(member(ANA))],
-            {ANA},
-            set(),
-            id="said three times",
-        ),
-        pytest.param(
-            [group(member(ANA)), group(member(MILO))],
-            {ANA, MILO},
-            set(),
-            id="a group in slices",
-        ),
-    ],
-)
-def test_the_last_word_on_a_membership_counts(
-    items: list[dict[str, Any]], joined: set[str], left: set[str]
-) -> None:
-    assert merged(*items) == (joined, left)
-
-
-def test_members_of_each_kind_are_kept_apart() -> None:
-    item = group(
-        member(ANA), member(LAB, "group"), member(MILO, "device"), member(GROUP, "x")
-    )
-
-    assert item["users"] == [ANA]
-    assert item["groups"] == [LAB]
-    assert item["others"] == [MILO, GROUP]
-    assert members_in(item) == 4
-
-
-def test_a_person_removed_and_restored_in_one_round_is_there() -> None:
-    snapshot = Snapshot(full=False)
-    gone = User.from_json({"id": ANA, "@removed": {"reason": "changed"}})
-    back = User.from_json({"id": ANA, "displayName": "Ana Ruiz"})
-
-    snapshot.take_users([user_item(gone), user_item(back)])
-    assert snapshot.users[ANA].removed is None
-    assert snapshot.users[ANA].properties == {"displayName": "Ana Ruiz"}
-
-    snapshot.take_users([user_item(gone)])
-    assert snapshot.users[ANA].removed is Removed.CHANGED
+    came = {name: values[name] for name in attributes.came(properties, mapped)}
+    return attributes.user_row(before, came, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +86,31 @@ def test_a_property_that_did_not_come_stays_and_an_unmapped_one_empties() -> Non
 
     assert row.email == "a@x"
     assert row.phone == ""
+
+
+def test_a_whole_person_has_the_row_that_its_parts_add_up_to() -> None:
+    properties = {
+        "displayName": "Ana Ruiz",
+        "userPrincipalName": "Ana.Ruiz@fernhill.example",
+        "accountEnabled": False,
+        "userType": "Guest",
+        "mail": None,
+        "businessPhones": ["4.01"],
+    }
+
+    whole = attributes.whole_user_row(
+        NEW_USER, attributes.values_reader(MAPPED)(properties), now=NOW
+    )
+
+    assert whole == user_row(NEW_USER, properties, MAPPED)
+    assert whole.account_enabled is False
+    assert (whole.user_name_key, whole.sort_key) == (
+        "ana.ruiz@fernhill.example",
+        "ana ruiz",
+    )
+    assert whole.search == "ana ruiz\nana.ruiz@fernhill.example"
+    assert whole.state_since == NOW
+    assert UserRow._fields[3 : 3 + len(USER_VALUES)] == USER_VALUES
 
 
 def test_a_nested_property_is_found() -> None:

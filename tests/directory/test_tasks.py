@@ -190,8 +190,10 @@ def test_what_ended_runs_and_attempts_leave_is_cleared(administrator: User) -> N
         state=SyncRun.State.READING,
         lease_expires_at=timezone.now() + timedelta(minutes=1),
     )
-    for run in (ended, active):
-        StagedPage.objects.create(run=run, resource="USERS", number=1, items=[])
+    canceled = run_of(idp, state=SyncRun.State.CANCELED)
+    earlier = run_of(idp, state=SyncRun.State.FAILED)
+    for run, hours in ((ended, 23), (active, 25), (canceled, 0), (earlier, 25)):
+        factories.staged_page(run, staged_at=timezone.now() - timedelta(hours=hours))
     registration = ApplicationRegistration.objects.create(
         cloud="SANDBOX", changed_at=timezone.now()
     )
@@ -206,17 +208,10 @@ def test_what_ended_runs_and_attempts_leave_is_cleared(administrator: User) -> N
             expires_at=timezone.now() - age,
         )
 
-    ancient = run_of(
-        idp,
-        state=SyncRun.State.SUCCEEDED,
-        finished_at=timezone.now() - timedelta(days=91),
-    )
-
     tasks.tick()
 
-    assert not SyncRun.objects.filter(pk=ancient.pk).exists()
-    assert SyncRun.objects.filter(pk=ended.pk).exists()
-    assert list(StagedPage.objects.values_list("run", flat=True)) == [active.pk]
+    kept = StagedPage.objects.order_by("pk").values_list("run", flat=True)
+    assert list(kept) == [ended.pk, active.pk]
     assert ConsentRequest.objects.get().state_hash == "new"
 
 

@@ -328,7 +328,7 @@ def test_a_fleet_of_1200_devices_and_40_objects_is_judged_in_few_queries() -> No
     users = list(matching_rows.ensure_users(names, now=now).values())
     groups = [factories.directory_group(f"Group {n}", idp) for n in range(4)]
     for n, group in enumerate(groups):
-        group.bitmap.direct = pack(BitMap(each.pk for each in people[n::4]))
+        group.bitmap.members = pack(BitMap(each.pk for each in people[n::4]))
         group.bitmap.transitive = None
         group.bitmap.save()
     devices = Device.objects.bulk_create(

@@ -1,0 +1,353 @@
+"""Merging what a run read onto what was observed, and comparing with what is in effect.
+
+Observed is what Entra said last: what is in effect, but for what is held. Nothing here
+writes, and nothing here decides.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic
+
+from pyroaring import BitMap
+
+from directory.entra import Removed
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryObject,
+    DirectoryUser,
+    GroupBitmap,
+    State,
+)
+from directory.sync import attributes, observe
+from directory.sync.attributes import NEW_GROUP, NEW_USER, GroupRow, Row, UserRow
+from directory.sync.bitmaps import union, unpack
+from directory.sync.differences import GONE, Change, MemberChange, Objects, Plan
+from directory.sync.holds import HeldSet, Hold, open_holds
+from directory.sync.numbers import Register, object_ids
+from directory.sync.rows import chunks
+from directory.sync.selection import Selection
+from directory.sync.stage import Resource, Round, Sides
+from directory.sync.stored import (
+    rows_of,
+    stored_nesting,
+    stored_others,
+    stored_users,
+)
+
+Kind = DirectoryObject.Kind
+
+
+@dataclass(frozen=True, slots=True)
+class _Sort(Generic[Row]):
+    """How people are compared, or groups."""
+
+    kind: Kind
+    resource: Resource
+    model: type[DirectoryUser] | type[DirectoryGroup]
+    new: Row
+    # The row of one that is in the directory: before, and what came of it.
+    answered: Callable[[Row, Any], Row]
+    # Whether what came is all there is, so that no row before it matters.
+    is_whole: Callable[[Any], bool]
+    absent: Callable[[Row, bool], Row | None]
+    now: datetime
+
+    def rows(self, numbers: Iterable[int]) -> dict[int, Row]:
+        return rows_of(self.model, type(self.new), numbers)
+
+    def observed(self, row: Row | None, hold: Hold | None) -> Row | None:
+        """What Entra said last: what is held, else what is in effect."""
+        held = None if hold is None else hold.row
+        return held if isinstance(held, type(self.new)) else row
+
+
+def _people(now: datetime) -> _Sort[UserRow]:
+    def answered(before: UserRow, what: Any) -> UserRow:
+        if isinstance(what, list):
+            return attributes.whole_user_row(before, what, now=now)
+        return attributes.user_row(before, what, now=now)
+
+    return _Sort(
+        Kind.USER,
+        Resource.USERS,
+        DirectoryUser,
+        NEW_USER,
+        answered,
+        lambda what: isinstance(what, list),
+        lambda before, member: observe.absent_person(before, member=member, now=now),
+        now,
+    )
+
+
+def _groups(selection: Selection, now: datetime) -> _Sort[GroupRow]:
+    return _Sort(
+        Kind.GROUP,
+        Resource.GROUPS,
+        DirectoryGroup,
+        NEW_GROUP,
+        lambda before, what: attributes.group_row(
+            before, what, selection.group_name, now=now
+        ),
+        lambda _what: False,
+        lambda before, member: observe.absent_group(before, member=member, now=now),
+        now,
+    )
+
+
+class Comparison:
+    """The steps of one plan and what they hand to each other."""
+
+    def __init__(
+        self,
+        cloud_idp: CloudIdentityProvider,
+        round_: Round,
+        register: Register,
+        selection: Selection,
+        now: datetime,
+    ) -> None:
+        self._selection = selection
+        self.cloud_idp = cloud_idp
+        self.round = round_
+        self.register = register
+        self.holds = open_holds(cloud_idp)
+        self.plan = Plan(
+            cloud_idp=cloud_idp,
+            full=round_.full,
+            now=now,
+            generation=cloud_idp.generation,
+            holds_before=self.holds,
+        )
+        # Observed as deleted or gone: nobody lists them as members any more.
+        self.departed = {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
+        # Of these, gone for good: what still names them comes late.
+        self.gone = {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
+        members = round_.members
+        self.named = {
+            Kind.USER: union(members.users.joined.values()),
+            Kind.GROUP: union(members.groups.joined.values()),
+        }
+        self.seen = union(round_.seen.values())
+
+    # --- People and groups
+
+    def compare_people(self) -> None:
+        self._compare_objects(_people(self.plan.now), self.plan.people)
+
+    def compare_groups(self) -> None:
+        sort = _groups(self._selection, self.plan.now)
+        self._compare_objects(sort, self.plan.groups)
+
+    def _compare_objects(self, sort: _Sort[Row], objects: Objects[Row]) -> None:
+        """Compare what was answered, and of a full read what was left out."""
+        first = (
+            self.round.full
+            and not sort.model._default_manager.filter(
+                cloud_idp=self.cloud_idp
+            ).exists()
+        )
+        if first:
+            objects.new.stream = lambda: self._stream(sort)
+        answered: BitMap = BitMap()
+        for some in chunks(self.round.entries(sort.resource)):
+            numbers = [entry[0] for entry in some]
+            answered.update(numbers)
+            known = {} if first else sort.rows(numbers)
+            for number, value, what, object_id in some:
+                if first and sort.is_whole(what):
+                    # Of a first read nobody is compared: the page has it all.
+                    objects.new.numbers.add(number)
+                    objects.new.present.add(number)
+                    self.plan.hashes[number] = value
+                    continue
+                row, hold = known.get(number), self.holds.get(number)
+                observed = sort.observed(row, hold)
+                after = self._answered(sort, number, observed, what)
+                # Present, with more to it than came: no answer has that hash.
+                self.plan.hashes[number] = None if isinstance(what, str) else value or 0
+                self._note(sort, objects, number, object_id, row, after, told=True)
+        for number, object_id, row, hold in self._left_out(sort, answered):
+            observed = after = sort.observed(row, hold)
+            told = hold is None or hold.told
+            if observed is not None and self.round.full and number not in self.seen:
+                after = sort.absent(observed, number in self.named[sort.kind])
+                told = told and after == observed
+                self.plan.hashes[number] = None
+            self._note(sort, objects, number, object_id, row, after, told=told)
+
+    def _stream(self, sort: _Sort[Row]) -> Iterator[tuple[int, str, Row]]:
+        for number, _value, what, object_id in self.round.entries(sort.resource):
+            if sort.is_whole(what):
+                yield number, object_id, sort.answered(sort.new, what)
+
+    def _answered(
+        self, sort: _Sort[Row], number: int, observed: Row | None, what: Any
+    ) -> Row | None:
+        if not isinstance(what, str):
+            return sort.answered(observed or sort.new, what)
+        member = number in self.named[sort.kind]
+        after = observe.removed(observed, sort.new, what, member=member, now=sort.now)
+        if after is None:
+            self._depart(sort.kind, number, gone=what == Removed.DELETED)
+        return after
+
+    def _note(
+        self,
+        sort: _Sort[Row],
+        objects: Objects[Row],
+        number: int,
+        object_id: str,
+        row: Row | None,
+        after: Row | None,
+        *,
+        told: bool,
+    ) -> None:
+        """Note the difference between a row in effect and what is observed now."""
+        if after is not None and after.state in observe.DEPARTED:
+            self._depart(sort.kind, number, gone=after.state == GONE)
+        if row is not None and after is not None and after.state == row.state:
+            # Held meanwhile and taken back: in effect the state never ended.
+            after = after._replace(state_since=row.state_since)
+        if row is None:
+            if after is not None:
+                objects.new.add(number, object_id, after)
+        elif after is None:
+            objects.forgotten.add(number)
+        elif after != row:
+            objects.changes[number] = _change(row, after, told=told)
+
+    def _depart(self, kind: Kind, number: int, *, gone: bool) -> None:
+        self.departed[kind].add(number)
+        if gone:
+            self.gone[kind].add(number)
+
+    def _left_out(
+        self, sort: _Sort[Row], answered: BitMap
+    ) -> Iterator[tuple[int, str, Row | None, Hold | None]]:
+        """Yield what no answer was about: all that is held, and of a full read all
+        that it left out."""
+        numbers = BitMap(n for n, hold in self.holds.items() if hold.kind == sort.kind)
+        if self.round.full:
+            numbers |= self.register.listed[sort.kind] - self.seen
+            elsewhere = sort.model._default_manager.filter(
+                cloud_idp=self.cloud_idp
+            ).exclude(state__in=[State.PRESENT, State.FILTERED, State.GONE])
+            numbers |= BitMap(elsewhere.values_list("pk", flat=True)) - self.seen
+        for some in chunks(numbers - answered):
+            known, names = sort.rows(some), object_ids(some)
+            for number in some:
+                hold = self.holds.get(number)
+                if number in known or hold is not None:
+                    yield number, names[number], known.get(number), hold
+
+    # --- Members
+
+    def compare_members(self) -> None:
+        members = self.round.members
+        self._compare(
+            members.users,
+            Kind.USER,
+            self.plan.users,
+            self._stored_users,
+            lambda hold: hold.users,
+        )
+        self._compare(
+            members.groups,
+            Kind.GROUP,
+            self.plan.nesting,
+            self._stored_nesting,
+            lambda hold: hold.groups,
+        )
+        self._compare_others(members.others)
+
+    def _compare(
+        self,
+        sides: Sides,
+        kind: Kind,
+        changes: dict[int, MemberChange],
+        stored: Callable[[BitMap], dict[int, BitMap]],
+        held: Callable[[Hold], HeldSet],
+    ) -> None:
+        plan = self.plan
+        concerned = BitMap(sides.joined) | BitMap(sides.left)
+        concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
+        listed: BitMap = BitMap()
+        if self.round.full:
+            listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
+            concerned |= listed
+        concerned -= self.gone[Kind.GROUP]
+        before = stored(concerned)
+        departed, gone = self.departed[kind], self.gone[kind]
+        for group in concerned:
+            had = before.get(group, _NOBODY)
+            joined = sides.joined.get(group, _NOBODY)
+            hold = self.holds.get(group)
+            sets = held(hold) if hold is not None else None
+            if group in listed and not sets and joined == had:
+                continue
+            observed = sets.observed(had) if sets else had
+            inferred = sets.inferred if sets else _NOBODY
+            if group in listed:
+                after = (joined - gone) | (observed & departed)
+                inferred = inferred | (observed - after)
+            else:
+                after = (observed | (joined - gone)) - sides.left.get(group, _NOBODY)
+            told = sides.left.get(group, _NOBODY)
+            left = had - after
+            change = MemberChange(after - had, left, (left & inferred) - told)
+            if change:
+                changes[group] = change
+        if kind == Kind.USER:
+            plan.users_before = before
+        else:
+            plan.nesting_before = before
+
+    def _stored_users(self, groups: BitMap) -> dict[int, BitMap]:
+        if self.round.full:
+            found = GroupBitmap.objects.filter(group__cloud_idp=self.cloud_idp)
+            return {
+                group: unpack(members)
+                for group, members in found.values_list("group_id", "members").iterator(
+                    2000
+                )
+            }
+        return stored_users(groups)
+
+    def _stored_nesting(self, groups: BitMap) -> dict[int, BitMap]:
+        return stored_nesting(self.cloud_idp, None if self.round.full else groups)
+
+    def _compare_others(self, sides: Sides) -> None:
+        """Devices, applications and contacts: counted, each once; nothing holds them."""
+        concerned = BitMap(sides.joined) | BitMap(sides.left)
+        if self.round.full:
+            stored = stored_others(self.cloud_idp, None)
+            concerned |= BitMap(stored) & self.round.seen[Resource.GROUPS]
+        else:
+            stored = stored_others(self.cloud_idp, concerned)
+        for group in concerned - self.gone[Kind.GROUP]:
+            had = stored.get(group, _NOBODY)
+            joined = sides.joined.get(group, _NOBODY)
+            if self.round.full:
+                after = joined
+            else:
+                after = (had | joined) - sides.left.get(group, _NOBODY)
+            change = MemberChange(after - had, had - after)
+            if change:
+                self.plan.others[group] = change
+
+
+_NOBODY = BitMap()
+
+
+def _change(before: Row, after: Row, *, told: bool) -> Change:
+    names = [
+        name
+        for name, old, new in zip(before._fields, before, after, strict=True)
+        if old != new
+    ]
+    return Change(
+        before={name: getattr(before, name) for name in names},
+        after={name: getattr(after, name) for name in names},
+        told=told,
+    )

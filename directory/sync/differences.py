@@ -1,0 +1,122 @@
+"""A plan: the differences between what Entra says and what is in effect.
+
+Everything is named by number, see DirectoryObject.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic
+
+from pyroaring import BitMap
+
+from directory.models import CloudIdentityProvider, State
+from directory.sync.attributes import GroupRow, Row, UserRow
+from directory.sync.holds import Hold
+
+PRESENT = State.PRESENT.value
+GONE = State.GONE.value
+# Of a group in these states no members are known.
+WITHOUT_MEMBERS = frozenset({State.GONE.value, State.FILTERED.value})
+
+
+@dataclass(slots=True)
+class Change:
+    """How a person or group that has a row will differ: the columns that do."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+    # False where a full read left it out, without Entra saying so.
+    told: bool = True
+
+    @property
+    def state_before(self) -> str | None:
+        """The state that ends, or None when the state stays."""
+        return self.before.get("state")
+
+    @property
+    def state_after(self) -> str | None:
+        return self.after.get("state")
+
+
+@dataclass(slots=True)
+class MemberChange:
+    """Members that a group gains and loses; `inferred` as in HeldSet."""
+
+    joined: BitMap = field(default_factory=BitMap)
+    left: BitMap = field(default_factory=BitMap)
+    inferred: BitMap = field(default_factory=BitMap)
+
+    def __bool__(self) -> bool:
+        return bool(self.joined or self.left)
+
+
+@dataclass(slots=True)
+class NewObjects(Generic[Row]):
+    """People or groups who will get a row. Of a first read they stay in their pages."""
+
+    numbers: BitMap = field(default_factory=BitMap)
+    # Those that are in the directory; the others are deleted, filtered or mentioned.
+    present: BitMap = field(default_factory=BitMap)
+    kept: dict[int, tuple[str, Row]] = field(default_factory=dict)
+    stream: Callable[[], Iterator[tuple[int, str, Row]]] | None = None
+
+    def rows(self) -> Iterator[tuple[int, str, Row]]:
+        """Yield number, object id and row."""
+        for number, (object_id, row) in self.kept.items():
+            if number in self.numbers:
+                yield number, object_id, row
+        for number, object_id, row in self.stream() if self.stream else ():
+            if number in self.numbers and number not in self.kept:
+                yield number, object_id, row
+
+    def add(self, number: int, object_id: str, row: Row) -> None:
+        self.numbers.add(number)
+        self.kept[number] = (object_id, row)
+        if row.state == PRESENT:
+            self.present.add(number)
+
+    def discard(self, numbers: BitMap) -> None:
+        self.numbers -= numbers
+        self.present -= numbers
+
+
+@dataclass(slots=True)
+class Objects(Generic[Row]):
+    """What a plan does to people, or to groups."""
+
+    changes: dict[int, Change] = field(default_factory=dict)
+    new: NewObjects[Row] = field(default_factory=NewObjects)
+    # Rows of whom nothing was known but that somebody named them, and nobody does.
+    forgotten: BitMap = field(default_factory=BitMap)
+
+
+@dataclass(slots=True)
+class Plan:
+    """Differences between observed and in effect, by number.
+
+    After `settle` what is held stands in `holds` and nowhere else.
+    """
+
+    cloud_idp: CloudIdentityProvider
+    full: bool
+    now: datetime
+    generation: int
+    people: Objects[UserRow] = field(default_factory=Objects)
+    groups: Objects[GroupRow] = field(default_factory=Objects)
+    # Members that change by group: people, groups, and what is neither.
+    users: dict[int, MemberChange] = field(default_factory=dict)
+    nesting: dict[int, MemberChange] = field(default_factory=dict)
+    others: dict[int, MemberChange] = field(default_factory=dict)
+    # What stood before: the members and nested groups of those that change.
+    users_before: dict[int, BitMap] = field(default_factory=dict)
+    nesting_before: dict[int, BitMap] = field(default_factory=dict)
+    hashes: dict[int, int | None] = field(default_factory=dict)
+    holds: dict[int, Hold] = field(default_factory=dict)
+    holds_before: dict[int, Hold] = field(default_factory=dict)
+    # In words of the run's page: what changed, counted.
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def member_changes(self) -> Iterator[tuple[int, MemberChange]]:
+        yield from self.users.items()
+        yield from self.nesting.items()

@@ -1,0 +1,186 @@
+"""Lines to Microsoft for one run: a session for each chain, tokens for both.
+
+Chains run in threads, and threads touch no rows. What needs rows, such as finding the
+credential that Microsoft accepts, is asked for at a desk, where the thread that works on
+the run sees to it.
+"""
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from directory import clouds, tls, tokens
+from directory.entra import AccessToken, Cloud, EntraSession, GraphClient, TokenProvider
+from directory.models import CloudIdentityProvider
+from directory.sync.traffic import Traffic
+
+T = TypeVar("T")
+
+# A token is asked for anew when it has less than this to live, as MSAL does.
+TOKEN_MARGIN = 300.0
+
+
+class Stopped(Exception):
+    """The run has ended; nobody is at the desk any more."""
+
+
+@dataclass(slots=True)
+class Task:
+    """Something to do at the desk, and where its outcome goes."""
+
+    do: Callable[[], Any]
+    done: threading.Event = field(default_factory=threading.Event)
+    result: Any = None
+    error: BaseException | None = None
+
+    def carry_out(self) -> None:
+        try:
+            self.result = self.do()
+        except BaseException as error:  # noqa: BLE001 - raised where it was asked for
+            self.error = error
+        self.done.set()
+
+
+class Desk:
+    """Where threads have things done, and where they put what they read."""
+
+    def __init__(self, size: int) -> None:
+        self._events: queue.Queue[Any] = queue.Queue(maxsize=size)
+        self._closed = threading.Event()
+
+    def put(self, event: Any) -> None:
+        """Put something on the desk, waiting for room. Raises Stopped."""
+        while not self._closed.is_set():
+            try:
+                self._events.put(event, timeout=0.1)
+            except queue.Full:
+                continue
+            return
+        raise Stopped
+
+    def mention(self, event: Any) -> None:
+        """Put something down if there is room: it is worth less than what is there."""
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            return
+
+    def ask(self, do: Callable[[], T]) -> T:
+        """Have something done by the thread at the desk; raises what it raises."""
+        task = Task(do)
+        self.put(task)
+        while not task.done.wait(timeout=0.1):
+            if self._closed.is_set():
+                raise Stopped
+        if task.error is not None:
+            raise task.error
+        result: T = task.result
+        return result
+
+    def take(self, timeout: float) -> Any:
+        """Return what comes next, or None when nothing came. At the desk alone."""
+        try:
+            return self._events.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    def close(self) -> None:
+        self._closed.set()
+
+
+class _DeskTokens:
+    """Tokens for a thread: asked for at the desk, and kept as long as they live."""
+
+    def __init__(self, desk: Desk, source: TokenProvider) -> None:
+        self._desk = desk
+        self._source = source
+        self._kept: tuple[AccessToken, float] | None = None
+
+    def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
+        if self._kept is not None and not fresh and claims is None:
+            token, until = self._kept
+            if time.monotonic() < until:
+                return token
+        token = self._desk.ask(lambda: self._source.token(fresh=fresh, claims=claims))
+        self._kept = (token, time.monotonic() + token.expires_in - TOKEN_MARGIN)
+        return token
+
+
+# Sessions that are not in use, by cloud and tenant: the next run of this process needs
+# no new handshake.
+_IDLE: dict[tuple[Cloud, str], list[EntraSession]] = defaultdict(list)
+_IDLE_LOCK = threading.Lock()
+
+
+def close_idle() -> None:
+    """Close what no run uses."""
+    with _IDLE_LOCK:
+        for sessions in _IDLE.values():
+            for session in sessions:
+                session.close()
+        _IDLE.clear()
+
+
+class Lines:
+    """The lines of one run. Sessions go back when it has ended well."""
+
+    def __init__(
+        self, cloud_idp: CloudIdentityProvider, traffic: Traffic, desk: Desk
+    ) -> None:
+        self._cloud_idp = cloud_idp
+        self._cloud = clouds.cloud(cloud_idp.cloud)
+        self._key = (self._cloud, cloud_idp.tenant_id)
+        self._traffic = traffic
+        self._desk = desk
+        self._sessions: list[EntraSession] = []
+        self._tokens: TokenProvider | None = None
+
+    def open(self) -> GraphClient:
+        """Open Microsoft Graph for a chain: low priority, so that people come first.
+
+        Raises:
+            NoRegistration, clouds.CloudUnavailable
+        """
+        if self._tokens is None:
+            # Used at the desk, which is where this runs.
+            session = self._session(partial(tls.note, self._cloud_idp))
+            self._tokens = tokens.for_connection(self._cloud_idp, session=session)
+        session = self._session(
+            lambda seen: self._desk.ask(partial(tls.note, self._cloud_idp, seen))
+        )
+        return GraphClient(
+            cloud=self._cloud,
+            tokens=_DeskTokens(self._desk, self._tokens),
+            session=session,
+            priority="low",
+        )
+
+    def _session(self, tls_observer: Callable[[Any], None]) -> EntraSession:
+        with _IDLE_LOCK:
+            idle = _IDLE[self._key]
+            session = idle.pop() if idle else EntraSession(self._cloud)
+        session.observer, session.tls_observer = self._traffic, tls_observer
+        self._sessions.append(session)
+        return session
+
+    def give_back(self) -> None:
+        """Keep the sessions open for the next run of this process."""
+        for session in self._sessions:
+            session.observer = session.tls_observer = None
+        with _IDLE_LOCK:
+            _IDLE[self._key].extend(self._sessions)
+        self._sessions = []
+
+    def close(self) -> None:
+        """Close what was not given back."""
+        for session in self._sessions:
+            session.close()
+        self._sessions = []
+
+
+OpenLines = Callable[[CloudIdentityProvider, Traffic, Desk], Lines]

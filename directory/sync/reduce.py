@@ -1,0 +1,216 @@
+"""From a page of Graph's JSON to what of it has to be kept until it is applied.
+
+Most of a full read is as it was: then an object's hash is all that is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pyroaring import BitMap
+
+from directory.entra import MemberType, Removed
+from directory.entra.objects import (
+    check_group,
+    check_user,
+    member_type,
+    members_delta,
+    removed_reason,
+    unreadable,
+)
+from directory.models import DirectoryObject
+from directory.sync import attributes
+from directory.sync.numbers import Register
+from directory.sync.selection import Selection
+
+Json = dict[str, Any]
+Kind = DirectoryObject.Kind
+
+# Graph's types of members, as they come.
+_USER = "#microsoft.graph.user"
+_KINDS = {MemberType.USER: Kind.USER, MemberType.GROUP: Kind.GROUP}
+# Of an entry of `members@delta`: its type and id; a third key says that it left.
+_PLAIN = 2
+
+# What of a group is kept, by Graph's names.
+_GROUP_PROPERTIES = (
+    "displayName",
+    "description",
+    "mail",
+    "membershipRule",
+    "mailEnabled",
+    "securityEnabled",
+    "isAssignableToRole",
+    "visibility",
+    "groupTypes",
+)
+
+
+@dataclass(slots=True)
+class Reduced:
+    """A page, reduced.
+
+    An entry is [number, hash or null, what, object id]: what is the list of a person's
+    values in the order of USER_VALUES where all of them came, a dict where some did (of
+    a group: Graph's properties), and Graph's reason where the object was removed.
+    `members` is an array for `stage.MemberSets`.
+    """
+
+    seen: BitMap
+    entries: list[list[Any]] = field(default_factory=list)
+    members: array[int] = field(default_factory=lambda: array("I"))
+    members_joined: int = 0
+
+
+@dataclass(slots=True)
+class Reducer:
+    """Reduces the pages of one run; `whole` says that everything was asked for."""
+
+    selection: Selection
+    register: Register
+    whole: bool
+    # Those of which something was kept: their hash no longer says what is.
+    touched: BitMap = field(default_factory=BitMap)
+    _base: Any = field(init=False)
+    _read: attributes.ReadValues = field(init=False)
+    _names: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._base = hashlib.blake2b(self.selection.digest, digest_size=8)
+        self._read = attributes.values_reader(self.selection.mapped)
+        self._names = self.selection.outer_properties
+
+    def users(self, items: Sequence[Json]) -> Reduced:
+        """Reduce a page of people.
+
+        Raises:
+            GraphResponseError: something is not what Graph answers.
+        """
+        ids = _ids(items, "user")
+        self.register.know(dict.fromkeys(ids, Kind.USER))
+        numbers = list(map(self.register.numbers.__getitem__, ids))
+        reduced = Reduced(seen=BitMap(numbers))
+        for number, item in zip(numbers, items, strict=True):
+            entry = self._removal(number, item, "user") or self._user(number, item)
+            if entry is not None:
+                self.touched.add(number)
+                reduced.entries.append([*entry, item["id"].lower()])
+        return reduced
+
+    def groups(self, items: Sequence[Json]) -> Reduced:
+        """Reduce a page of groups and slices of groups. Raises as `users`."""
+        ids = _ids(items, "group")
+        members = [members_delta(item) for item in items]
+        self._know_all(ids, members)
+        numbers = list(map(self.register.numbers.__getitem__, ids))
+        reduced = Reduced(seen=BitMap(numbers))
+        for number, item, entries in zip(numbers, items, members, strict=True):
+            item.pop("members@delta", None)
+            entry = self._removal(number, item, "group") or self._group(number, item)
+            if entry is not None:
+                self.touched.add(number)
+                reduced.entries.append([*entry, item["id"].lower()])
+            if entries:
+                self._members(number, entries, reduced)
+        return reduced
+
+    def _removal(self, number: int, item: Json, what: str) -> list[Any] | None:
+        if "@removed" not in item:
+            return None
+        reason = removed_reason(item, what) or Removed.CHANGED
+        return [number, None, reason.value]
+
+    def _hash(self, item: Json) -> int:
+        digest = self._base.copy()
+        digest.update(orjson.dumps(item, option=orjson.OPT_SORT_KEYS))
+        return int.from_bytes(digest.digest(), "big", signed=True)
+
+    def _unchanged(self, number: int, value: int) -> bool:
+        return self.register.hashes.get(number) == value and number not in self.touched
+
+    def _user(self, number: int, item: Json) -> list[Any] | None:
+        value = self._hash(item)
+        if self._unchanged(number, value):
+            return None
+        check_user(item)
+        if self.whole or self._names <= item.keys():
+            return [number, value, self._read(item)]
+        came = attributes.came(item, self.selection.mapped)
+        values = dict(zip(attributes.USER_VALUES, self._read(item), strict=True))
+        return [number, None, {column: values[column] for column in came}]
+
+    def _group(self, number: int, item: Json) -> list[Any] | None:
+        value = self._hash(item)
+        if self._unchanged(number, value):
+            return None
+        check_group(item)
+        names = {*_GROUP_PROPERTIES, self.selection.group_name}
+        known = {name: item[name] for name in names & item.keys()}
+        complete = self.whole or names <= item.keys()
+        return [number, value if complete else None, known]
+
+    # --- Members
+
+    def _know_all(self, ids: list[str], members: list[list[Json]]) -> None:
+        """Have numbers for the groups of a page and for everybody they name."""
+        numbers = self.register.numbers
+        wanted = dict.fromkeys(ids, Kind.GROUP)
+        for entries in members:
+            for entry in entries:
+                object_id = entry.get("id")
+                if object_id in numbers:
+                    continue
+                if not isinstance(object_id, str):
+                    raise unreadable("id of a member: it is missing or not a GUID")
+                wanted.setdefault(object_id, _kind(entry))
+        self.register.know(wanted)
+
+    def _members(self, group: int, entries: list[Json], reduced: Reduced) -> None:
+        """Append what one slice says, as the array of `stage.MemberSets`."""
+        numbers = self.register.numbers
+        plain = [entry["id"] for entry in entries if len(entry) == _PLAIN]
+        types = {entry.get("@odata.type") for entry in entries}
+        if len(plain) == len(entries) and types == {_USER}:
+            # By far the most: people who are in a group.
+            joined = array("I", map(numbers.__getitem__, plain))
+            reduced.members.extend((group, len(joined), 0, 0, 0, 0, 0))
+            reduced.members.extend(joined)
+            reduced.members_joined += len(joined)
+            return
+        # The last word on a membership counts.
+        last: dict[int, int] = {}
+        for entry in entries:
+            side = 2 * _SIDES[_kind(entry)] + ("@removed" in entry)
+            number = numbers[entry["id"]]
+            last.pop(number, None)
+            last[number] = side
+        sides: list[list[int]] = [[] for _ in range(2 * len(_SIDES))]
+        for number, side in last.items():
+            sides[side].append(number)
+        reduced.members.extend((group, *map(len, sides)))
+        for side_numbers in sides:
+            reduced.members.extend(side_numbers)
+        reduced.members_joined += sum(map(len, sides[::2]))
+
+
+_SIDES = {Kind.USER: 0, Kind.GROUP: 1, Kind.OTHER: 2}
+
+
+def _ids(items: Sequence[Json], what: str) -> list[str]:
+    ids = [item.get("id") for item in items]
+    for object_id in ids:
+        if not isinstance(object_id, str):
+            raise unreadable(f"id of a {what}: it is missing or not a GUID")
+    return ids  # type: ignore[return-value]
+
+
+def _kind(entry: Json) -> Kind:
+    odata_type = entry.get("@odata.type")
+    if not isinstance(odata_type, str):
+        raise unreadable("a member without @odata.type")
+    return _KINDS.get(member_type(odata_type), Kind.OTHER)

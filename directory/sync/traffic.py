@@ -1,0 +1,94 @@
+"""What reading cost: requests, waits with their causes, failures, phases."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import F
+
+from directory.entra.transport import Exchange
+
+# Of failures the last ones are of use; a directory that is down fails often.
+FAILURES_KEPT = 20
+WAITS_KEPT = 20
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Watches the sessions of a run; they report from threads of their own.
+
+    `waits` is called with the sentence of a wait, in the thread that waits.
+    """
+
+    waits: Callable[[str], None] = lambda sentence: None
+    requests: int = 0
+    retries: int = 0
+    bytes_received: int = 0
+    resource_units: int = 0
+    waited: dict[str, tuple[int, float]] = field(default_factory=dict)
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def exchanged(self, exchange: Exchange) -> None:
+        with self._lock:
+            self.requests += 1
+            self.bytes_received += exchange.bytes_received
+            self.resource_units += exchange.resource_units
+            if exchange.status is None or exchange.status >= 400:
+                self.failures.append(
+                    {
+                        "status": exchange.status,
+                        "template": exchange.template,
+                        "request_id": exchange.request_id,
+                    }
+                )
+                del self.failures[:-FAILURES_KEPT]
+
+    def waiting(self, seconds: float, reason: str) -> None:
+        with self._lock:
+            # After every wait the request is sent again.
+            self.retries += 1
+            times, total = self.waited.get(reason, (0, 0.0))
+            if reason in self.waited or len(self.waited) < WAITS_KEPT:
+                self.waited[reason] = (times + 1, total + seconds)
+        self.waits(f"Waiting {seconds:.0f} s. {reason}"[:100])
+
+    def take(self) -> dict[str, Any]:
+        """Return what came since the last call, as additions to the run's row.
+
+        Waits and failures are whole: a run has few of them.
+        """
+        with self._lock:
+            added: dict[str, Any] = {
+                "requests": F("requests") + self.requests,
+                "retries": F("retries") + self.retries,
+                "bytes_read": F("bytes_read") + self.bytes_received,
+                "resource_units": F("resource_units") + self.resource_units,
+            }
+            if self.waited:
+                added["waits"] = [
+                    {"reason": reason, "times": times, "seconds": round(seconds, 1)}
+                    for reason, (times, seconds) in self.waited.items()
+                ]
+            if self.failures:
+                added["failures"] = list(self.failures)
+            self.requests = self.retries = 0
+            self.bytes_received = self.resource_units = 0
+            return added
+
+
+class Stopwatch:
+    """How long each phase of a run took, in the order of the work."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = clock()
+        self.phases: list[tuple[str, float]] = []
+
+    def lap(self, phase: str) -> None:
+        """End a phase; the next one begins."""
+        now = self._clock()
+        self.phases.append((phase, round(now - self._since, 3)))
+        self._since = now
