@@ -83,11 +83,14 @@ class ChangeLog:
     def apply(self, operation: str, given: Arguments) -> Any:
         """Apply and remember. Raises DirectoryError, and remembers nothing then."""
         result = _OPERATIONS[operation](self.sandbox, given)
+        self._remember(operation, given)
+        return result
+
+    def _remember(self, operation: str, given: Arguments) -> None:
         if self._file is not None:
             entry = {"operation": operation, "given": given}
             with self._file.open("a") as stream:
                 stream.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        return result
 
     def reset(self) -> None:
         self.sandbox.reset()
@@ -113,8 +116,8 @@ class ChangeLog:
         elif self._file is not None:
             write_private(self._file, content)
         for tenant, sequence in reached.items():
-            # Done above; it is told again to whoever replays the file.
-            self.apply("leave_gap", {"tenant": tenant, "sequence": sequence})
+            # Going back left a gap; whoever replays the file is to leave it too.
+            self._remember("leave_gap", {"tenant": tenant, "sequence": sequence})
 
     def _begin(self, rest: bytes = b"") -> None:
         """Start an empty log, which ends every page and delta token made before."""

@@ -113,8 +113,8 @@ class ApplicationControl:
         given: Arguments = {
             "client_id": request.path_params["client_id"],
             "key_id": new_id(),
-            "value": body.get("value") or f"sandbox~{new_id()}",
-            "display_name": body.get("display_name", ""),
+            "value": str(body.get("value") or f"sandbox~{new_id()}"),
+            "display_name": str(body.get("display_name", "")),
             "expires_at": self._expiry(body),
         }
         self.log.apply("add_secret", given)
@@ -163,7 +163,9 @@ class ApplicationControl:
             "key_id": new_id(),
             "issuer": issuer,
             "subject": subject,
-            "audiences": body.get("audiences", [federation.AUDIENCE]),
+            "audiences": [
+                str(each) for each in body.get("audiences", [federation.AUDIENCE])
+            ],
             "jwks": jwks,
         }
         self.log.apply("add_federated", given)

@@ -37,6 +37,9 @@ def guarded(sandbox: Sandbox, path: str, handlers: Mapping[str, Handler]) -> Rou
             return JSONResponse({"error": str(error)}, 404)
         except (DirectoryError, BadControlRequest, RuleError) as error:
             return JSONResponse({"error": str(error)}, 400)
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            # A value of a kind that the call does not take.
+            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, 400)
         return JSONResponse(result if result is not None else {})
 
     return Route(f"/control{path}", endpoint, methods=list(handlers))

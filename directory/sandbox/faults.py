@@ -113,6 +113,11 @@ class Faults:
                 raise TypeError(f"'{name}' of a fault cannot be {value!r}.")
         if values.get("aadsts", 50034) not in TABLE:
             raise TypeError(f"AADSTS{values['aadsts']} is not known here.")
+        if not 200 <= values.get("status", 200) <= 599:
+            raise TypeError("'status' of a fault is between 200 and 599.")
+        for name, value in values.get("headers", {}).items():
+            if not (value is None or (isinstance(value, str) and value.isascii())):
+                raise TypeError(f"The header '{name}' is a text, or null.")
         if values.get("drip") == 0:
             raise TypeError("'drip' of a fault is at least one byte.")
         self._count += 1

@@ -9,6 +9,7 @@ from directory.sandbox.aadsts import aadsts
 from directory.sandbox.applications import FederatedCredential
 from directory.sandbox.tokens import SigningKey, uuid_string
 
+_SKEW = 300
 AUDIENCE = "api://AzureADTokenExchange"
 
 
@@ -53,8 +54,12 @@ def verify(
     """
     claims = jwt.decode(assertion, options={"verify_signature": False})
     issuer, subject = str(claims.get("iss", "")), str(claims.get("sub", ""))
-    audience = claims.get("aud", "")
-    audiences = {audience} if isinstance(audience, str) else set(audience)
+    audience = claims.get("aud")
+    audiences = (
+        {str(each) for each in audience}
+        if isinstance(audience, list)
+        else {str(audience or "")}
+    )
     trusted = [each for each in credentials if each.issuer == issuer]
     if not trusted:
         raise aadsts(700211, issuer=issuer)
@@ -67,14 +72,25 @@ def verify(
         raise aadsts(700212, audience=", ".join(sorted(audiences)))
     if not any(_is_signed(assertion, each.jwks) for each in meant):
         raise aadsts(50013)
-    expires, starts = claims.get("exp", 0), claims.get("nbf", 0)
-    if not float(starts) - 300 <= now < float(expires) + 300:
+    if not is_within(claims, now):
         raise aadsts(700024)
+
+
+def is_within(claims: dict[str, Any], now: float) -> bool:
+    """Say whether a token's times hold now, with five minutes of skew."""
+    expires, starts = claims.get("exp"), claims.get("nbf", 0)
+    if not isinstance(expires, int | float) or not isinstance(starts, int | float):
+        return False
+    return starts - _SKEW <= now < expires + _SKEW
 
 
 def _is_signed(assertion: str, jwks: dict[str, Any]) -> bool:
     kid = jwt.get_unverified_header(assertion).get("kid")
-    for each in jwt.PyJWKSet.from_dict(jwks).keys:
+    try:
+        keys = jwt.PyJWKSet.from_dict(jwks).keys
+    except (jwt.PyJWTError, TypeError, ValueError):
+        return False
+    for each in keys:
         if kid is not None and each.key_id not in (None, kid):
             continue
         try:

@@ -105,6 +105,18 @@ class GraphPlane:
             reply.headers["location"] = self.sandbox.url
         return _response(reply, headers.get("accept-encoding", ""))
 
+    async def elsewhere(self, request: Request) -> Response:
+        """Refuse an address that no plane knows, such as another version's."""
+        entry: Entry = request.state.entry
+        entry.refused, entry.request_id = True, str(uuid.uuid4())
+        version = request.scope["path"].split("/")[1]
+        error = GraphError(400, "BadRequest", f"Invalid version: {version}")
+        entry.code = error.code
+        client_request_id = request.headers.get("client-request-id", entry.request_id)
+        body = error.body(self.sandbox.clock, entry.request_id, client_request_id)
+        ids = {"request-id": entry.request_id, "client-request-id": client_request_id}
+        return Response(orjson.dumps(body), error.status, ids, media_type=_ERROR)
+
     def answer(self, call: Call, request_id: str, client_request_id: str) -> Reply:
         """Answer one call; every refusal is an answer too."""
         progress = _Progress(call.path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from directory.sandbox import control, tls
@@ -34,6 +35,7 @@ from directory.sandbox.store import (
 HOST = "127.0.0.1"
 _log = logging.getLogger("directory.sandbox")
 _LAST_ANSWERS = 1.0
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,7 @@ def machine_app(sandbox: Sandbox, log: ChangeLog) -> Listener:
         routes=[
             *LoginPlane(sandbox, log).machine_routes(),
             *control.routes(sandbox, log),
+            Route("/{rest:path}", graph.elsewhere, methods=_METHODS),
         ]
     )
 

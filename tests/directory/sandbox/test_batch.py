@@ -223,6 +223,12 @@ def test_a_batch_needs_a_token_of_its_own(graph: Graph) -> None:
     assert send(graph, get("1", headers={"Authorization": "Bearer x"})).status == 200
 
 
+def test_an_item_is_asked_in_the_name_of_the_batch(graph: Graph) -> None:
+    item = get("1") | {"headers": {"Authorization": "Bearer nobody"}}
+
+    assert statuses(send(graph, item)) == {"1": 200}
+
+
 def test_each_item_has_its_own_request_id(graph: Graph) -> None:
     nobody = "/users/nobody@fernhill.example"
     mine = {"headers": {"client-request-id": "mine-1"}}

@@ -54,6 +54,16 @@ def test_what_is_not_on_the_list_of_reads_is_refused_and_recorded(
     assert graph.get(f"/users/{ANA.object_id}")["displayName"] == "Ana Ruiz"
 
 
+@pytest.mark.parametrize("path", ["/beta/users", "/v2.0/users", "/robots.txt"])
+def test_another_address_is_refused_and_recorded(graph: Graph, path: str) -> None:
+    reply = graph.call("GET", f"{graph.sandbox.url}{path}")
+
+    assert (reply.status, reply.body["error"]["code"]) == (400, "BadRequest")
+    assert reply.headers["request-id"]
+    (entry,) = graph.sandbox.control("GET", "journal?refused=true")["entries"]
+    assert entry["path"] == path
+
+
 def test_a_write_inside_a_batch_is_recorded_too(graph: Graph) -> None:
     item = {"id": "1", "method": "DELETE", "url": f"/users/{ANA.object_id}"}
 

@@ -163,10 +163,13 @@ def test_what_is_kept_over_a_restart_follows_a_restore(tmp_path: Path) -> None:
     try:
         consent(first)
         keep(first)
-        first.control("PATCH", f"{TENANT}/users/{ANA.upn}", {"department": "Legal"})
+        graph = Graph(first, app_token(first))
+        for department in ("Legal", "Finance"):
+            changed = {"department": department}
+            first.control("PATCH", f"{TENANT}/users/{ANA.upn}", changed)
+        _items, taken_back = graph.round("/users/delta?$select=department")
         go_back(first)
         first.control("PATCH", f"{TENANT}/users/{MILO.upn}", {"department": "Ops"})
-        graph = Graph(first, app_token(first))
         _items, link = graph.round("/users/delta?$select=department")
     finally:
         stop(first.process)
@@ -178,6 +181,26 @@ def test_what_is_kept_over_a_restart_follows_a_restore(tmp_path: Path) -> None:
         milo = graph.get(f"/users/{MILO.upn}?$select=department")["department"]
         assert (ana, milo) == (ANA.department, "Ops")
         assert graph.round(link)[0] == []
+        assert graph.error(taken_back)[0] == 400
+    finally:
+        stop(second.process)
+
+
+def test_what_is_kept_over_a_restart_follows_a_restore_after_a_reset(
+    tmp_path: Path,
+) -> None:
+    first = start_sandbox(tmp_path, "--keep")
+    try:
+        consent(first)
+        keep(first)
+        first.reset()
+        go_back(first)
+    finally:
+        stop(first.process)
+
+    second = start_sandbox(tmp_path, "--keep", f"--port={urlsplit(first.url).port}")
+    try:
+        assert app_only(second)[0] == 200
     finally:
         stop(second.process)
 
