@@ -82,6 +82,20 @@ def egress() -> Egress:
     )
 
 
+def egress_in_words() -> str:
+    """Return how Microsoft is reached, for the System page; no password stands in it."""
+    way = egress()
+    proxy = replace(way, no_proxy="").proxy_shown("")
+    text = f"Through the proxy {proxy}" if proxy else "Directly"
+    if proxy and way.no_proxy:
+        text += f", and directly to {way.no_proxy}"
+    if way.ca_file:
+        text += (
+            f"; the authorities in {way.ca_file} are trusted besides the public ones"
+        )
+    return text
+
+
 def available() -> list[Cloud]:
     """Return every cloud a tenant can be connected in, the sandbox last."""
     local, way = sandbox(), egress()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
@@ -12,7 +13,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from directory import clouds, credentials, freshness
-from directory.entra import Cloud, EntraSession, errors
+from directory.entra import Cloud, EntraSession, TlsInUse, errors
+from directory.entra.answers import foreign_answer, is_json
 from directory.models import ApplicationRegistration, WorkerHeartbeat
 from jamfidp import crypto
 from jamfidp.components import Check
@@ -171,29 +173,38 @@ def _reached(cloud: Cloud, now: datetime) -> tuple[Check, Check, Check]:
     clock = Check(
         "Clock", "unknown", "Not compared: Microsoft's sign-in host did not answer."
     )
-    with EntraSession(cloud, total_seconds=REACH_SECONDS, attempts=1) as session:
+    spoken: dict[str, str] = {}
+
+    def note(seen: TlsInUse) -> None:
+        spoken[seen.host] = seen.protocol
+
+    def host(label: str, root: str, path: str) -> tuple[Check, str]:
         try:
-            answer = session.get(
-                f"{cloud.login_root}/organizations/v2.0/.well-known/"
-                "openid-configuration"
-            )
-            login = _host("Microsoft's sign-in host", cloud.login_root, None)
-            clock = _clock(answer.headers.get("Date", ""), now)
+            answer = session.get(f"{root}{path}")
+            if not is_json(answer):
+                raise foreign_answer(answer, label)
         except errors.EntraError as error:
-            login = _host("Microsoft's sign-in host", cloud.login_root, error)
-        try:
-            # Without a token Graph answers 401, which is an answer.
-            session.get(f"{cloud.graph_root}/v1.0/organization")
-            graph = _host("Microsoft Graph", cloud.graph_root, None)
-        except errors.EntraError as error:
-            graph = _host("Microsoft Graph", cloud.graph_root, error)
+            return Check(label, "bad", f"{root}: {error.message} {error.advice}"), ""
+        name = urlsplit(root).hostname or ""
+        proxy = "" if cloud.loopback else cloud.egress.proxy_shown(name)
+        through = f", through the proxy {proxy}" if proxy else ""
+        over = spoken.get(name, "TLS")
+        text = f"{root} answers the console over {over}{through}."
+        return Check(label, "good", text), answer.headers.get("Date", "")
+
+    with EntraSession(
+        cloud, total_seconds=REACH_SECONDS, attempts=1, tls_observer=note
+    ) as session:
+        login, date = host(
+            "Microsoft's sign-in host",
+            cloud.login_root,
+            "/organizations/v2.0/.well-known/openid-configuration",
+        )
+        if login.state == "good":
+            clock = _clock(date, now)
+        # Without a token Graph answers 401, which is an answer.
+        graph, _date = host("Microsoft Graph", cloud.graph_root, "/v1.0/organization")
     return login, graph, clock
-
-
-def _host(label: str, root: str, error: errors.EntraError | None) -> Check:
-    if error is None:
-        return Check(label, "good", f"{root} answers the console over TLS.")
-    return Check(label, "bad", f"{root}: {error.message} {error.advice}")
 
 
 def _clock(date: str, now: datetime) -> Check:

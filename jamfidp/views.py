@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from directory import freshness, public_address
+from directory import clouds, freshness, public_address
 from jamfidp import crypto, everything, in_transit, overview
 from jamfidp.access import privilege, public, signed_in
 from jamfidp.components import Check
@@ -80,6 +80,7 @@ def system(request: ConsoleRequest) -> HttpResponse:
             ],
             "database": connection.display_name,
             "broker": in_transit.broker_in_words(settings.CELERY_BROKER_URL),
+            "egress": clouds.egress_in_words(),
             "console_url": settings.CONSOLE_URL,
             **public_address.as_shown(timezone.now()),
             "hosting_tier": settings.HOSTING_TIER.replace("_", " ").title(),

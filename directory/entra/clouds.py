@@ -34,6 +34,11 @@ class Egress:
         )
         return "" if direct else self.proxy_url
 
+    def proxy_shown(self, host: str) -> str:
+        """Return the proxy for a host without user name and password, for people."""
+        parts = urlsplit(self.proxy_for(host))
+        return parts.netloc.rpartition("@")[2]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:

@@ -19,6 +19,7 @@ from directory.models import WorkerHeartbeat
 from jamfidp.accounts.models import User
 from jamfidp.components import Check
 from tests.conftest import Sandbox
+from tests.directory.entra.far_ends import Proxy
 from tests.directory.journey import browser_for, register
 
 HERE = "http://localhost:8000"
@@ -243,6 +244,95 @@ def test_a_cloud_without_registration_cannot_connect(
     sandbox: Sandbox, db: None
 ) -> None:
     assert checked(clouds.cloud("SANDBOX"))["Entra ID application"].state == "bad"
+
+
+def test_the_evidence_says_which_tls_was_spoken(cloud: Cloud) -> None:
+    found = checked(cloud)
+
+    for label in ("Microsoft's sign-in host", "Microsoft Graph"):
+        assert "answers the console over TLS 1.3." in found[label].evidence
+
+
+def test_a_web_page_in_place_of_a_host_cannot_connect(
+    cloud: Cloud, sandbox: Sandbox
+) -> None:
+    sandbox.control(
+        "POST",
+        "faults",
+        {
+            "path": "/",
+            "status": 200,
+            "headers": {"content-type": "text/html"},
+            "body": "<html>Accept the terms of this network.",
+            "times": 2,
+        },
+    )
+
+    found = checked(cloud)
+
+    for label in ("Microsoft's sign-in host", "Microsoft Graph"):
+        assert found[label].state == "bad"
+        assert "Something else answered" in found[label].evidence
+    assert found["Clock"].state == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "direct", "authorities", "words"),
+    [
+        ("", "", "", "Directly"),
+        ("", "login.example", "", "Directly"),
+        (
+            "http://operator:canary@proxy.example:3128",
+            "",
+            "",
+            "Through the proxy proxy.example:3128",
+        ),
+        (
+            "https://proxy.example",
+            "login.example",
+            "/etc/ca.pem",
+            "Through the proxy proxy.example, and directly to login.example; the "
+            "authorities in /etc/ca.pem are trusted besides the public ones",
+        ),
+    ],
+)
+def test_the_system_page_says_how_microsoft_is_reached(
+    settings: Any,
+    console: Client,
+    proxy: str,
+    direct: str,
+    authorities: str,
+    words: str,
+) -> None:
+    settings.OUTGOING_PROXY, settings.OUTGOING_NO_PROXY = proxy, direct
+    settings.OUTGOING_CA_FILE = authorities
+
+    page = console.get("/settings/system/").content.decode()
+
+    assert clouds.egress_in_words() == words
+    assert words in page
+    assert "canary" not in page
+
+
+def test_the_evidence_names_the_proxy_without_its_password(
+    administrator: User, settings: Any, authority: trustme.CA, tmp_path: Path
+) -> None:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    settings.OUTGOING_CA_FILE = str(path)
+    with Proxy(authority).running() as proxy:
+        settings.OUTGOING_PROXY = f"http://operator:canary@{proxy.address}"
+        found = checked(clouds.cloud("PUBLIC"))
+
+    login = found["Microsoft's sign-in host"]
+    assert login.state == "good"
+    assert f"over TLS 1.3, through the proxy {proxy.address}." in login.evidence
+    assert "canary" not in str(found)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
 def test_a_host_that_does_not_answer_cannot_connect(
