@@ -7,8 +7,12 @@ from typing import Any
 
 @dataclass(slots=True)
 class Behavior:
-    """Switches for what Microsoft leaves open or does only now and then."""
+    """Switches for what Microsoft leaves open or does only now and then.
 
+    ``answer_delay`` is in milliseconds, for each answer of Graph.
+    """
+
+    answer_delay: int = 0
     page_size: int = 100
     delta_page_size: int = 200
     member_slice: int = 500
@@ -31,6 +35,7 @@ class Behavior:
     token_limit: int = 0
     token_limit_answer: str = "too-many-requests"  # noqa: S105
 
+    SIZES = ("page_size", "delta_page_size", "member_slice")
     CHOICES = {
         "retry_after": ("seconds", "date", "fraction", "none"),
         "batch_order": ("asked", "reversed"),
@@ -55,5 +60,7 @@ class Behavior:
                 raise ValueError(f"The switch '{name}' does not take {value!r}.")
             if value not in self.CHOICES.get(name, (value,)):
                 raise ValueError(f"'{name}' is one of {self.CHOICES[name]}.")
+            if name in self.SIZES and value < 1:
+                raise ValueError(f"'{name}' is 1 or more.")
         for name, value in values.items():
             setattr(self, name, value)

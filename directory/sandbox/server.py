@@ -7,9 +7,10 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -40,13 +41,17 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to start. Port 0 takes a free one; ``sizes`` replace the first tenant's."""
+    """How to start. Port 0 takes a free one; ``sizes`` replace the first tenant's.
+
+    ``switches`` hold from the start and after each reset.
+    """
 
     port: int
     pages_port: int
     state_dir: Path
     redirect_uris: tuple[str, ...] = ()
     sizes: Sizes | None = None
+    switches: Mapping[str, Any] = field(default_factory=dict)
     keep: bool = False
 
 
@@ -154,6 +159,8 @@ def machine_app(sandbox: Sandbox, log: ChangeLog) -> Listener:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         # Graph is asked thousands of times in a row: it needs none of the routes.
         if scope["type"] == "http" and scope["path"].startswith(f"{GRAPH_ROOT}/"):
+            if delay := sandbox.behavior.answer_delay:
+                await asyncio.sleep(delay / 1000)
             answer = await graph.handle(Request(scope, receive))
             await answer(scope, receive, send)
         else:
@@ -173,14 +180,10 @@ def run(options: Options) -> None:
         options.state_dir.resolve(),
         sizes=options.sizes,
         redirect_uris=options.redirect_uris,
+        switches=options.switches,
     )
     sizes = options.sizes
-    header = {
-        "format": 1,
-        "sizes": [sizes.users, sizes.groups, sizes.memberships, sizes.seed]
-        if sizes
-        else None,
-    }
+    header = {"format": 2, "sizes": list(astuple(sizes)) if sizes else None}
     log = ChangeLog(sandbox, keep=options.keep, header=header)
     log.replay()
     ca_file, certificate = tls.prepare(sandbox.state_dir)

@@ -33,6 +33,10 @@ SCALES = {
 }
 
 
+# Large tenants are for measuring readers, so their pages are large as well.
+SCALE_SWITCHES = {"delta_page_size": 999, "member_slice": 2_000}
+
+
 def sizes_of(company: Company) -> Sizes:
     return Sizes(
         users=company.users_in_all,

@@ -27,6 +27,7 @@ _LEFT = frozenset(
         "state_dir",
         "identity",
         "redirect_uris",
+        "switches",
         "url",
         "pages_url",
         "journal",

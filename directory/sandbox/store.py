@@ -6,6 +6,7 @@ and, with ``keep``, appended to a file that is replayed at the next start.
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,10 @@ class Identity:
 
 @dataclass(slots=True)
 class Sandbox:
-    """The state behind every plane. Only the event loop's thread touches it."""
+    """The state behind every plane. Only the event loop's thread touches it.
+
+    ``switches`` are those it was started with, which a reset puts back.
+    """
 
     state_dir: Path
     identity: Identity
@@ -97,6 +101,7 @@ class Sandbox:
     tenants: dict[str, Tenant]
     consumers: Tenant
     redirect_uris: tuple[str, ...] = ()
+    switches: Mapping[str, Any] = field(default_factory=dict)
     url: str = ""
     pages_url: str = ""
     clock: Clock = field(default_factory=Clock)
@@ -122,6 +127,7 @@ class Sandbox:
             tenant.reset()
         self.clock.reset()
         self.behavior = Behavior()
+        self.behavior.update(self.switches)
         self.journal.clear()
         self.faults.clear()
         self.throttle.clear()
@@ -191,7 +197,11 @@ def company_of(tenant_id: str) -> Company:
 
 
 def open_sandbox(
-    state_dir: Path, *, sizes: Sizes | None, redirect_uris: tuple[str, ...]
+    state_dir: Path,
+    *,
+    sizes: Sizes | None,
+    redirect_uris: tuple[str, ...],
+    switches: Mapping[str, Any],
 ) -> Sandbox:
     state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     sandbox = Sandbox(
@@ -201,6 +211,7 @@ def open_sandbox(
         tenants=open_tenants(state_dir / "seeds", sizes),
         consumers=Tenant(generate.seed(CONSUMERS, sizes_of(CONSUMERS))),
         redirect_uris=redirect_uris,
+        switches=switches,
     )
     sandbox.reset()
     return sandbox

@@ -1,15 +1,18 @@
 """Run the sandbox tenant."""
 
 import argparse
+import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from directory.sandbox import server
+from directory.sandbox.behavior import Behavior
 from directory.sandbox.company import FERNHILL
-from directory.sandbox.sizes import Sizes
+from directory.sandbox.sizes import SCALE_SWITCHES, SCALES, Sizes, sizes_of
 
 
 def _port(text: str) -> int:
@@ -22,6 +25,14 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no positive number")
     return int(text)
+
+
+def _switch(text: str) -> tuple[str, Any]:
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 class Command(BaseCommand):
@@ -56,10 +67,32 @@ class Command(BaseCommand):
             action="store_true",
             help="keep changes and consents in the state folder over a restart",
         )
+        parser.add_argument(
+            "--scale",
+            choices=SCALES,
+            help="of the first tenant, with large pages: "
+            + ", ".join(
+                f"{name} {size.users:,} people" for name, size in SCALES.items()
+            ),
+        )
         parser.add_argument("--users", type=_positive, help="of the first tenant")
         parser.add_argument("--groups", type=_positive)
         parser.add_argument("--memberships", type=_positive)
-        parser.add_argument("--seed", type=int, default=1)
+        parser.add_argument(
+            "--nestings", type=_positive, help="of generated groups in one another"
+        )
+        parser.add_argument("--seed", type=int)
+        parser.add_argument(
+            "--delay-ms", type=_positive, help="before each answer of Graph"
+        )
+        parser.add_argument(
+            "--switch",
+            action="append",
+            type=_switch,
+            default=[],
+            metavar="NAME=VALUE",
+            help="a switch of docs/sandbox.md, as JSON; may be repeated",
+        )
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["host"] != server.HOST:
@@ -70,13 +103,18 @@ class Command(BaseCommand):
             logging.WARNING if options["verbosity"] == 0 else logging.INFO
         )
         try:
+            sizes, switches = _sizes(options), _switches(options)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        try:
             server.run(
                 server.Options(
                     port=options["port"],
                     pages_port=options["pages_port"],
                     state_dir=options["state_dir"],
                     redirect_uris=tuple(options["redirect_uri"]),
-                    sizes=_sizes(options),
+                    sizes=sizes,
+                    switches=switches,
                     keep=options["keep"],
                 )
             )
@@ -85,12 +123,20 @@ class Command(BaseCommand):
 
 
 def _sizes(options: dict[str, Any]) -> Sizes | None:
-    names = ("users", "groups", "memberships")
-    if options["seed"] == 1 and not any(options[name] for name in names):
-        return None
-    return Sizes(
-        users=options["users"] or FERNHILL.users_in_all,
-        groups=options["groups"] or FERNHILL.groups_in_all,
-        memberships=options["memberships"] or FERNHILL.memberships_in_all,
-        seed=options["seed"],
-    )
+    names = ("users", "groups", "memberships", "nestings", "seed")
+    given = {name: options[name] for name in names if options[name] is not None}
+    if options["scale"]:
+        return replace(SCALES[options["scale"]], **given)
+    return replace(sizes_of(FERNHILL), **given) if given else None
+
+
+def _switches(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the switches to start with. Raises ValueError when one is none."""
+    switches: dict[str, Any] = {}
+    if options["scale"]:
+        switches |= SCALE_SWITCHES
+    if options["delay_ms"]:
+        switches["answer_delay"] = options["delay_ms"]
+    switches |= dict(options["switch"])
+    Behavior().update(switches)
+    return switches

@@ -171,6 +171,9 @@ def test_strangers_do_not_trust_its_certificate(sandbox: Sandbox) -> None:
         (["--host=::"], "127.0.0.1 only"),
         (["--port=99999"], "no port"),
         (["--users=0"], "no positive number"),
+        (["--nestings=4000"], "at most half as many nestings as groups"),
+        (["--switch=page_size=0"], "'page_size' is 1 or more"),
+        (["--switch=color=red"], "no switch 'color'"),
     ],
 )
 def test_it_refuses_to_start_elsewhere_or_with_nonsense(
@@ -214,3 +217,23 @@ def test_a_taken_port_is_said(tmp_path: Path, sandbox: Sandbox) -> None:
     assert ended.returncode != 0
     assert "The sandbox cannot listen" in ended.stderr
     assert not (tmp_path / "sandbox.json").exists()
+
+
+def test_a_scale_names_sizes_and_pages_and_both_outlive_a_reset(tmp_path: Path) -> None:
+    options = (
+        "--scale=s",
+        "--users=12000",
+        "--delay-ms=1",
+        "--switch=throttling=false",
+    )
+    with running(tmp_path, *options) as sandbox:
+        sandbox.reset()
+        found = sandbox.control("GET", TENANT)
+        switches = sandbox.control("GET", "behavior")
+
+    assert (found["users"], found["groups"]) == (12_000, 1_000)
+    assert found["memberships"] == 99_265
+    assert switches["delta_page_size"] == 999
+    assert switches["member_slice"] == 2_000
+    assert switches["answer_delay"] == 1
+    assert switches["throttling"] is False
