@@ -63,10 +63,12 @@ def _drawn(
     drawn: dict[int, None] = {}
     for _ in range(_TRIES * count if numbers else 0):
         if len(drawn) == count:
-            return list(drawn)
+            break
         number = numbers[source.randrange(len(numbers))]
         if fits(number):
             drawn[number] = None
+    if len(drawn) == count:
+        return list(drawn)
     # Too many are asked for to rely on luck.
     left = [number for number in numbers if fits(number)]
     if len(left) < count:

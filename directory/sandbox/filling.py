@@ -98,7 +98,9 @@ def _properties(
     company: Company, layout: Layout, people: People, number: int
 ) -> Properties:
     cast = len(company.people)
-    return layout.named[number] if number < cast else people.properties(number - cast)
+    if number < cast:
+        return layout.named[number]
+    return people.stretch(number - cast, 1).properties(number - cast)
 
 
 def _shares(count: int, left: int, people: int, source: random.Random) -> list[int]:

@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from directory.sandbox import query
 from directory.sandbox.delta_request import DeltaRequest, Entries, Json
-from directory.sandbox.directory_object import Kind
+from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.object_ids import LENGTH
 from directory.sandbox.tenant import Tenant
 
@@ -41,24 +41,30 @@ def page(request: DeltaRequest, token: Json) -> tuple[Entries, Json | None]:
     view = pages.view(_view(request, token))
     at = token["at"], token["slice"]
     if at not in view.ends:
-        view.ends[at] = _cut(_of_seed_alone(request), token)[1]
+        view.ends[at] = _cut(_of_the_seed(request), token)[1]
     rest = view.ends[at]
     if not _is_as_in_seed(request, token, rest):
         return _items(request, token)
 
     def render() -> bytes:
-        return orjson.dumps(_items(_of_seed_alone(request), token)[0])
+        return orjson.dumps(_items(_of_the_seed(request), token)[0])
 
     return view.rows(at, render), rest
 
 
-def _of_seed_alone(request: DeltaRequest) -> DeltaRequest:
-    return replace(request, tenant=Tenant(request.tenant.seed))
+def _of_the_seed(request: DeltaRequest) -> DeltaRequest:
+    return replace(request, tenant=request.tenant.untouched)
 
 
 def _items(request: DeltaRequest, token: Json) -> tuple[list[Json], Json | None]:
     parts, rest = _cut(request, token)
-    return [_item(request, token, part) for part in parts], rest
+    entries = {
+        entry.number: entry
+        for _place, entry in request.tenant.walk([part.number for part in parts])
+    }
+    return [
+        _item(request, token, part, entries.get(part.number)) for part in parts
+    ], rest
 
 
 def _view(request: DeltaRequest, token: Json) -> Hashable:
@@ -172,9 +178,10 @@ def _added(request: DeltaRequest, number: int, offset: int, room: int) -> Part |
     )
 
 
-def _item(request: DeltaRequest, token: Json, part: Part) -> Json:
+def _item(
+    request: DeltaRequest, token: Json, part: Part, entry: DirectoryObject | None
+) -> Json:
     tenant = request.tenant
-    entry = tenant.object(part.number)
     if entry is None or entry.deleted_at:
         return {"id": tenant.id_of(part.number), "@removed": {"reason": "changed"}}
     item = query.view(entry, request.names(token), typed=False)
@@ -193,7 +200,7 @@ def _entries(tenant: Tenant, numbers: Sequence[int]) -> bytes:
     ids = [
         table[LENGTH * number : LENGTH * (number + 1)] for number in numbers[:others]
     ]
-    entries = [b'"},'.join(_USER + key for key in ids) + b'"}'] if ids else []
+    entries = [_USER + (b'"},' + _USER).join(ids) + b'"}'] if ids else []
     entries += [
         orjson.dumps(
             {

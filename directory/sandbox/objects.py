@@ -79,17 +79,18 @@ def _list(request: GraphRequest, kind: Kind, entity_set: str) -> Answer:
         numbers = _ordered(request, kind, order, tests)
     size, start = paging(request)
     value: list[Json] = []
-    position = start
-    while position < len(numbers) and len(value) < size:
-        entry = tenant.object(numbers[position])
-        position += 1
-        if entry is None or entry.deleted_at or not _meets(entry, tests):
+    position = len(numbers)
+    for place, entry in tenant.walk(numbers, start):
+        if entry.deleted_at or not _meets(entry, tests):
             continue
         value.append(
             query.view(
                 entry, names or DEFAULTS[kind], typed=False, only=request.shown(entry)
             )
         )
+        if len(value) == size:
+            position = place
+            break
     body: Json = {"@odata.context": request.context(entity_set, names)}
     if request.advanced and start == 0:
         body["@odata.count"] = _count(tenant, kind, tests)

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from mmap import mmap
 
-from directory.sandbox.crowd import People, Projects
+from directory.sandbox.crowd import People, Projects, Stretch
 from directory.sandbox.directory_object import DirectoryObject, Kind, Properties
 from directory.sandbox.links import Links
 from directory.sandbox.object_ids import ObjectIds
 
 Column = bytes | mmap
+_NEIGHBORS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +67,28 @@ class Seed:
                 return kind
         raise IndexError(number)
 
-    def object(self, number: int) -> DirectoryObject:
-        kind = self.kind_of(number)
+    def object(self, number: int, near: Stretch | None = None) -> DirectoryObject:
+        """Return an object; one of the crowd shares the work with those ``near``."""
+        kind, key = self.kind_of(number), self.ids.of(number)
         properties = self.named.get(number)
         if properties is None:
-            properties = self._made(number, kind)
-        return DirectoryObject(number, self.ids.of(number), kind, properties)
+            position = number - self.crowd[kind].start
+            if kind is not Kind.USER:
+                properties = self.projects.properties(position, key)
+            else:
+                near = near or self.people.stretch(position, 1)
+                properties = near.properties(position)
+        return DirectoryObject(number, key, kind, properties)
 
-    def _made(self, number: int, kind: Kind) -> Properties:
-        position = number - self.crowd[kind].start
-        if kind is Kind.USER:
-            return self.people.properties(position)
-        return self.projects.properties(position, self.ids.of(number))
+    def near(self, number: int, last: Stretch | None) -> Stretch | None:
+        """Return the neighbors of a user of the crowd: the last ones, or the next."""
+        crowd = self.crowd[Kind.USER]
+        if number not in crowd:
+            return None
+        position = number - crowd.start
+        if last is not None and position in last.positions:
+            return last
+        return self.people.stretch(position, _NEIGHBORS)
 
     def user_named(self, upn: str) -> int | None:
         """Return the number of the user with a principal name, whatever its case."""

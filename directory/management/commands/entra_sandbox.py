@@ -3,13 +3,15 @@
 import argparse
 import json
 import logging
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from directory.sandbox import server
+from directory.sandbox import measure, server
 from directory.sandbox.behavior import Behavior
 from directory.sandbox.company import FERNHILL
 from directory.sandbox.sizes import SCALE_SWITCHES, SCALES, Sizes, sizes_of
@@ -94,6 +96,15 @@ class Command(BaseCommand):
             help="a switch of docs/sandbox.md, as JSON; may be repeated",
         )
 
+        parser.add_argument(
+            "--measure",
+            action="store_true",
+            help="measure how fast a sandbox of these options serves, and end",
+        )
+        parser.add_argument(
+            "--rounds", type=_positive, default=5, help="of a measurement"
+        )
+
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["host"] != server.HOST:
             raise CommandError("The sandbox listens on 127.0.0.1 only.")
@@ -106,6 +117,9 @@ class Command(BaseCommand):
             sizes, switches = _sizes(options), _switches(options)
         except ValueError as error:
             raise CommandError(str(error)) from error
+        if options["measure"]:
+            self._measure(sizes, switches, options["rounds"])
+            return
         try:
             server.run(
                 server.Options(
@@ -120,6 +134,31 @@ class Command(BaseCommand):
             )
         except OSError as error:
             raise CommandError(f"The sandbox cannot listen: {error}") from error
+
+    def _measure(
+        self, sizes: Sizes | None, switches: dict[str, Any], rounds: int
+    ) -> None:
+        given = (
+            [f"--{name}={value}" for name, value in asdict(sizes).items() if value]
+            if sizes
+            else []
+        )
+        given += [
+            f"--switch={name}={json.dumps(value)}" for name, value in switches.items()
+        ]
+        command = [
+            sys.executable,
+            str(settings.BASE_DIR / "manage.py"),
+            "entra_sandbox",
+        ]
+        try:
+            measure.run(
+                [*command, "--port=0", "--pages-port=0", "--verbosity=0", *given],
+                rounds=rounds,
+                say=self.stdout.write,
+            )
+        except RuntimeError as error:
+            raise CommandError(str(error)) from error
 
 
 def _sizes(options: dict[str, Any]) -> Sizes | None:
