@@ -42,6 +42,12 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             advice="Copy the redirect URIs from the Entra ID application settings "
             "into the registration, letter by letter.",
         ),
+        50013: Meaning(
+            error=errors.CredentialsRefused,
+            sentence="The signature of the application's assertion was not accepted.",
+            advice="Look whether the issuer of the assertion publishes its keys, and "
+            "whether it changed them.",
+        ),
         50020: Meaning(
             error=errors.PersonRefused,
             sentence="This account does not belong to the tenant.",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from directory.models import (
 from jamfidp.accounts.models import User
 from jamfidp.history.models import ObjectHistory
 from jamfidp.history.record import entries_for
+from jamfidp.notices.models import Notice
 from tests.conftest import Sandbox
 from tests.directory import syncing
 from tests.directory.journey import browser_for
@@ -317,6 +320,115 @@ def test_a_connection_that_falls_back_stays_active_and_says_so(
     assert "Refused by Microsoft" in page
     assert "AADSTS7000215" in page
     assert "tried when the first is refused" in page
+
+
+# --- A federated assertion -----------------------------------------------------------
+
+ISSUER, SUBJECT = "https://cluster.example", "system:serviceaccount:console:console"
+
+
+@dataclass
+class Platform:
+    """A cluster that vouches for the console: it writes a token, and renews it."""
+
+    sandbox: Sandbox
+    file: Path
+
+    def write(self, **changes: Any) -> str:
+        asked = {
+            "issuer": ISSUER,
+            "subject": SUBJECT,
+            "audience": "api://AzureADTokenExchange",
+        } | changes
+        token = self.sandbox.control("POST", "issuers/assertion", asked)["assertion"]
+        self.file.write_text(token)
+        return str(token)
+
+
+@pytest.fixture
+def platform(
+    registration: ApplicationRegistration,
+    sandbox: Sandbox,
+    settings: Any,
+    tmp_path: Path,
+) -> Platform:
+    """The registration trusts the cluster; the console uses its assertion first."""
+    for issuer in (ISSUER, "https://other.example"):
+        sandbox.control("POST", "issuers", {"issuer": issuer})
+    sandbox.control(
+        "POST",
+        f"applications/{registration.client_id}/federated",
+        {"issuer": ISSUER, "subject": SUBJECT},
+    )
+    platform = Platform(sandbox, tmp_path / "token")
+    settings.FEDERATED_TOKEN_FILES = [str(platform.file)]
+    platform.write()
+    credentials.add_assertion(
+        registration, file=str(platform.file), actor=None, now=timezone.now()
+    )
+    return platform
+
+
+def test_an_assertion_of_the_platform_reads_the_tenant_without_any_secret(
+    story: syncing.Story, registration: ApplicationRegistration, platform: Platform
+) -> None:
+    application = f"applications/{registration.client_id}"
+    platform.sandbox.control("DELETE", f"{application}/secrets/sandbox")
+    registration.credentials.filter(kind="SECRET").delete()
+
+    assert connections.check(story.cloud_idp, now=timezone.now())
+    # What the platform writes counts from the next token on.
+    platform.write(subject="system:serviceaccount:console:other")
+    assert not connections.check(story.cloud_idp, now=timezone.now())
+    platform.write()
+    assert connections.check(story.cloud_idp, now=timezone.now())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"issuer": "https://other.example"}, "AADSTS700211"),
+        ({"subject": "system:serviceaccount:console:other"}, "AADSTS700213"),
+        ({"subject": SUBJECT.upper()}, "AADSTS7002138"),
+        ({"audience": "api://another"}, "AADSTS700212"),
+    ],
+    ids=["issuer", "subject", "upper case", "audience"],
+)
+def test_f25_an_assertion_that_is_refused_falls_back_and_says_what_to_compare(
+    story: syncing.Story,
+    registration: ApplicationRegistration,
+    platform: Platform,
+    changes: dict[str, str],
+    code: str,
+) -> None:
+    token = platform.write(**changes)
+
+    assert ask(story)
+
+    refused = registration.credentials.get(kind="ASSERTION")
+    assert refused.refused_code == code
+    notice = Notice.objects.get()
+    assert "letter by letter" in notice.body
+    for kept in (repr(ApplicationCredential.objects.values()), notice.body):
+        assert token not in kept
+
+
+def test_f25_an_assertion_that_is_not_there_falls_back_without_asking(
+    story: syncing.Story,
+    registration: ApplicationRegistration,
+    platform: Platform,
+    counted: Callable[[], int],
+) -> None:
+    platform.file.unlink()
+
+    assert ask(story)
+
+    assert counted() == 1
+    # Nobody refused it: it is used again as soon as the platform writes it.
+    assert registration.credentials.get(kind="ASSERTION").refused_at is None
+    platform.write()
+    assert ask(story)
+    assert counted() == 1
 
 
 # --- Trying one by hand --------------------------------------------------------------

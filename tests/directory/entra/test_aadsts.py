@@ -15,6 +15,8 @@ from tests.directory.entra.fakes import sign_in_failure
         (700027, "invalid_client", errors.CredentialsRefused),
         (7000218, "invalid_client", errors.CredentialsRefused),
         (700024, "invalid_client", errors.CredentialsRefused),
+        (50013, "invalid_client", errors.CredentialsRefused),
+        (50027, "invalid_request", errors.CredentialsRefused),
         (70021, "invalid_request", errors.CredentialsRefused),
         (700211, "invalid_client", errors.CredentialsRefused),
         (700212, "invalid_client", errors.CredentialsRefused),
