@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 from jamfidp.demo.processes import Installation
 
 # What travels in addresses and works for whoever has it.
-CARRIED = {"code", "state", "answer", "request", "nonce"}
+CARRIED = {"code", "state", "answer", "request", "nonce", "token"}
 SHORTEST = 12
 TOKEN = re.compile(rb"eyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.")
 

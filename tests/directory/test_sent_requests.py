@@ -534,6 +534,28 @@ def test_revoking_stops_an_attempt_that_is_under_way(
     assert not CloudIdentityProvider.objects.exists()
 
 
+def test_what_was_verified_while_it_was_revoked_is_not_saved(
+    journey: Journey, grace: Outsider, administrator: User
+) -> None:
+    journey.connect()
+    cloud_idp = CloudIdentityProvider.objects.get()
+    journey.console.post(f"/settings/cloud-idps/{cloud_idp.pk}/request/")
+    sent = SentRequest.objects.get()
+    grace.everything(link_of(journey, sent))
+    before = cloud_idp.consented_at
+    # The verification ended after the request was revoked: it left its mark last.
+    SentRequest.objects.update(revoked_at=timezone.now())
+    assert sent_requests.attempt_of(sent).step == Step.VERIFIED  # type: ignore[union-attr]
+
+    with pytest.raises(connect.AttemptOver):
+        sent_requests.save_renewed(sent, actor=administrator, now=timezone.now())
+    journey.console.post(sent.get_absolute_url())
+
+    cloud_idp.refresh_from_db()
+    assert cloud_idp.consented_at == before
+    assert "Revoked" in text_of(journey.console, sent.get_absolute_url())
+
+
 def test_the_ten_minutes_begin_when_the_link_is_opened(
     journey: Journey, grace: Outsider
 ) -> None:
