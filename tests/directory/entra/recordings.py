@@ -503,7 +503,7 @@ def _batch(recording: Recording) -> str:
 def _page(recording: Recording) -> str:
     """The page alone; `rounds` follows a sequence to its end."""
     if len(_objects(recording, "id")) < len(rows(recording)):
-        return lacking(recording, lambda: next(iter(read([recording]))), "id of a")
+        return lacking(recording, lambda: parsed(next(read([recording]))), "id of a")
     page = next(iter(read([recording])))
     _same_page(page, recording)
     return f"a page of {len(rows(recording))} {recording.resource}"
@@ -516,6 +516,10 @@ def read(
     if pages[0].resource == "users":
         return graph.users_delta(link)
     return graph.groups_delta(link)
+
+
+def parsed(page: UsersPage | GroupsPage) -> tuple[User, ...] | tuple[Group, ...]:
+    return page.users if isinstance(page, UsersPage) else page.groups
 
 
 def _same_page(page: UsersPage | GroupsPage, recording: Recording) -> None:
@@ -591,8 +595,7 @@ class Seen:
 
     def take_page(self, page: UsersPage | GroupsPage) -> None:
         """From what the client made of it."""
-        things = page.users if isinstance(page, UsersPage) else page.groups
-        for thing in things:
+        for thing in parsed(page):
             if thing.removed is not None:
                 self.removed[thing.id] = thing.removed.value
                 continue
