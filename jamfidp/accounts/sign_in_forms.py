@@ -9,6 +9,13 @@ from django.core.exceptions import ValidationError
 from jamfidp.accounts.models import User
 
 
+class CodeInput(forms.TextInput):
+    """For what works for whoever reads it: a page never repeats what was typed."""
+
+    def format_value(self, value: Any) -> None:
+        return None
+
+
 class SignInForm(forms.Form):
     username = forms.CharField(
         label="User name",
@@ -41,7 +48,7 @@ class CodeForm(forms.Form):
         label="Code",
         max_length=20,
         help_text="The six digits that the app shows now.",
-        widget=forms.TextInput(
+        widget=CodeInput(
             attrs={
                 "autocomplete": "one-time-code",
                 "inputmode": "numeric",
@@ -56,7 +63,7 @@ class RecoveryCodeForm(CodeForm):
         label="Recovery code",
         max_length=40,
         help_text="Each of your recovery codes works once.",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        widget=CodeInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 
 
@@ -116,7 +123,7 @@ class SetUpForm(NewPasswordForm):
         label="Set-up code",
         max_length=100,
         help_text="Printed on the console's server by the command manage.py setup_code.",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        widget=CodeInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
     username = forms.CharField(
         label="User name",

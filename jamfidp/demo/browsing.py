@@ -93,6 +93,9 @@ class Browser:
         self.page: Page | None = None
         # Every address of the way, redirects included.
         self.visited: list[str] = []
+        # Every cookie that was set, and every page that was shown.
+        self.cookies: list[tuple[str, str]] = []
+        self.shown: list[Page] = []
 
     def open(self, url: str) -> Page:
         return self._go("GET", url)
@@ -155,11 +158,17 @@ class Browser:
         answer = self._session.request(
             method, url, allow_redirects=False, timeout=60, headers=headers, **body
         )
+        self._keep_cookies(answer)
         for _ in range(MOST_REDIRECTS):
             if not answer.is_redirect:
                 break
             target = urljoin(answer.url, answer.headers["Location"])
             self.visited.append(target)
             answer = self._session.get(target, allow_redirects=False, timeout=60)
+            self._keep_cookies(answer)
         self.page = Page(answer)
+        self.shown.append(self.page)
         return self.page
+
+    def _keep_cookies(self, answer: requests.Response) -> None:
+        self.cookies += [(one.name, one.value or "") for one in answer.cookies]

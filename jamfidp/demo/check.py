@@ -259,12 +259,16 @@ def nothing_was_written(job: Job) -> None:
 
 
 def nothing_was_kept(job: Job) -> None:
-    """Codes, states, signed messages, tokens, the application's secret."""
-    visited = [*job.admin.visited, *job.person.visited]
-    count, found = canaries.left_behind(job.installation, visited)
-    names = {name for name, _ in canaries.carried(visited)}
-    if not names >= {"code", "state", "answer"}:
-        raise StepFailed(f"Only {count} secrets were seen on the way: {names}")
+    """Codes, states, signed messages, tokens, session keys, secrets, passwords."""
+    browsers = (job.admin, job.person)
+    secrets = canaries.of_run(job.installation, browsers)
+    names = {name for name, _ in secrets}
+    if not names >= {"code", "state", "answer", "session key"}:
+        raise StepFailed(f"Only these secrets were seen on the way: {names}")
+    found = [
+        *canaries.left_behind(job.installation, secrets),
+        *canaries.shown(job.installation, browsers, secrets),
+    ]
     if found:
         raise StepFailed(f"Secrets were kept: {', '.join(found)}")
 
@@ -294,7 +298,7 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
         privileges_go_with_membership,
     ),
     ("nothing was written to Entra", nothing_was_written),
-    ("no secret stands in a log, a message or the database", nothing_was_kept),
+    ("no secret stands in a log, a message, the database or a page", nothing_was_kept),
 )
 
 
