@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from jamfidp.accounts import sessions, standing
+from jamfidp.accounts import alarms, sessions, standing
 from jamfidp.accounts.explanations import Explanation, explain
 from jamfidp.accounts.grants import suspension
 from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
@@ -121,6 +121,13 @@ def change_group(
             | ({"warnings": ["", " ".join(warnings)]} if warnings else {}),
             now=now,
         )
+    if before["privileges"] != after["privileges"]:
+        alarms.full_access_given(
+            f"What the account group {group.display_name} gives was changed",
+            to=group,
+            actor=actor,
+            now=now,
+        )
 
 
 @transaction.atomic
@@ -200,6 +207,12 @@ def bind(
             **({"warnings": ["", " ".join(warnings)]} if warnings else {}),
             **({"replaces": [str(replaces), ""]} if replaces else {}),
         },
+        now=now,
+    )
+    alarms.full_access_given(
+        f"The directory group {directory_group} was bound to {group}",
+        to=group,
+        actor=actor,
         now=now,
     )
     return binding

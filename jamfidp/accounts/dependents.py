@@ -8,7 +8,7 @@ from django.urls import reverse
 from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
 from directory.models import CloudIdentityProvider
 from jamfidp.access import ConsoleUser
-from jamfidp.accounts import confirmation, sessions
+from jamfidp.accounts import alarms, confirmation, sessions
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
@@ -93,11 +93,12 @@ class AccountsDependents:
         ]
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
-        tenant_id = CloudIdentityProvider.objects.values_list(
-            "tenant_id", flat=True
-        ).get(pk=change.cloud_idp_id)
-        confirmation.overtaken(change.cloud_idp_id, tenant_id, now=now)
-        self.after_connection_change(tenant_id, now=now)
+        cloud_idp = CloudIdentityProvider.objects.get(pk=change.cloud_idp_id)
+        confirmation.overtaken(cloud_idp.pk, cloud_idp.tenant_id, now=now)
+        alarms.look_for_look_alikes(
+            cloud_idp, changed=None if change.full else change.group_ids, now=now
+        )
+        self.after_connection_change(cloud_idp.tenant_id, now=now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
         sessions.end_where_nothing_is_held(

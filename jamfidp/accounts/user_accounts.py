@@ -13,7 +13,7 @@ from datetime import datetime
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from jamfidp.accounts import second_factor, sessions, standing, throttle
+from jamfidp.accounts import alarms, second_factor, sessions, standing, throttle
 from jamfidp.accounts.administrators import one_remains
 from jamfidp.accounts.models import (
     AccessLevel,
@@ -180,6 +180,9 @@ def create_account(
         details={"privileges": ["", privileges.words()], **_groups("", groups)},
         now=now,
     )
+    alarms.full_access_given(
+        f"The account {account.username} was created", to=account, actor=actor, now=now
+    )
     return account
 
 
@@ -231,6 +234,13 @@ def change_account(
             action="changed",
             note=f"Changed the account {account.username}.",
             details=changes,
+            now=now,
+        )
+    if before["privileges"] != after["privileges"]:
+        alarms.full_access_given(
+            f"What {account.username} may do was changed",
+            to=account,
+            actor=actor,
             now=now,
         )
 
