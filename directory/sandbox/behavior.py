@@ -9,15 +9,20 @@ from typing import Any
 class Behavior:
     """Switches for what Microsoft leaves open or does only now and then.
 
-    ``answer_delay`` is in milliseconds, for each answer of Graph.
+    ``answer_delay`` is in milliseconds, for each answer of Graph. The replication
+    delays are in seconds, that of users on top of the other.
     """
 
     answer_delay: int = 0
     page_size: int = 100
+    page_lifetime: int = 24 * 3600
     delta_page_size: int = 200
     member_slice: int = 500
     empty_pages: bool = False
     repeat_in_delta: bool = False
+    shuffle_delta: bool = False
+    replication_delay: int = 0
+    users_replication_delay: int = 0
     hidden_membership: str = "forbidden"
     deleted_in_full_round: bool = False
     delta_expiry: str = "sync-state-not-found"

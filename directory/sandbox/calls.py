@@ -96,13 +96,14 @@ def paging(request: GraphRequest) -> tuple[int, int]:
     text = request.parameters.get("$skiptoken")
     if text is None:
         return size, 0
-    token = sealer(request).open(text)
+    token, now = sealer(request).open(text), request.sandbox.clock.now()
     if token is None or token["path"] != request.path:
         raise bad_request("The skip token is invalid.")
     if (
         token["tenant"] != request.tenant.id
         or token["generation"] != request.tenant.generation
         or (token["eventual"] and not request.eventual)
+        or now - token["issued"] > request.sandbox.behavior.page_lifetime
     ):
         raise GraphError(
             400, "Directory_ExpiredPageToken", "The specified page token has expired."
@@ -118,6 +119,7 @@ def next_link(request: GraphRequest, position: int) -> str:
             "tenant": request.tenant.id,
             "generation": request.tenant.generation,
             "eventual": request.eventual,
+            "issued": request.sandbox.clock.now(),
         }
     )
     given = {

@@ -1,5 +1,6 @@
 """A later round of a delta query: what the log holds between two positions."""
 
+import random
 from typing import NamedTuple
 
 from directory.sandbox import query
@@ -57,7 +58,20 @@ def _changed(request: DeltaRequest, token: Json) -> list[Changed]:
         request.hidden,
         request.numbers(token),
     )
-    return request.tenant.remembered(key, lambda: _gather(request, token))
+    changed = request.tenant.remembered(key, lambda: _gather(request, token))
+    if not request.behavior.shuffle_delta:
+        return changed
+    return request.tenant.remembered(("shuffled", *key), lambda: _shuffled(changed))
+
+
+def _shuffled(changed: list[Changed]) -> list[Changed]:
+    """Put changes, and those of members within each, in an order of chance."""
+    source = random.Random(len(changed))  # noqa: S311 not a secret
+    shuffled = source.sample(changed, len(changed))
+    return [
+        each._replace(members=source.sample(each.members, len(each.members)))
+        for each in shuffled
+    ]
 
 
 def _gather(request: DeltaRequest, token: Json) -> list[Changed]:
@@ -88,6 +102,8 @@ def _gather(request: DeltaRequest, token: Json) -> list[Changed]:
     return [
         Changed(number, frozenset(names), bool(whole), list(members.items()))
         for number, (names, whole, members) in found.items()
+        # An id that was given again stands for what has it now.
+        if request.tenant.number_of(request.tenant.id_of(number)) == number
     ]
 
 

@@ -4,9 +4,10 @@ They are plain data, so that a file of them can be replayed at the next start an
 gives the same sequence numbers, which keeps delta links valid.
 """
 
+import copy
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -37,6 +38,22 @@ from directory.sandbox.tls import write_private
 Arguments = dict[str, Any]
 Chosen = TypeVar("Chosen", bound=StrEnum)
 _OPERATIONS: dict[str, Callable[[Sandbox, Arguments], Any]] = {}
+# What readers of Graph see after the replication delay.
+_REPLICATED = frozenset(
+    {
+        "create_user",
+        "create_group",
+        "change_user",
+        "change_group",
+        "delete_object",
+        "restore_object",
+        "add_members",
+        "remove_members",
+        "bulk",
+        "give_role",
+        "leave_gap",
+    }
+)
 _GROUP_DEFAULTS: Arguments = {
     "mailEnabled": False,
     "securityEnabled": True,
@@ -82,7 +99,15 @@ class ChangeLog:
 
     def apply(self, operation: str, given: Arguments) -> Any:
         """Apply and remember. Raises DirectoryError, and remembers nothing then."""
-        result = _OPERATIONS[operation](self.sandbox, given)
+        sandbox = self.sandbox
+        sandbox.replication.begin(sandbox.tenants, sandbox.behavior)
+        result = _OPERATIONS[operation](sandbox, given)
+        if operation in _REPLICATED:
+            sandbox.replication.expect(
+                lambda tenants: _repeat(sandbox, tenants, operation, given),
+                sandbox.behavior,
+                sandbox.clock.now(),
+            )
         self._remember(operation, given)
         return result
 
@@ -131,6 +156,15 @@ class ChangeLog:
         self._generation = generation
         for tenant in self.sandbox.tenants.values():
             tenant.generation = generation
+
+
+def _repeat(
+    sandbox: Sandbox, tenants: Mapping[str, Tenant], operation: str, given: Arguments
+) -> None:
+    """Make a change once more, to the copies that readers see."""
+    seen = copy.copy(sandbox)
+    seen.tenants = dict(tenants)
+    _OPERATIONS[operation](seen, given)
 
 
 def tenant_of(sandbox: Sandbox, given: Arguments) -> Tenant:

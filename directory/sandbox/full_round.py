@@ -5,6 +5,7 @@ whatever is changed meanwhile. Memberships that came later are told after all ob
 a group may come several times in a round.
 """
 
+import random
 from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -19,6 +20,7 @@ from directory.sandbox.directory_object import DirectoryObject, Kind
 from directory.sandbox.object_ids import LENGTH
 from directory.sandbox.tenant import Tenant
 
+_ALL = 1 << 31
 _USER = b'{"@odata.type":"#microsoft.graph.user","id":"'
 
 
@@ -35,8 +37,8 @@ class Part(NamedTuple):
 
 def page(request: DeltaRequest, token: Json) -> tuple[Entries, Json | None]:
     """Return the entries of a page, and where the next one goes on."""
-    pages = request.tenant.pages
-    if pages is None or request.behavior.repeat_in_delta:
+    pages, behavior = request.tenant.pages, request.behavior
+    if pages is None or behavior.repeat_in_delta or behavior.shuffle_delta:
         return _items(request, token)
     view = pages.view(_view(request, token))
     at = token["at"], token["slice"]
@@ -67,7 +69,7 @@ def _items(request: DeltaRequest, token: Json) -> tuple[list[Json], Json | None]
     ], rest
 
 
-def _view(request: DeltaRequest, token: Json) -> Hashable:
+def _view(request: DeltaRequest, token: Json) -> tuple[Hashable, ...]:
     """Return all that decides what a page of the seed looks like, and where it ends."""
     return (
         request.kind.value,
@@ -94,6 +96,8 @@ def _is_as_in_seed(request: DeltaRequest, token: Json, rest: Json | None) -> boo
 def _cut(request: DeltaRequest, token: Json) -> tuple[list[Part], Json | None]:
     """Take as many objects and memberships as a page has room for."""
     objects, extended = _objects(request, token), _extended(request, token)
+    if request.behavior.shuffle_delta:
+        return _cut_shuffled(request, token, objects, extended)
     parts: list[Part] = []
     room = request.behavior.member_slice
     at, offset = int(token["at"]), int(token["slice"])
@@ -111,6 +115,59 @@ def _cut(request: DeltaRequest, token: Json) -> tuple[list[Part], Json | None]:
                 return parts, {"at": at, "slice": part.more}
         at, offset = at + 1, 0
     return parts, None
+
+
+def _cut_shuffled(
+    request: DeltaRequest,
+    token: Json,
+    objects: Sequence[int],
+    extended: Sequence[int],
+) -> tuple[list[Part], Json | None]:
+    """Take parts from anywhere: those of a large group come pages apart."""
+    places = _shuffled(request, token, objects, extended)
+    parts: list[Part] = []
+    room = request.behavior.member_slice
+    for at in range(int(token["at"]), len(places)):
+        if len(parts) >= request.behavior.delta_page_size or room <= 0:
+            return parts, {"at": at, "slice": 0}
+        place, offset = places[at]
+        if place < len(objects):
+            size = request.behavior.member_slice
+            part = _of_seed(request, token, objects[place], offset, size)
+        else:
+            part = _added(request, extended[place - len(objects)], 0, _ALL)
+        if part is not None:
+            parts.append(part)
+            room -= len(part.members)
+    return parts, None
+
+
+def _shuffled(
+    request: DeltaRequest,
+    token: Json,
+    objects: Sequence[int],
+    extended: Sequence[int],
+) -> list[tuple[int, int]]:
+    """Return all places of a round, and from which member on, in an order of chance.
+
+    It follows from nothing that changes meanwhile, so that all its pages agree.
+    """
+
+    def make() -> list[tuple[int, int]]:
+        places = []
+        for place, number in enumerate(objects):
+            shown = token["members"] and number not in request.hidden
+            size = len(request.tenant.seed_members(number)) if shown else 0
+            step = request.behavior.member_slice
+            places += [(place, offset) for offset in range(0, max(size, 1), step)]
+        places += [(len(objects) + place, 0) for place in range(len(extended))]
+        source = random.Random(f"{request.tenant.id}/{token['to']}")  # noqa: S311
+        source.shuffle(places)
+        return places
+
+    only = request.numbers(token)
+    key = ("shuffled", *_view(request, token), token["to"], len(extended), only)
+    return request.tenant.remembered(key, make)
 
 
 def _objects(request: DeltaRequest, token: Json) -> Sequence[int]:

@@ -170,7 +170,12 @@ class GraphPlane:
         return read.handler(
             GraphRequest(
                 sandbox=self.sandbox,
-                tenant=caller.tenant,
+                tenant=self.sandbox.replication.seen(
+                    caller.tenant,
+                    call.path,
+                    self.sandbox.behavior,
+                    self.sandbox.clock.now(),
+                ),
                 permissions=caller.permissions,
                 user_id=caller.user_id,
                 path=call.path,

@@ -34,6 +34,7 @@ _LEFT = frozenset(
         "flows",
         "issuers",
         "throttle",
+        "replication",
         "token_requests",
     }
 )
@@ -74,6 +75,7 @@ def restore(sandbox: Sandbox, snapshot: Snapshot) -> None:
         setattr(sandbox, name, copy.deepcopy(value))
     sandbox.flows.clear()
     sandbox.throttle.clear()
+    sandbox.replication.clear()
     sandbox.token_requests.clear()
 
 

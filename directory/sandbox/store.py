@@ -23,6 +23,7 @@ from directory.sandbox.journal import Journal
 from directory.sandbox.keyring import KeyRing
 from directory.sandbox.policies import TenantPolicy
 from directory.sandbox.rendered_pages import RenderedPages
+from directory.sandbox.replication import Replication
 from directory.sandbox.seed_files import open_seed
 from directory.sandbox.sizes import Sizes, sizes_of
 from directory.sandbox.tenant import Tenant
@@ -109,6 +110,7 @@ class Sandbox:
     journal: Journal = field(default_factory=Journal)
     faults: Faults = field(default_factory=Faults)
     throttle: Throttle = field(default_factory=Throttle)
+    replication: Replication = field(default_factory=Replication)
     applications: dict[str, Application] = field(default_factory=dict)
     principals: dict[str, dict[str, ServicePrincipal]] = field(default_factory=dict)
     browsers: dict[str, list[Account]] = field(default_factory=dict)
@@ -131,6 +133,7 @@ class Sandbox:
         self.journal.clear()
         self.faults.clear()
         self.throttle.clear()
+        self.replication.clear()
         self.applications = {APPLICATION_ID: self._console_application()}
         self.principals = {key: {} for key in (*self.tenants, self.consumers.id)}
         self.policies = {key: TenantPolicy() for key in self.principals}

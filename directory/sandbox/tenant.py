@@ -53,6 +53,12 @@ class Tenant:
         """Return the tenant as it is without any change."""
         return Tenant(self.seed)
 
+    def copy(self) -> "Tenant":
+        """Return a tenant that is as this one and goes its own way from here."""
+        made = Tenant(self.seed, overlay=self.overlay.copy(), pages=self.pages)
+        made.generation = self.generation
+        return made
+
     def reset(self) -> None:
         """Go back to the seed and forget the log."""
         self.overlay = Overlay.over(self.seed)

@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 import pytest
@@ -440,3 +441,85 @@ def test_the_size_of_delta_pages_is_the_services_choice(graph: Graph) -> None:
     graph.sandbox.control("PATCH", "behavior", {"delta_page_size": 400})
 
     assert [len(page["value"]) for page in graph.pages(USERS)] == [400, 400, 200]
+
+
+def test_entries_can_come_in_any_order_and_a_group_in_parts_that_lie_apart(
+    graph: Graph,
+) -> None:
+    in_order = [item["id"] for item in graph.round(GROUPS)[0]]
+    listed = apply(graph.round(GROUPS)[0], {})
+    graph.sandbox.control(
+        "PATCH", "behavior", {"shuffle_delta": True, "member_slice": 100}
+    )
+
+    items, _link = graph.round(GROUPS)
+    again, _link = graph.round(GROUPS)
+
+    ids = [item["id"] for item in items]
+    assert ids != in_order
+    assert items == again
+    assert apply(items, {}) == listed
+    places = [at for at, key in enumerate(ids) if key == ALL_STAFF.object_id]
+    assert len(places) >= 9
+    assert places[-1] - places[0] > len(places)
+
+
+def test_changes_can_come_in_any_order(graph: Graph) -> None:
+    items, link = graph.round(GROUPS)
+    held = apply(items, {})
+    bulk = f"{TENANT}/bulk"
+    graph.sandbox.control("POST", f"{bulk}/add-memberships", {"count": 300})
+    graph.sandbox.control(
+        "POST", f"{bulk}/add-memberships", {"group": "Alumni", "count": 90}
+    )
+    graph.sandbox.control("POST", f"{bulk}/remove-memberships", {"count": 200})
+    in_order, _link = graph.round(link)
+    graph.sandbox.control(
+        "PATCH", "behavior", {"shuffle_delta": True, "member_slice": 40}
+    )
+
+    shuffled, _link = graph.round(link)
+
+    first_told = list(dict.fromkeys(item["id"] for item in shuffled))
+    assert first_told != [item["id"] for item in in_order]
+    wanted = apply(in_order, copy.deepcopy(held))
+    assert apply(shuffled, held) == wanted
+    # What was added since is told in a full round as well, whatever the order.
+    assert apply(graph.round(GROUPS)[0], {}) == wanted
+
+
+def test_a_shuffled_round_loses_nothing_that_changes_meanwhile(graph: Graph) -> None:
+    graph.sandbox.control(
+        "PATCH", "behavior", {"shuffle_delta": True, "member_slice": 200}
+    )
+    items: list[Any] = []
+    link = ""
+    for page in graph.pages(GROUPS):
+        items += page["value"]
+        link = page.get("@odata.deltaLink", "")
+        bulk = f"{TENANT}/bulk"
+        graph.sandbox.control("POST", f"{bulk}/remove-memberships", {"count": 5})
+        graph.sandbox.control("POST", f"{bulk}/add-memberships", {"count": 5})
+        graph.sandbox.control("POST", f"{bulk}/create-groups", {"count": 1})
+
+    after = apply(graph.round(link)[0], apply(items, {}))
+
+    assert after == apply(graph.round(GROUPS)[0], {})
+
+
+def test_an_id_that_is_given_again_is_told_as_it_is_now(graph: Graph) -> None:
+    _items, link = graph.round(USERS)
+    graph.sandbox.control("DELETE", f"{TENANT}/users/{ANA.upn}?permanently=true")
+    graph.sandbox.control(
+        "POST",
+        f"{TENANT}/users",
+        {
+            "id": ANA.object_id,
+            "displayName": "Another Ana",
+            "userPrincipalName": "another.ana@fernhill.example",
+        },
+    )
+
+    items, _link = graph.round(link)
+
+    assert [item["displayName"] for item in items] == ["Another Ana"]

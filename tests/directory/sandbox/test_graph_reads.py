@@ -252,6 +252,16 @@ def test_count_stands_on_the_first_page_and_only_with_the_header(graph: Graph) -
     )
 
 
+def test_links_to_next_pages_age(graph: Graph) -> None:
+    graph.sandbox.control("PATCH", "behavior", {"page_lifetime": 60})
+    link = graph.get("/users?$top=5")["@odata.nextLink"]
+    assert graph.get(link)["value"]
+
+    graph.sandbox.control("PUT", "clock", {"offset_seconds": 61})
+
+    assert graph.error(link) == (400, "Directory_ExpiredPageToken")
+
+
 def test_search_needs_the_header_and_matches_beginnings_of_words(graph: Graph) -> None:
     path = '/users?$search="displayName:ana ru"&$select=id,displayName'
 
