@@ -297,8 +297,9 @@ class EntraSession(requests.Session):
     """The session that MSAL and the Graph client share.
 
     Args:
-        tls_observer: called with what a handshake came to, once for each host and
-            again when it changes.
+        tls_observer: called with what is spoken, once for each host and again when
+            it changes. Another one that is set later is told anew, also of
+            connections that are open already.
         total_seconds: limit for one call, all attempts and waits together.
         attempts: how often one request is sent at most.
         sleep, clock, wall_clock: for tests; `clock` is monotonic seconds,
@@ -326,6 +327,7 @@ class EntraSession(requests.Session):
         super().__init__()
         self.cloud = cloud
         self.observer = observer
+        self._tls_seen: dict[str, TlsInUse] = {}
         self.tls_observer = tls_observer
         self.total_seconds = total_seconds
         self.attempts = attempts
@@ -334,7 +336,6 @@ class EntraSession(requests.Session):
         self._wall_clock = wall_clock
         self._jitter = jitter
         self._deadline = float("inf")
-        self._tls_seen: dict[str, TlsInUse] = {}
         self.adapters.clear()
         self._adapter = _TlsAdapter(
             left=lambda: self._deadline - self._clock(),
@@ -346,6 +347,15 @@ class EntraSession(requests.Session):
         self.trust_env = False
         self.headers["Accept-Encoding"] = "gzip"
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    @property
+    def tls_observer(self) -> Callable[[TlsInUse], None] | None:
+        return self._tls_observer
+
+    @tls_observer.setter
+    def tls_observer(self, observer: Callable[[TlsInUse], None] | None) -> None:
+        self._tls_observer = observer
+        self._tls_seen.clear()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Keep requests from even preparing to follow a redirect."""

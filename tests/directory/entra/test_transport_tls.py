@@ -422,6 +422,29 @@ def test_what_a_handshake_came_to_is_told_once(
     assert seen[0].issuer.startswith("trustme")
 
 
+def test_whoever_comes_later_is_told_of_a_connection_that_is_open(
+    authority: trustme.CA, ca_file: str
+) -> None:
+    first: list[TlsInUse] = []
+    second: list[TlsInUse] = []
+
+    def twice(connection: ssl.SSLSocket) -> None:
+        connection.sendall(GOOD)
+        connection.recv(65536)
+        connection.sendall(GOOD)
+
+    with (
+        serve(authority, twice) as url,
+        session_for(url, ca_file, tls_observer=first.append) as session,
+    ):
+        session.get(f"{url}/v1.0/users")
+        session.tls_observer = second.append
+        session.get(f"{url}/v1.0/users")
+
+    assert first == second
+    assert len(second) == 1
+
+
 def test_another_protocol_on_a_new_connection_is_told_again(
     authority: trustme.CA, ca_file: str
 ) -> None:
