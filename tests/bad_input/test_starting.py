@@ -116,6 +116,21 @@ def test_a_console_on_this_machine_starts_with_plain_connections(
     assert ended.returncode == 0, ended.stderr
 
 
+def test_a_proxy_that_cannot_be_used_is_said_without_its_password(
+    tmp_path: Path,
+) -> None:
+    """Named by a file, as container platforms hand secrets over."""
+    file = tmp_path / "proxy"
+    file.write_text("socks5://operator:canary@proxy.example.com:1080")
+
+    ended = start(tmp_path, HTTPS_PROXY_FILE=str(file), OUTGOING_CA_FILE="missing.pem")
+
+    assert ended.returncode == 1
+    assert "HTTPS_PROXY is not the http or https address of a proxy" in ended.stderr
+    assert "OUTGOING_CA_FILE cannot be read" in ended.stderr
+    assert "canary" not in ended.stdout + ended.stderr
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "var").write_text("a file in its place")
 
