@@ -130,14 +130,13 @@ def save_client_id(
         return _create(
             cloud_key, client_id, for_one_connection=False, actor=actor, now=now
         )
-    change_client_id(
+    return change_client_id(
         found,
         client_id=client_id,
         connections_confirmed=connections_confirmed,
         actor=actor,
         now=now,
     )
-    return found
 
 
 @transaction.atomic
@@ -164,11 +163,11 @@ def change_client_id(
     connections_confirmed: bool,
     actor: Any,
     now: datetime,
-) -> None:
+) -> ApplicationRegistration:
     """Store another client ID. Raises RegistrationRefused as `save_client_id` does."""
     client_id = _checked(client_id)
     if found.client_id == client_id:
-        return
+        return found
     _refuse_if_taken(found.cloud, client_id)
     relying = len(connections_of(found))
     if relying and not connections_confirmed:
@@ -189,6 +188,7 @@ def change_client_id(
         details={"client_id": [before, client_id]},
         now=now,
     )
+    return found
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -210,13 +210,6 @@ WAYS = {
 }
 
 
-def _registration(pk: int) -> ApplicationRegistration:
-    found = ApplicationRegistration.objects.filter(pk=pk).first()
-    if found is None:
-        raise Http404
-    return found
-
-
 def _crumbs(found: ApplicationRegistration) -> list[Crumb]:
     name = found.client_id if found.for_one_connection else found.cloud
     return [
@@ -228,7 +221,7 @@ def _crumbs(found: ApplicationRegistration) -> list[Crumb]:
 @privilege(CHANGE)
 @require_http_methods(["GET", "POST"])
 def credential_add(request: ConsoleRequest, pk: int, way: str) -> HttpResponse:
-    found = _registration(pk)
+    found = get_object_or_404(ApplicationRegistration, pk=pk)
     chosen = WAYS.get(way)
     if chosen is None:
         raise Http404
@@ -276,14 +269,9 @@ def _offered_assertions() -> list[dict[str, Any]]:
 
 
 def _credential(pk: int) -> ApplicationCredential:
-    found = (
-        ApplicationCredential.objects.select_related("registration")
-        .filter(pk=pk)
-        .first()
+    return get_object_or_404(
+        ApplicationCredential.objects.select_related("registration"), pk=pk
     )
-    if found is None:
-        raise Http404
-    return found
 
 
 @privilege(CHANGE)

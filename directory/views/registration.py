@@ -1,10 +1,12 @@
 """Settings > Entra ID application: the deployment's registrations, and others."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -144,11 +146,25 @@ def _client_url(cloud: Cloud, found: ApplicationRegistration | None) -> str:
 def save_client(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
     """Store the client ID of the deployment's registration in a cloud."""
     cloud = _cloud(cloud_key)
+    return _client_saved(
+        request,
+        cloud,
+        registrations.find_registration(cloud.key),
+        partial(registrations.save_client_id, cloud_key=cloud.key),
+    )
+
+
+def _client_saved(
+    request: ConsoleRequest,
+    cloud: Cloud,
+    found: ApplicationRegistration | None,
+    save: Callable[..., ApplicationRegistration],
+) -> HttpResponse:
+    """Save the client ID of the form; the page again, with why, where it is refused."""
     form = ClientIdForm(request.POST)
     if form.is_valid():
         try:
-            found = registrations.save_client_id(
-                cloud_key=cloud.key,
+            saved = save(
                 client_id=form.cleaned_data["client_id"],
                 connections_confirmed=form.cleaned_data["connections_confirmed"],
                 actor=request.user,
@@ -158,26 +174,15 @@ def save_client(request: ConsoleRequest, cloud_key: str) -> HttpResponse:
             form.add_error(refused.field, str(refused))
         else:
             messages.success(request, "The client ID was saved.")
-            return see_other(found.get_absolute_url())
-    return render_registration(
-        request,
-        cloud,
-        registrations.find_registration(cloud.key),
-        client_form=form,
-        status=422,
-    )
+            return see_other(saved.get_absolute_url())
+    return render_registration(request, cloud, found, client_form=form, status=422)
 
 
 # --- For one connection alone --------------------------------------------------------
 
 
 def _own(pk: int) -> ApplicationRegistration:
-    found = ApplicationRegistration.objects.filter(
-        pk=pk, for_one_connection=True
-    ).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(ApplicationRegistration, pk=pk, for_one_connection=True)
 
 
 def _meant_for(request: ConsoleRequest) -> CloudIdentityProvider | None:
@@ -246,23 +251,11 @@ def own_registration_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
 @require_POST
 def own_registration_client(request: ConsoleRequest, pk: int) -> HttpResponse:
     found = _own(pk)
-    form = ClientIdForm(request.POST)
-    if form.is_valid():
-        try:
-            registrations.change_client_id(
-                found,
-                client_id=form.cleaned_data["client_id"],
-                connections_confirmed=form.cleaned_data["connections_confirmed"],
-                actor=request.user,
-                now=timezone.now(),
-            )
-        except registrations.RegistrationRefused as refused:
-            form.add_error(refused.field, str(refused))
-        else:
-            messages.success(request, "The client ID was saved.")
-            return see_other(found.get_absolute_url())
-    return render_registration(
-        request, _cloud(found.cloud), found, client_form=form, status=422
+    return _client_saved(
+        request,
+        _cloud(found.cloud),
+        found,
+        partial(registrations.change_client_id, found),
     )
 
 

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
@@ -129,9 +129,7 @@ def sent_request_new(request: ConsoleRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def sent_request_renew(request: ConsoleRequest, pk: int) -> HttpResponse:
     """Ask for consent again, for the tenant of a connection."""
-    cloud_idp = CloudIdentityProvider.objects.filter(pk=pk).first()
-    if cloud_idp is None:
-        raise Http404
+    cloud_idp = get_object_or_404(CloudIdentityProvider, pk=pk)
     try:
         registration = renewed_registration(request, cloud_idp)
     except registrations.NoRegistration:
@@ -227,14 +225,10 @@ def sent_request_list(request: ConsoleRequest) -> HttpResponse:
 
 
 def _sent(pk: int) -> SentRequest:
-    found = (
-        SentRequest.objects.select_related("cloud_idp", "registration", "started_by")
-        .filter(pk=pk)
-        .first()
+    return get_object_or_404(
+        SentRequest.objects.select_related("cloud_idp", "registration", "started_by"),
+        pk=pk,
     )
-    if found is None:
-        raise Http404
-    return found
 
 
 @privilege(VIEW)
