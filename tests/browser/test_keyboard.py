@@ -81,6 +81,17 @@ def test_wizard_goes_to_microsoft(page: Page) -> None:
     tab_to(page, page.get_by_role("link", name="Continue to Microsoft"))
 
 
+def test_request_is_made_copied_and_revoked(page: Page) -> None:
+    press(page, in_navigation(page, "Cloud identity providers"))
+    press(page, page.get_by_role("main").get_by_role("link", name="Requests"))
+    press(page, page.get_by_role("link", name="Send a request"))
+    press(page, page.get_by_role("button", name="Make the link"))
+    expect(heading(page)).to_have_text("Request for consent: a new tenant")
+    tab_to(page, page.get_by_role("button", name="Copy the link"))
+    press(page, page.get_by_role("button", name="Revoke"), "Space")
+    expect(page.get_by_text("The request was revoked. Its link leads")).to_be_visible()
+
+
 def test_group_is_found_added_to_a_scope_and_saved(page: Page) -> None:
     press(page, in_navigation(page, "Policies"))
     search = page.get_by_role("main").get_by_role("searchbox")
