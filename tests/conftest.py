@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -23,6 +24,9 @@ from django.utils import timezone
 from directory import clouds
 from directory.sync import lines
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
+
+# The addresses of the suite's console, before a test takes settings of another one.
+importlib.import_module(settings.ROOT_URLCONF)
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60

@@ -52,6 +52,9 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("REQUIRE_BROWSER"):
             pytest.fail("Chromium is not installed, and REQUIRE_BROWSER is set.")
         pytest.skip("Chromium is not installed")
+    # Playwright leaves an event loop running in this thread, in which the tests of the
+    # same worker that come later use the database as before.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser

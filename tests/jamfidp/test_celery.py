@@ -3,7 +3,7 @@ from threading import Thread
 from celery import current_app
 from django.conf import settings
 
-from directory.tasks import run_sync, tick
+from directory.tasks import clear_past, run_sync, tick
 
 
 def test_pages_announce_work_to_the_broker_of_the_settings_from_every_thread() -> None:
@@ -31,6 +31,7 @@ def test_the_ticks_are_scheduled() -> None:
     scheduled = {entry["task"] for entry in current_app.conf.beat_schedule.values()}
 
     assert scheduled == {
+        clear_past.name,
         tick.name,
         "scoping.tasks.tick",
         "jamfidp.notices.tasks.tick",

@@ -17,7 +17,7 @@ import jwt
 import pytest
 import requests
 from django.test import Client
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from directory.models import CloudIdentityProvider
 from jamfidp.accounts.models import User
@@ -69,6 +69,13 @@ class ForeignProvider:
         return str(answer.json()["id_token"])
 
 
+class _Unlogged(WSGIRequestHandler):
+    """What the attacker's provider logs is nothing of the console's."""
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
 @pytest.fixture
 def foreign(sandbox: Sandbox) -> Iterator[ForeignProvider]:
     """A provider that gives its own person the ids and names of Ana of Fernhill."""
@@ -94,7 +101,7 @@ def foreign(sandbox: Sandbox) -> Iterator[ForeignProvider]:
             )
         ]
     )
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Unlogged)
     serving = threading.Thread(target=server.serve_forever, args=(0.05,))
     serving.start()
     yield ForeignProvider(f"http://127.0.0.1:{server.server_port}")
