@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from directory.views import export, groups, sync_runs, users
+from directory.views import export, groups, past, sync_runs, users
 
 browsing_patterns: list[URLPattern | URLResolver] = [
     path("users/", users.user_list, name="user-list"),
@@ -11,6 +11,20 @@ browsing_patterns: list[URLPattern | URLResolver] = [
     path("groups/", groups.group_list, name="group-list"),
     path("groups/export/", export.export_groups, name="group-export"),
     path("groups/<int:pk>/", groups.group_detail, name="group-detail"),
+    path("groups/<int:pk>/on/", past.group_day, name="group-day"),
+    path("groups/<int:pk>/on/export/", past.group_day_export, name="group-day-export"),
+    path("groups/<int:pk>/earlier/", past.group_earlier, name="group-earlier"),
+    path(
+        "groups/<int:pk>/earlier/export/",
+        past.group_earlier_export,
+        name="group-earlier-export",
+    ),
+    path("users/<int:pk>/earlier/", past.user_earlier, name="user-earlier"),
+    path(
+        "users/<int:pk>/earlier/export/",
+        past.user_earlier_export,
+        name="user-earlier-export",
+    ),
     path("directory/picker/groups/", groups.pick_groups, name="pick-groups"),
     path("directory/picker/users/", groups.pick_users, name="pick-users"),
     path("activity/sync-runs/", sync_runs.sync_run_list, name="syncrun-list"),

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, Model, OuterRef
 
 from directory.models import (
     CloudIdentityProvider,
@@ -21,8 +21,11 @@ from directory.models import (
     State,
     SyncRun,
 )
+from directory.sync.intervals import text
 from directory.sync.rows import chunks
 
+# Of people and groups that were erased: nothing of it tells who they were.
+KEPT_OF_ERASED = ("state", "account_enabled", "user_type", "hidden_membership")
 # Runs of which no interval tells are kept for looking back.
 RUNS_KEPT = timedelta(days=90)
 
@@ -76,8 +79,9 @@ def clear_past(*, now: datetime) -> None:
 def erase_gone(cloud_idp: CloudIdentityProvider, *, now: datetime) -> int:
     """Erase people and groups that were deleted for good long ago; return how many.
 
-    Their numbers stay as long as anything names them. Call it while no run of the
-    connection is being applied.
+    Their numbers stay as long as anything names them, and until then what they were as
+    far as it is no matter of theirs: without it nobody could say who was in which group
+    on a day. Call it while no run of the connection is being applied.
     """
     horizon = now - gone_kept()
     erased = 0
@@ -87,10 +91,26 @@ def erase_gone(cloud_idp: CloudIdentityProvider, *, now: datetime) -> int:
         )
         numbers = list(gone.values_list("pk", flat=True))
         for some in chunks(numbers):
-            EarlierValue.objects.filter(number__in=some).delete()
+            earlier = EarlierValue.objects.filter(number__in=some)
+            earlier.exclude(attribute__in=KEPT_OF_ERASED).delete()
+            _keep_last_values(model, some)
         gone.delete()
         erased += len(numbers)
     return erased
+
+
+def _keep_last_values(model: type[Model], numbers: list[int]) -> None:
+    """Remember what somebody was last, whose row will not say it any more."""
+    names = [f.name for f in model._meta.get_fields() if f.name in KEPT_OF_ERASED]
+    rows = model._default_manager.filter(pk__in=numbers)
+    EarlierValue.objects.bulk_create(
+        EarlierValue(
+            number=number, attribute=name, value=text(value), to_run=None, to_at=since
+        )
+        for number, since, *values in rows.values_list("pk", "state_since", *names)
+        for name, value in zip(names, values, strict=True)
+        if name != "state"
+    )
 
 
 def forget_numbers(cloud_idp: CloudIdentityProvider) -> None:

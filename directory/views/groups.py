@@ -22,6 +22,7 @@ from directory.memberships import (
 )
 from directory.models import DirectoryGroup
 from directory.search import matching
+from directory.views.past import earlier_summary
 from jamfidp.access import privilege
 from jamfidp.components import Branch, Crumb, Tab
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -81,6 +82,7 @@ def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
                 for fragment in dependents.group_fragments(ref)
             ],
             "as_of": freshness.as_of(timezone.now(), [group.cloud_idp]),
+            **earlier_summary(group.pk),
             **(members_of(request, group) if may_see_users else {}),
         },
     )

@@ -12,6 +12,7 @@ from directory import freshness, lists
 from directory.dependents import ObjectRef, registered
 from directory.memberships import HeldGroup, groups_of
 from directory.models import DirectoryUser
+from directory.views.past import earlier_summary
 from jamfidp.access import privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -71,6 +72,7 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
                 for fragment in dependents.user_fragments(ref)
             ],
             "as_of": freshness.as_of(timezone.now(), [user.cloud_idp]),
+            **earlier_summary(user.pk),
         },
     )
 

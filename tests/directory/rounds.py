@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from io import StringIO
 from typing import Any
 
@@ -77,9 +78,10 @@ def read(
     users: list[Json] | None = None,
     groups: list[Json] | None = None,
     per_page: int = 1000,
+    now: datetime | None = None,
 ) -> tuple[Round, Register]:
     """Reduce and merge a round, groups before people, so many items on a page."""
-    now = timezone.now()
+    now = now or timezone.now()
     run = SyncRun.objects.create(
         cloud_idp=idp,
         kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
@@ -123,11 +125,13 @@ def take(
     groups: list[Json] | None = None,
     per_page: int = 1000,
     decide: Decide = hold_nothing,
+    now: datetime | None = None,
 ) -> Plan:
     """Plan and apply one round; the derived rows are verified."""
     idp.refresh_from_db()
+    now = now or timezone.now()
     round_, register = read(
-        idp, full=full, users=users, groups=groups, per_page=per_page
+        idp, full=full, users=users, groups=groups, per_page=per_page, now=now
     )
     selection = selection_of(idp)
     plan = make_plan(
@@ -135,7 +139,7 @@ def take(
         round_=round_,
         register=register,
         selection=selection,
-        now=timezone.now(),
+        now=now,
         decide=decide,
     )
     apply_plan(
@@ -144,7 +148,7 @@ def take(
         lease=Lease(round_.pages.run.pk, 0),
         delta_links=DeltaLinks(users="u", groups="g"),
         selection=selection.signature,
-        clock=timezone.now,
+        clock=lambda: now,
         columns={},
     )
     call_command("rebuild_memberships", "--check", stdout=StringIO())

@@ -69,7 +69,12 @@ def test_whoever_is_gone_for_good_is_erased_after_thirty_days_and_not_before(
     tasks.clear_past()
 
     assert not DirectoryUser.objects.filter(pk=ana.pk).exists()
-    assert not EarlierValue.objects.filter(number=ana.pk).exists()
+    left_of_her = EarlierValue.objects.filter(number=ana.pk)
+    assert set(left_of_her.values_list("attribute", "value")) == {
+        ("state", "PRESENT"),
+        ("account_enabled", "true"),
+        ("user_type", "Member"),
+    }, "nothing that says who she was"
     interval = MembershipInterval.objects.get(member_id=ana.pk)
     assert interval.to_at is not None, "that somebody was there is remembered"
     assert DirectoryObject.objects.filter(pk=ana.pk).exists()

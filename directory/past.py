@@ -1,0 +1,445 @@
+"""Who was in a group on a day, and by which way: memberships as they were in effect.
+
+Current rows say what is; intervals and earlier values say what ended or began since the
+first complete read. A way counts where all its steps were there at the same moment.
+Times are those of the runs that brought a change: Entra does not say when it was made.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, TypeVar
+
+from django.db import connection
+from django.db.models import Model, QuerySet
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
+from pyroaring import BitMap
+
+from directory.models import (
+    UNKNOWN_STATES,
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryObject,
+    DirectoryUser,
+    EarlierValue,
+    GroupNesting,
+    MembershipInterval,
+    State,
+)
+from directory.sync.bitmaps import union
+from directory.sync.intervals import text
+from directory.sync.observe import DEPARTED
+from directory.sync.retention import intervals_kept
+from directory.sync.rows import chunks
+from directory.sync.stored import stored_users
+
+M = TypeVar("M", bound=Model)
+PRESENT = State.PRESENT.value
+UNKNOWN = frozenset(state.value for state in UNKNOWN_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From when until when, and which runs said so.
+
+    Without a beginning it is since before anything was remembered; without an end it
+    lasts.
+    """
+
+    since: datetime | None = None
+    since_run: int | None = None
+    until: datetime | None = None
+    until_run: int | None = None
+
+    def meets(self, other: "Period") -> "Period | None":
+        """Return the time that both have in common, or None."""
+        first, last = self, self
+        if other.since is not None and (self.since is None or other.since > self.since):
+            first = other
+        if other.until is not None and (self.until is None or other.until < self.until):
+            last = other
+        since, until = first.since, last.until
+        if since is not None and until is not None and since >= until:
+            return None
+        return Period(since, first.since_run, until, last.until_run)
+
+    def covers(self, other: "Period") -> bool:
+        """Whether all of the other is within this one."""
+        begins = self.since is None or (
+            other.since is not None and self.since <= other.since
+        )
+        ends = self.until is None or (
+            other.until is not None and other.until <= self.until
+        )
+        return begins and ends
+
+
+ALWAYS = Period()
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day in the console's time zone, as far as the console knows of it."""
+
+    date: date
+    begins: datetime
+    ends: datetime
+
+    @property
+    def period(self) -> Period:
+        return Period(self.begins, None, self.ends, None)
+
+    @property
+    def has_begun(self) -> bool:
+        return self.begins < self.ends
+
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_NEVER = Day(_LONG_AGO.date(), _LONG_AGO, _LONG_AGO)
+
+
+def day_of(when: date, *, now: datetime) -> Day:
+    """Return a day; today ends now, and a day to come is empty."""
+    zone = timezone.get_default_timezone()
+    begins = datetime.combine(when, time.min, tzinfo=zone)
+    ends = datetime.combine(when + timedelta(days=1), time.min, tzinfo=zone)
+    return Day(when, begins, max(min(ends, now), begins))
+
+
+def known_from(cloud_idp: CloudIdentityProvider, *, now: datetime) -> datetime | None:
+    """Return since when memberships of a connection are known; None: not at all."""
+    first = cloud_idp.first_complete_read_at
+    return None if first is None else max(first, now - intervals_kept())
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a person was in a group, and for how long all of it held.
+
+    `path` are numbers of groups, nearest the person first, the group itself last.
+    """
+
+    path: Sequence[int]
+    period: Period
+
+    @property
+    def direct(self) -> bool:
+        return len(self.path) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """A group whose members counted for the group asked about, during a period."""
+
+    group: int
+    period: Period
+    above: "_Reach | None" = None
+
+    @property
+    def path(self) -> tuple[int, ...]:
+        rest = () if self.above is None else self.above.path
+        return (self.group, *rest)
+
+
+@dataclass(slots=True)
+class MembersOn:
+    """The members of a group on a day.
+
+    `unknown` are groups whose own members are not known for some of that time: a
+    reason why there may have been more.
+    """
+
+    numbers: BitMap = field(default_factory=BitMap)
+    unknown: BitMap = field(default_factory=BitMap)
+    # Named as members and not in effect: deleted then, filtered out, not readable.
+    not_in_effect: BitMap = field(default_factory=BitMap)
+    _reaches: list[_Reach] = field(default_factory=list)
+    _stays: "_Stays" = field(default_factory=lambda: _Stays(_NEVER))
+    _present: Mapping[int, Sequence[Period]] = field(default_factory=dict)
+
+    def way(self, number: int) -> Way | None:
+        """Return the shortest way in that held for some time of that day."""
+        return next(iter(self.ways(number)), None)
+
+    def ways(self, number: int) -> Iterator[Way]:
+        """Yield the ways in, the shortest first."""
+        present = self._present.get(number, (ALWAYS,))
+        for reach in self._reaches:
+            stays = _common([reach.period], self._stays.of(reach.group, number))
+            for period in _common(stays, present):
+                if period.meets(self._stays.day.period):
+                    yield Way(reach.path, period)
+
+
+def members_on(group: DirectoryGroup, day: Day, *, nested: bool) -> MembersOn:
+    """Return who was a member of a group at any time of a day, as was in effect then.
+
+    Deleted people were in no group; a deleted group held nobody, and passed on nobody
+    to the groups above it.
+    """
+    stays = _Stays(day)
+    found = MembersOn(_stays=stays)
+    whole = _Reach(group.pk, ALWAYS)
+    found._reaches = _reaches(whole, stays, found, nested=nested)
+    found.numbers = union(stays.people(each) for each in found._reaches)
+    found._present = present_periods(found.numbers, day)
+    for number in BitMap(found._present) & found.numbers:
+        if found.way(number) is None:
+            found.numbers.discard(number)
+            found.not_in_effect.add(number)
+    return found
+
+
+def _reaches(
+    whole: _Reach, stays: "_Stays", found: MembersOn, *, nested: bool
+) -> list[_Reach]:
+    """Follow nesting downwards, breadth first; a cycle adds no time and ends there."""
+    day = stays.day.period
+    holding: list[_Reach] = []
+    reached: dict[int, list[Period]] = defaultdict(list)
+    reached[whole.group].append(day)
+    frontier = [whole]
+    while frontier:
+        numbers = BitMap(reach.group for reach in frontier)
+        stays.load(numbers)
+        states = _states(DirectoryGroup, numbers, stays.day)
+        hidden = _hidden(numbers, stays.day)
+        below: list[_Reach] = []
+        for reach in frontier:
+            there = states.get(reach.group, ())
+            holding += [
+                _Reach(reach.group, period, reach.above)
+                for period in _common(
+                    [reach.period], [each for each, state in there if state == PRESENT]
+                )
+                if period.meets(day)
+            ]
+            unknown = [each for each, state in there if state in UNKNOWN]
+            unknown += hidden.get(reach.group, ())
+            if any(each.meets(day) for each in _common([reach.period], unknown)):
+                found.unknown.add(reach.group)
+            if not nested:
+                continue
+            passing = _common(
+                [reach.period],
+                [each for each, state in there if state not in DEPARTED],
+            )
+            below += [
+                _Reach(child, period, reach)
+                for child, stay in stays.groups(reach.group)
+                for period in _common(passing, [stay])
+                if period.meets(day)
+            ]
+        frontier = []
+        for reach in below:
+            known = reached[reach.group]
+            today = reach.period.meets(day)
+            if today is None or any(each.covers(today) for each in known):
+                continue
+            known.append(today)
+            frontier.append(reach)
+    return holding
+
+
+def _common(some: Iterable[Period], others: Iterable[Period]) -> list[Period]:
+    others = list(others)
+    met = (one.meets(other) for one in some for other in others)
+    return [period for period in met if period is not None]
+
+
+class _Stays:
+    """When whom was a direct member of the groups looked at, on one day."""
+
+    def __init__(self, day: Day) -> None:
+        self.day = day
+        # Members, people and groups, of whom no interval tells: they always were.
+        self._always: dict[int, BitMap] = {}
+        self._told: dict[int, dict[int, list[Period]]] = {}
+        self._groups: BitMap = BitMap()
+
+    def load(self, numbers: BitMap) -> None:
+        wanted = numbers - BitMap(self._always)
+        current = stored_users(wanted)
+        for parent, child in _pairs(
+            GroupNesting.objects.all(), "parent_id", wanted, "parent_id", "child_id"
+        ):
+            current.setdefault(parent, BitMap()).add(child)
+            self._groups.add(child)
+        told: dict[int, dict[int, list[Period]]] = defaultdict(dict)
+        begun: dict[int, BitMap] = defaultdict(BitMap)
+        for group, member, *ends in _pairs(
+            MembershipInterval.objects.exclude(to_at__lte=self.day.begins),
+            "group_id",
+            wanted,
+            "group_id",
+            "member_id",
+            "from_at",
+            "from_run",
+            "to_at",
+            "to_run",
+        ):
+            period = Period(*ends)
+            if period.until is None:
+                begun[group].add(member)
+            if period.meets(self.day.period):
+                told[group].setdefault(member, []).append(period)
+        named = union(BitMap(members) for members in told.values())
+        self._groups |= BitMap(
+            pk
+            for (pk,) in _pairs(
+                DirectoryObject.objects.filter(kind=DirectoryObject.Kind.GROUP),
+                "pk",
+                named,
+                "pk",
+            )
+        )
+        for group in wanted:
+            self._always[group] = current.get(group, BitMap()) - begun[group]
+            self._told[group] = dict(told[group])
+
+    def of(self, group: int, member: int) -> Iterator[Period]:
+        if member in self._always[group]:
+            yield ALWAYS
+        yield from self._told[group].get(member, ())
+
+    def people(self, reach: _Reach) -> BitMap:
+        """Return who was a direct member while the group was reached."""
+        during = reach.period.meets(self.day.period)
+        told = BitMap(
+            member
+            for member, stays in self._told[reach.group].items()
+            if during and any(during.meets(stay) for stay in stays)
+        )
+        return (self._always[reach.group] | told) - self._groups
+
+    def groups(self, group: int) -> Iterator[tuple[int, Period]]:
+        members = (self._always[group] | BitMap(self._told[group])) & self._groups
+        for member in members:
+            for period in self.of(group, member):
+                yield member, period
+
+
+def present_periods(people: BitMap, day: Day) -> dict[int, list[Period]]:
+    """Return when these people were in the directory, of those who were not always."""
+    return {
+        number: [period for period, state in states if state == PRESENT]
+        for number, states in _states(DirectoryUser, people, day, but=PRESENT).items()
+    }
+
+
+def values_on(
+    model: type[DirectoryUser] | type[DirectoryGroup],
+    attribute: str,
+    numbers: BitMap,
+    day: Day,
+) -> dict[int, list[tuple[Period, str]]]:
+    """Return what an attribute was on a day, as it is remembered, piece by piece.
+
+    Of those who were erased only what `retention` left of it; who is not in the answer
+    has never had it.
+    """
+    now = {
+        number: text(value)
+        for number, value in _pairs(
+            model._default_manager.all(), "pk", numbers, "pk", attribute
+        )
+    }
+    ended: dict[int, list[tuple[datetime, int | None, str]]] = defaultdict(list)
+    earlier = EarlierValue.objects.filter(
+        attribute=attribute, to_at__gt=day.begins
+    ).order_by("to_at", "pk")
+    for number, *rest in _pairs(
+        earlier, "number", numbers, "number", "to_at", "to_run", "value"
+    ):
+        ended[number].append((rest[0], rest[1], rest[2]))
+    found: dict[int, list[tuple[Period, str]]] = {}
+    for number in BitMap(now) | BitMap(ended):
+        since, since_run, pieces = None, None, []
+        for at, run, value in ended.get(number, ()):
+            pieces.append((Period(since, since_run, at, run), value))
+            since, since_run = at, run
+        if number in now:
+            pieces.append((Period(since, since_run), now[number]))
+        found[number] = pieces
+    return found
+
+
+def _states(
+    model: type[DirectoryUser] | type[DirectoryGroup],
+    numbers: BitMap,
+    day: Day,
+    *,
+    but: str = "",
+) -> dict[int, list[tuple[Period, str]]]:
+    """Return the states of people or groups; without those that always were `but`."""
+    found = values_on(model, "state", numbers, day)
+    return {
+        number: pieces
+        for number, pieces in found.items()
+        if len(pieces) > 1 or pieces[0][1] != but
+    } | {number: [] for number in numbers - BitMap(found)}
+
+
+def _hidden(groups: BitMap, day: Day) -> dict[int, list[Period]]:
+    return {
+        number: hidden
+        for number, pieces in values_on(
+            DirectoryGroup, "hidden_membership", groups, day
+        ).items()
+        if (hidden := [period for period, value in pieces if value == "true"])
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a group was at one time of a day: in a state, its members hidden or not."""
+
+    period: Period
+    state: str
+    hidden: bool
+
+    @property
+    def members_known(self) -> bool:
+        return self.state not in UNKNOWN and not self.hidden
+
+
+def standings(group: DirectoryGroup, day: Day) -> list[Standing]:
+    """Return what a group was on a day, one after the other."""
+    numbers = BitMap([group.pk])
+    hidden = values_on(DirectoryGroup, "hidden_membership", numbers, day)[group.pk]
+    return [
+        Standing(period, state, value == "true")
+        for state_period, state in values_on(DirectoryGroup, "state", numbers, day)[
+            group.pk
+        ]
+        for value_period, value in hidden
+        if (period := state_period.meets(value_period)) and period.meets(day.period)
+    ]
+
+
+def _pairs(
+    rows: QuerySet[M, Any], key: str, numbers: BitMap, *columns: str
+) -> Iterator[tuple[Any, ...]]:
+    """Yield columns of the rows whose key is among these numbers."""
+    if not numbers:
+        return
+    yield from rows.filter(**{f"{key}__in": among(numbers)}).values_list(*columns)
+
+
+def among(numbers: Iterable[int]) -> RawSQL:
+    """Any amount of numbers as one parameter: databases limit how many there are."""
+    if connection.vendor == "postgresql":
+        return RawSQL("SELECT unnest(%s::int[])", [list(numbers)])
+    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(list(numbers))])
+
+
+def names_of(numbers: Iterable[int]) -> dict[int, DirectoryGroup]:
+    """Return the groups that still have a row, by number."""
+    return {
+        group.pk: group
+        for some in chunks(numbers)
+        for group in DirectoryGroup.objects.filter(pk__in=some)
+    }
