@@ -1,15 +1,19 @@
 """What the directory must know of the features above it, through one seam.
 
 Features implement `Dependents` and register in their AppConfig.ready(). The directory
-asks: who uses this group, what depends on this connection; and tells: a read was
-applied. It never imports them.
+asks: who uses this group, what depends on this connection, what would follow from this
+plan; and tells: a read was applied. It never imports them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from pyroaring import BitMap
+
+from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
 
 
@@ -48,6 +52,77 @@ class AppliedChange:
     group_ids: Collection[int] = field(default_factory=frozenset)
 
 
+class ConsequenceKind(StrEnum):
+    """What can follow from a plan, the gravest first: pages list it in this order."""
+
+    PRIVILEGES_GAINED = "privileges gained"
+    PRIVILEGES_LOST = "privileges lost"
+    REFERENCE_BREAKS = "reference breaks"
+    REFERENCE_RETURNS = "reference returns"
+    DEVICE_CHANGES = "device changes"
+    GROUP_ENTERED = "smart group entered"
+    GROUP_LEFT = "smart group left"
+    SCOPE_ENTERED = "scope entered"
+    SCOPE_LEFT = "scope left"
+
+
+class Subject(StrEnum):
+    """What the numbers of a consequence are row ids of."""
+
+    PERSON = "person"
+    COMPUTER = "computer"
+    MOBILE_DEVICE = "mobile device"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectOfConsole:
+    """An object of the console, and with which privilege at which site one sees it."""
+
+    app: str
+    kind: str
+    pk: int
+    name: str
+    url: str
+    permission: str
+    site_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consequence:
+    """One thing that follows from a plan, and to whom or what it happens.
+
+    `numbers` may be many: pages count them first and name them by the page.
+    """
+
+    kind: ConsequenceKind
+    # What it happens in: the smart group, the object in whose scope, the account or
+    # account group. None for changes of devices themselves.
+    about: ObjectOfConsole | None = None
+    subject: Subject
+    numbers: BitMap = field(default_factory=BitMap)
+    # Privileges by name, or the one field of the devices that changes.
+    what: Sequence[str] = ()
+    # Why, in one sentence: the path of a privilege, the reason of a broken reference.
+    detail: str = ""
+    # Before and after, of changes of devices, by row id.
+    differences: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    # The directory groups that it comes through, by row id.
+    groups: BitMap = field(default_factory=BitMap)
+    # Of privileges gained: some at every site, through Full Access.
+    full_access: bool = False
+
+    @property
+    def is_privilege(self) -> bool:
+        return self.kind in (
+            ConsequenceKind.PRIVILEGES_GAINED,
+            ConsequenceKind.PRIVILEGES_LOST,
+        )
+
+    @property
+    def count(self) -> int:
+        return len(self.numbers)
+
+
 class Dependents(Protocol):
     """A feature that builds on directory rows."""
 
@@ -64,6 +139,12 @@ class Dependents(Protocol):
     def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]: ...
 
     def group_fragments(self, ref: ObjectRef) -> Sequence[Fragment]: ...
+
+    def consequences(
+        self, planned: PlannedChange, *, now: datetime
+    ) -> Sequence[Consequence]:
+        """What would follow from a plan. Reads through it and writes nothing."""
+        ...
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         """Runs inside the transaction that applies; may raise to undo all of it."""

@@ -9,10 +9,11 @@ from urllib.parse import urlencode
 from django.db.models import Q
 from django.urls import reverse
 
-from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
+from directory.dependents import AppliedChange, Consequence, Fragment, ObjectRef, Use
 from directory.models import DirectoryUser
+from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
-from scoping import changes, inventory, matching_rows, user_location, uses
+from scoping import changes, consequences, inventory, matching_rows, user_location, uses
 from scoping.models import Device, InventoryUser, LastLogin
 
 
@@ -67,6 +68,11 @@ class ScopingDependents:
 
     def group_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
         return ()
+
+    def consequences(
+        self, planned: PlannedChange, *, now: datetime
+    ) -> Sequence[Consequence]:
+        return consequences.of_plan(planned, now=now)
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         changed = matching_rows.rematch(matching_rows.users_touched_by(change), now=now)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from typing import Any, NamedTuple
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from pyroaring import BitMap
 
 from directory.dependents import ObjectRef
@@ -29,6 +30,7 @@ from directory.models import (
     GroupNesting,
     State,
 )
+from directory.planned import PlannedChange
 from directory.sync.bitmaps import unpack
 from scoping import evaluate, matching_rows
 from scoping.criteria import Criteria, DeviceValues, Unknown, Value
@@ -139,11 +141,19 @@ class DirectoryRows:
 
     `names` are the names last known of references, for those whose rows are gone.
     With `paths`, membership says through which groups it is held; that asks the
-    database for each answer, so leave it off for more than a device or two.
+    database for each answer, so leave it off for more than a device or two. With
+    `planned`, all of it is as it will be once that plan is applied.
     """
 
-    def __init__(self, names: Mapping[ObjectRef, str], *, paths: bool = False) -> None:
+    def __init__(
+        self,
+        names: Mapping[ObjectRef, str],
+        *,
+        paths: bool = False,
+        planned: PlannedChange | None = None,
+    ) -> None:
         self._names = names
+        self._planned = planned
         self._paths = paths
         self._connections = {
             row.tenant_id: row
@@ -176,7 +186,11 @@ class DirectoryRows:
             ):
                 ref = ObjectRef(tenant_of[user.cloud_idp_id], user.object_id)
                 self._users[ref] = user
-        if self._groups:
+        self._members: dict[tuple[ObjectRef, bool], BitMap] = {}
+        self._descriptions: dict[ObjectRef, Description] = {}
+        if planned is not None:
+            self._foresee(planned, objects)
+        elif self._groups:
             below = GroupClosure.objects.filter(
                 Q(descendant__hidden_membership=True)
                 | Q(descendant__state__in=UNKNOWN_STATES)
@@ -185,11 +199,61 @@ class DirectoryRows:
             ).values_list("ancestor_id", "descendant__display_name")
             for ancestor, name in below:
                 self._unreadable.setdefault(ancestor, name)
-        self._members: dict[tuple[ObjectRef, bool], BitMap] = {}
-        self._descriptions: dict[ObjectRef, Description] = {}
         self._people: dict[ObjectRef, int] = {
             ref: user.pk for ref, user in self._users.items()
         }
+
+    def _foresee(self, planned: PlannedChange, objects: Sequence[str]) -> None:
+        """Take what a plan makes of these objects in the place of their rows."""
+        tenant = planned.tenant_id
+        for known in (self._groups, self._users):
+            for ref in [ref for ref in known if ref.tenant_id == tenant]:
+                del known[ref]
+        for group in planned.groups_after(object_ids=objects):
+            self._groups[ObjectRef(tenant, group.object_id)] = group
+        for user in planned.people_after(object_ids=objects):
+            self._users[ObjectRef(tenant, user.object_id)] = user
+        below = planned.below_after(group.pk for group in self._groups.values())
+        reached = BitMap.union(BitMap(), *below.values())
+        unreadable = {
+            row.pk: row.display_name
+            for row in planned.rows_after(reached)
+            if row.hidden_membership
+            or row.state in UNKNOWN_STATES
+            or row.kind == DirectoryGroup.Kind.UNKNOWN
+        }
+        for ancestor, descendants in below.items():
+            for number in descendants:
+                if number in unreadable:
+                    self._unreadable.setdefault(ancestor, unreadable[number])
+        connection = self._connections.get(tenant)
+        if planned.first and connection is not None:
+            connection.first_complete_read_at = planned.began_at or timezone.now()
+
+    def expect(self, users: Iterable[InventoryUser]) -> None:
+        """As `learn`, from the verdicts on these instances and the plan."""
+        planned = self._planned
+        refs = {
+            ObjectRef(user.tenant_id, user.object_id)
+            for user in users
+            if user.match == InventoryUser.Match.MATCHED
+        }
+        if planned is None:
+            return
+        tenant_of = {
+            row.pk: row.tenant_id
+            for row in self._connections.values()
+            if row.pk != planned.cloud_idp_id
+        }
+        ids = sorted({ref.object_id for ref in refs})
+        for at in range(0, len(ids), 1000):
+            for pk, cloud_idp_id, object_id in DirectoryUser.objects.filter(
+                cloud_idp__in=list(tenant_of), object_id__in=ids[at : at + 1000]
+            ).values_list("pk", "cloud_idp_id", "object_id"):
+                self._people[ObjectRef(tenant_of[cloud_idp_id], object_id)] = pk
+        mine = {ref.object_id for ref in refs if ref.tenant_id == planned.tenant_id}
+        for row in planned.people_after(object_ids=mine):
+            self._people[ObjectRef(planned.tenant_id, row.object_id)] = row.pk
 
     def learn(self, users: QuerySet[InventoryUser]) -> None:
         """Read the row ids of the people whom these names lead to."""
@@ -480,6 +544,31 @@ _COLUMNS = (
 )
 
 
+def _with_location(row: DeviceRow, device: Device) -> DeviceRow:
+    building, department = device.building, device.department
+    return row._replace(
+        real_name=device.real_name,
+        email=device.email,
+        phone=device.phone,
+        position=device.position,
+        room=device.room,
+        building_id=device.building_id,
+        building=building.name if building is not None else None,
+        department_id=device.department_id,
+        department=department.name if department is not None else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a plan makes of the facts, in memory: names that will lead elsewhere, by
+    row id, and devices whose User and Location will be other."""
+
+    planned: PlannedChange
+    users: Mapping[int, InventoryUser]
+    devices: Sequence[Device]
+
+
 @dataclass(slots=True)
 class Principals:
     """Who the users of the fleet's devices are, in one way of looking at them."""
@@ -537,6 +626,7 @@ class Fleet:
         only: Collection[int] | None = None,
         names_of: Mapping[ObjectRef, str] | None = None,
         paths: bool = False,
+        foreseen: Foreseen | None = None,
     ) -> None:
         self.kind = kind
         devices = Device.objects.filter(kind=kind).order_by()
@@ -550,14 +640,24 @@ class Fleet:
         }
         self.universe = BitMap(self.rows)
         self.directory = DirectoryRows(
-            {**directory_names(), **(names_of or {})}, paths=paths
+            {**directory_names(), **(names_of or {})},
+            paths=paths,
+            planned=None if foreseen is None else foreseen.planned,
         )
         users = InventoryUser.objects.filter(
             Q(pk__in=devices.values("assigned_user"))
             | Q(pk__in=logins.filter(user__isnull=False).values("user"))
         )
-        self.directory.learn(users)
-        self._known = matching_rows.principals(users)
+        if foreseen is None:
+            self.directory.learn(users)
+            self._known = matching_rows.principals(users)
+        else:
+            then = [foreseen.users.get(user.pk, user) for user in users]
+            self.directory.expect(then)
+            self._known = matching_rows.principals_after(foreseen.planned, then)
+            for device in foreseen.devices:
+                if device.pk in self.rows:
+                    self.rows[device.pk] = _with_location(self.rows[device.pk], device)
         self._logins: dict[int, dict[str, tuple[int | None, datetime]]] = {}
         for device_id, channel, user_id, at in logins.values_list(
             "device_id", "channel", "user_id", "reported_at"

@@ -7,7 +7,8 @@ number of names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from django.db.models import Count, Q, QuerySet
 
 from directory.dependents import AppliedChange, ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.planned import PlannedChange
 from jamfidp.history.record import record
 from scoping.matching import (
     Candidate,
@@ -61,16 +63,34 @@ def connections() -> tuple[MatchingConnection, ...]:
     )
 
 
-def _candidates(condition: Q) -> list[Candidate]:
-    tenants = dict(
+def _tenants() -> dict[int, str]:
+    return dict(
         CloudIdentityProvider.objects.filter(enabled=True).values_list(
             "pk", "tenant_id"
         )
     )
+
+
+# The states in which somebody may be whom a name leads to.
+_TO_BE_FOUND = frozenset([DirectoryUser.State.PRESENT, DirectoryUser.State.DELETED])
+
+
+def _candidate(row: DirectoryUser, tenant_id: str) -> Candidate:
+    return Candidate(
+        ref=ObjectRef(tenant_id, row.object_id),
+        name=str(row),
+        user_name=row.user_name,
+        disabled=row.account_enabled is False,
+        deleted=row.state == DirectoryUser.State.DELETED,
+    )
+
+
+def _candidates(condition: Q) -> list[Candidate]:
+    tenants = _tenants()
     rows = DirectoryUser.objects.filter(
         condition,
         cloud_idp__in=list(tenants),
-        state__in=[DirectoryUser.State.PRESENT, DirectoryUser.State.DELETED],
+        state__in=_TO_BE_FOUND,
     ).only(
         "cloud_idp_id",
         "object_id",
@@ -80,16 +100,7 @@ def _candidates(condition: Q) -> list[Candidate]:
         "user_principal_name",
         "user_name",
     )
-    return [
-        Candidate(
-            ref=ObjectRef(tenants[row.cloud_idp_id], row.object_id),
-            name=str(row),
-            user_name=row.user_name,
-            disabled=row.account_enabled is False,
-            deleted=row.state == DirectoryUser.State.DELETED,
-        )
-        for row in rows
-    ]
+    return [_candidate(row, tenants[row.cloud_idp_id]) for row in rows]
 
 
 def _index(*conditions: Q) -> CandidateIndex:
@@ -104,6 +115,24 @@ def _index_for(users: QuerySet[InventoryUser]) -> CandidateIndex:
         Q(user_name_key__in=plain.values("key")),
         Q(object_id__in=plain.exclude(object_id="").values("object_id")),
     )
+
+
+def _index_after(
+    planned: PlannedChange, *, keys: Collection[str], object_ids: Collection[str]
+) -> CandidateIndex:
+    """Whom names and references lead to once a plan is applied."""
+    found: dict[ObjectRef, Candidate] = {}
+    elsewhere = ~Q(cloud_idp=planned.cloud_idp_id)
+    for column, values in (("user_name_key", keys), ("object_id", object_ids)):
+        for chunk in _chunks(list(values)):
+            for each in _candidates(elsewhere & Q(**{f"{column}__in": chunk})):
+                found[each.ref] = each
+    if planned.cloud_idp_id in _tenants():
+        for row in planned.people_after(object_ids=object_ids, keys=keys):
+            if row.state in _TO_BE_FOUND:
+                each = _candidate(row, planned.tenant_id)
+                found[each.ref] = each
+    return CandidateIndex(found.values())
 
 
 def _earlier(user: InventoryUser) -> ObjectRef | None:
@@ -201,6 +230,56 @@ def rematch(
     return frozenset(user.pk for user in changed)
 
 
+def rematched_by(
+    planned: PlannedChange, *, now: datetime
+) -> dict[int, tuple[InventoryUser, InventoryUser]]:
+    """The names that lead elsewhere once a plan is applied: as now, and as then.
+
+    Nothing is stored.
+    """
+    users = list(_users_touched_by(planned))
+    index = _index_after(
+        planned,
+        keys={user.key for user in users},
+        object_ids={user.object_id for user in users if user.object_id},
+    )
+    known = [
+        replace(each, completely_read=True)
+        if planned.first and each.tenant_id == planned.tenant_id
+        else each
+        for each in connections()
+    ]
+    changed = {}
+    for user in users:
+        after = copy(user)
+        principal = match_user_name(
+            reported=user.username,
+            index=index,
+            connections=known,
+            earlier=_earlier(user),
+        )
+        if _settle(after, principal, now):
+            changed[user.pk] = (user, after)
+    return changed
+
+
+def _users_touched_by(planned: PlannedChange) -> QuerySet[InventoryUser]:
+    everybody = InventoryUser.objects.all()
+    people = planned.people.changing("user_name_key", "state")
+    if not (people or planned.first):
+        return everybody.none()
+    if planned.first or len(people) > MANY_PEOPLE or people & planned.people.forgotten:
+        return everybody
+    before = DirectoryUser.objects.filter(pk__in=list(people))
+    keys = set(before.values_list("user_name_key", flat=True))
+    after = planned.people_after(numbers=people)
+    return everybody.filter(
+        Q(key__in=keys | {row.user_name_key for row in after})
+        | Q(object_id__in={row.object_id for row in after})
+        | ~Q(match__in=[Match.MATCHED, Match.NONE])
+    )
+
+
 def users_touched_by(change: AppliedChange) -> QuerySet[InventoryUser]:
     """The names whose verdict a read may have changed."""
     everybody = InventoryUser.objects.all()
@@ -296,6 +375,20 @@ def principals(users: QuerySet[InventoryUser]) -> Mapping[int, Principal]:
     """
     matched = users.order_by().filter(match=Match.MATCHED)
     index = _index(Q(object_id__in=matched.values("object_id")))
+    return {user.pk: _principal(user, index) for user in users}
+
+
+def principals_after(
+    planned: PlannedChange, users: Iterable[InventoryUser]
+) -> Mapping[int, Principal]:
+    """Who each name will be once a plan is applied, from the verdicts on these
+    instances."""
+    users = list(users)
+    index = _index_after(
+        planned,
+        keys=(),
+        object_ids={user.object_id for user in users if user.match == Match.MATCHED},
+    )
     return {user.pk: _principal(user, index) for user in users}
 
 

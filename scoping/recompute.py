@@ -6,9 +6,9 @@ relies on them. Unknown leaves a device as it was, in groups and in scopes alike
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from django.db import transaction
 from pyroaring import BitMap
@@ -174,7 +174,7 @@ def recompute(
             set(stored_scopes)
             if scopes is None
             else {pk for pk in scopes if pk in stored_scopes}
-            | _scopes_naming(chosen_groups, drafts)
+            | scopes_naming(chosen_groups, drafts)
         )
         if not (chosen_groups or chosen_scopes):
             return
@@ -197,7 +197,7 @@ def recompute(
         )
 
 
-def _scopes_naming(groups: set[int], drafts: Mapping[int, Draft]) -> set[int]:
+def scopes_naming(groups: set[int], drafts: Mapping[int, Draft]) -> set[int]:
     kind = ScopeEntry.Kind.SMART_GROUP
     return {
         pk
@@ -212,6 +212,81 @@ def settled(before: BitMap, known: Known, touched: BitMap | None) -> BitMap:
     return decided if touched is None else decided | (before - touched)
 
 
+class Judged(NamedTuple):
+    """Who is in a smart group or scope from now on, and who was."""
+
+    inside: BitMap
+    unknown: BitMap
+    before: BitMap
+    unsure: BitMap
+
+    @property
+    def changed(self) -> bool:
+        return (self.inside, self.unknown) != (self.before, self.unsure)
+
+    @classmethod
+    def of(
+        cls,
+        known: Known,
+        stored: bytes | memoryview,
+        stored_unknown: bytes | memoryview,
+        touched: BitMap | None,
+    ) -> Judged:
+        before, unsure = unpack(stored or None), unpack(stored_unknown or None)
+        unknown = (
+            known.unknown if touched is None else known.unknown | (unsure - touched)
+        )
+        return cls(settled(before, known, touched), unknown, before, unsure)
+
+
+def judged_groups(
+    fleet: Fleet,
+    rows: Mapping[int, SmartGroup],
+    chosen: Collection[int],
+    criteria: Mapping[int, Criteria | None],
+    *,
+    touched: BitMap | None,
+    now: datetime,
+) -> Iterator[tuple[SmartGroup, Judged]]:
+    """Judge smart groups, each after those it relies on. Writes nothing but what the
+    fleet knows of them."""
+    try:
+        order = order_of(criteria)
+    except CircularGroups:
+        # Refused at every save; were it ever stored, nothing about it would be known.
+        order = sorted(criteria)
+        criteria = {**criteria, **dict.fromkeys(chosen)}
+    for pk in order:
+        if pk not in chosen:
+            continue
+        row = rows[pk]
+        known = fleet.judge_criteria(criteria[pk], site_id=row.site_id, now=now)
+        fleet.smart_groups[pk] = known
+        fleet.smart_groups_as_of[pk] = now
+        yield row, Judged.of(known, row.members, row.unknown, touched)
+
+
+def judged_scopes(
+    fleet: Fleet,
+    scopes: Iterable[Scope],
+    drafts: Mapping[int, Draft],
+    *,
+    touched: BitMap | None,
+) -> Iterator[tuple[Scope, ScopedObject, Judged]]:
+    """Judge scopes that belong to an object. Writes nothing."""
+    objects = objects_by_scope(fleet.kind)
+    known_names = names(fleet.kind)
+    for scope in scopes:
+        obj = objects.get(scope.pk)
+        if obj is None:
+            continue
+        pure = drafts[scope.pk].pure(
+            kind=scope.kind, channel=scope.channel, names=known_names
+        )
+        known = fleet.judge(pure, site_id=obj.site_id)
+        yield scope, obj, Judged.of(known, scope.decided, scope.unknown, touched)
+
+
 def _calculate_groups(
     fleet: Fleet,
     rows: Mapping[int, SmartGroup],
@@ -221,26 +296,12 @@ def _calculate_groups(
     touched: BitMap | None,
     now: datetime,
 ) -> None:
-    try:
-        order = order_of(criteria)
-    except CircularGroups:
-        # Refused at every save; were it ever stored, nothing about it would be known.
-        order = sorted(criteria)
-        criteria = {**criteria, **dict.fromkeys(chosen)}
     changed = []
-    for pk in order:
-        if pk not in chosen:
-            continue
-        row = rows[pk]
-        known = fleet.judge_criteria(criteria[pk], site_id=row.site_id, now=now)
-        fleet.smart_groups[pk] = known
-        fleet.smart_groups_as_of[pk] = now
-        before, unsure = unpack(row.members or None), unpack(row.unknown or None)
-        members = settled(before, known, touched)
-        unknown = (
-            known.unknown if touched is None else known.unknown | (unsure - touched)
-        )
-        if members != before or unknown != unsure:
+    for row, judged in judged_groups(
+        fleet, rows, chosen, criteria, touched=touched, now=now
+    ):
+        if judged.changed:
+            members, unknown = judged.inside, judged.unknown
             row.members, row.unknown = pack(members), pack(unknown)
             row.member_count, row.unknown_count = len(members), len(unknown)
             changed.append(row)
@@ -261,24 +322,11 @@ def _decide_scopes(
     now: datetime,
     because: str,
 ) -> None:
-    objects = objects_by_scope(fleet.kind)
-    known_names = names(fleet.kind)
     changed = []
-    for scope in scopes:
-        obj = objects.get(scope.pk)
-        if obj is None:
+    for scope, obj, judged in judged_scopes(fleet, scopes, drafts, touched=touched):
+        if not judged.changed:
             continue
-        pure = drafts[scope.pk].pure(
-            kind=scope.kind, channel=scope.channel, names=known_names
-        )
-        known = fleet.judge(pure, site_id=obj.site_id)
-        before, unsure = unpack(scope.decided or None), unpack(scope.unknown or None)
-        decided = settled(before, known, touched)
-        unknown = (
-            known.unknown if touched is None else known.unknown | (unsure - touched)
-        )
-        if decided == before and unknown == unsure:
-            continue
+        decided, unknown, before = judged.inside, judged.unknown, judged.before
         if decided != before:
             _record(fleet, obj, decided - before, before - decided, now, because)
         scope.decided, scope.unknown = pack(decided), pack(unknown)

@@ -24,6 +24,7 @@ from directory.models import (
     CloudIdentityProvider,
     DirectoryUser,
 )
+from directory.planned import PlannedChange
 from jamfidp.history.record import record
 from scoping import changes
 from scoping.models import Building, Department, Device, InventoryUser
@@ -302,17 +303,22 @@ def following() -> QuerySet[Device]:
 
 
 def fill(
-    devices: Iterable[Device], *, now: datetime, fields: Iterable[str] | None = None
+    devices: Iterable[Device],
+    *,
+    now: datetime,
+    fields: Iterable[str] | None = None,
+    planned: PlannedChange | None = None,
 ) -> list[tuple[Device, list[list[str]]]]:
     """Renew the fields that follow the directory on these instances, unsaved.
 
     `fields` starts to follow for them as well, where nothing was typed or imported.
     Devices whose user does not lead to one person stay as they are: unknown is not
     no, and somebody who left was still at that desk. Constant queries. The instances
-    need `assigned_user`, `department` and `building` selected.
+    need `assigned_user`, `department` and `building` selected. With `planned` people
+    say what they will say once that plan is applied.
     """
     devices = list(devices)
-    names, people, mapped = _Names(), _people(devices), _mapped()
+    names, people, mapped = _Names(), _people(devices, planned), _mapped()
     started = set(fields or ())
     found = []
     for device in devices:
@@ -341,7 +347,9 @@ def _is_free(device: Device, field: str, person: DirectoryUser) -> bool:
     return not now.origin and bool(getattr(person, field) or not now.value)
 
 
-def _people(devices: Sequence[Device]) -> Mapping[int, DirectoryUser]:
+def _people(
+    devices: Sequence[Device], planned: PlannedChange | None = None
+) -> Mapping[int, DirectoryUser]:
     matched = {
         device.pk: (user.tenant_id, user.object_id)
         for device in devices
@@ -356,7 +364,14 @@ def _people(devices: Sequence[Device]) -> Mapping[int, DirectoryUser]:
         for row in DirectoryUser.objects.filter(
             cloud_idp__in=list(tenants), object_id__in=ids[at : at + 1000]
         ).exclude(state__in=UNKNOWN_STATES)
+        if planned is None or row.cloud_idp_id != planned.cloud_idp_id
     }
+    if planned is not None:
+        rows |= {
+            (planned.tenant_id, row.object_id): row
+            for row in planned.people_after(object_ids=ids)
+            if row.state not in UNKNOWN_STATES
+        }
     return {pk: rows[ref] for pk, ref in matched.items() if ref in rows}
 
 

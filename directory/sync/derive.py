@@ -7,7 +7,6 @@ Only groups that a change can reach are looked at. Nothing here writes.
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -19,6 +18,7 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
 )
+from directory.planned import PackedUsers
 from directory.sync.bitmaps import pack, union, unpack
 from directory.sync.differences import PRESENT, WITHOUT_MEMBERS, Plan
 from directory.sync.nesting import closure
@@ -31,16 +31,8 @@ Pair = tuple[int, int]
 MANY = 5_000
 
 
-class Packed(NamedTuple):
-    """A row of GroupBitmap: each null where it equals the one before it."""
-
-    members: bytes
-    direct: bytes | None
-    transitive: bytes | None
-
-
-def packed(members: BitMap, direct: BitMap, transitive: BitMap) -> Packed:
-    return Packed(
+def packed(members: BitMap, direct: BitMap, transitive: BitMap) -> PackedUsers:
+    return PackedUsers(
         pack(members),
         None if direct == members else pack(direct),
         None if transitive == direct else pack(transitive),
@@ -53,8 +45,8 @@ class Derived:
 
     closure_added: list[Pair] = field(default_factory=list)
     closure_removed: list[Pair] = field(default_factory=list)
-    bitmaps_added: dict[int, Packed] = field(default_factory=dict)
-    bitmaps_changed: dict[int, Packed] = field(default_factory=dict)
+    bitmaps_added: dict[int, PackedUsers] = field(default_factory=dict)
+    bitmaps_changed: dict[int, PackedUsers] = field(default_factory=dict)
     bitmaps_removed: BitMap = field(default_factory=BitMap)
     # The counts of a group's row that differ, by column; of new groups all.
     counts: dict[int, dict[str, int]] = field(default_factory=dict)

@@ -102,6 +102,10 @@ class Plan:
     full: bool
     now: datetime
     generation: int
+    # When the read began.
+    began_at: datetime | None = None
+    # Objects that have a row, as far as that is known without asking.
+    listed: BitMap = field(default_factory=BitMap)
     people: Objects[UserRow] = field(default_factory=Objects)
     groups: Objects[GroupRow] = field(default_factory=Objects)
     # Members that change by group: people, groups, and what is neither.

@@ -32,6 +32,7 @@ def make_plan(
     now: datetime,
     decide: Decide = hold_nothing,
     report: Report = lambda _phase: None,
+    began_at: datetime | None = None,
 ) -> Plan:
     """Compare what was read with the rows. `report` is told each step in words."""
     comparison = Comparison(cloud_idp, round_, register, selection, now)
@@ -43,8 +44,10 @@ def make_plan(
     comparison.compare_members()
     report("Deciding what is held")
     plan = comparison.plan
+    plan.began_at = began_at
+    plan.listed = BitMap(register.hashes)
     settle(plan, decide(plan))
-    complete(plan, BitMap(register.hashes))
+    complete(plan, plan.listed)
     plan.counts = counted(plan)
     return plan
 

@@ -15,9 +15,10 @@ from directory.models import (
     GroupNesting,
     State,
 )
+from directory.planned import PackedUsers
 from directory.sync import rows
 from directory.sync.bitmaps import union, unpack
-from directory.sync.derive import Packed, packed
+from directory.sync.derive import packed
 from directory.sync.nesting import closure
 from directory.sync.observe import DEPARTED
 
@@ -140,7 +141,7 @@ def _write(below: Closure, sets: dict[int, Sets], differing: set[int]) -> None:
         ("ancestor_id", "descendant_id"),
         [(pk, group) for pk in groups for group in sorted(below.get(pk, ()))],
     )
-    stored: list[tuple[int, Packed]] = [
+    stored: list[tuple[int, PackedUsers]] = [
         (pk, packed(*sets[pk])) for pk in groups if pk in sets
     ]
     rows.insert(

@@ -288,6 +288,7 @@ def _apply(
         now=now,
         decide=decide,
         report=_reporter(lease, clock),
+        began_at=run.started_at,
     )
     # Of a large directory these are most of what the process holds.
     fetch.register.forget()

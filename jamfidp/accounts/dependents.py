@@ -5,10 +5,11 @@ from datetime import datetime
 
 from django.urls import reverse
 
-from directory.dependents import AppliedChange, Fragment, ObjectRef, Use
+from directory.dependents import AppliedChange, Consequence, Fragment, ObjectRef, Use
 from directory.models import CloudIdentityProvider
+from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
-from jamfidp.accounts import alarms, confirmation, sessions
+from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
@@ -91,6 +92,11 @@ class AccountsDependents:
                 ),
             )
         ]
+
+    def consequences(
+        self, planned: PlannedChange, *, now: datetime
+    ) -> Sequence[Consequence]:
+        return planned_privileges.of_plan(planned, now=now)
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         cloud_idp = CloudIdentityProvider.objects.get(pk=change.cloud_idp_id)

@@ -137,7 +137,7 @@ def _of_person(
         account,
         assigned=assigned,
         connection=connection_facts(cloud_idp),
-        person=person_facts(person) if live is None else _live_facts(live),
+        person=person_facts(person) if live is None else live_facts(live),
         bindings=_bindings(cloud_idp, person, live) if bindings else [],
         freshness=freshness(),
         now=now,
@@ -147,8 +147,10 @@ def _of_person(
 def connection_facts(
     cloud_idp: CloudIdentityProvider | None,
 ) -> grants.ConnectionFacts | None:
-    if cloud_idp is None:
-        return None
+    return None if cloud_idp is None else facts_of(cloud_idp)
+
+
+def facts_of(cloud_idp: CloudIdentityProvider) -> grants.ConnectionFacts:
     return grants.ConnectionFacts(
         name=cloud_idp.display_name,
         enabled=cloud_idp.enabled,
@@ -172,7 +174,7 @@ def person_facts(person: DirectoryUser | None) -> grants.PersonFacts | None:
     )
 
 
-def _live_facts(live: SignInConfirmation) -> grants.PersonFacts:
+def live_facts(live: SignInConfirmation) -> grants.PersonFacts:
     return grants.PersonFacts(
         enabled=live.enabled,
         guest=live.user_type.casefold() == "guest" if live.user_type else None,

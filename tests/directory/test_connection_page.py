@@ -65,6 +65,9 @@ class Watching:
     def group_fragments(self, ref: ObjectRef) -> Sequence[Any]:
         return []
 
+    def consequences(self, planned: Any, *, now: datetime) -> Sequence[Any]:
+        return []
+
     def after_apply(self, change: Any, *, now: datetime) -> None: ...
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
