@@ -10,7 +10,7 @@ CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123
 PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test conformance witness coverage test-postgres check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance witness coverage test-postgres bench check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ coverage: install ## Run the suite on SQLite and hold lines, branches and templa
 test-postgres: install ## Run the suite on PostgreSQL, without browser tests
 	@TEST_DATABASE=postgres $(BIN)/python -m pytest -n 2 -m "not browser and not processes" $(ARGS)
 
+bench: install ## Measure syncs against floors: make bench ARGS="--scale m --database postgres"
+	@$(CHECKS_ENV) $(BIN)/python manage.py bench $(or $(ARGS),--scale s)
+
 static-checks: install ## Formatting, lint, templates, types, import contracts, Django's checks
 	@echo "==> ruff";               $(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
 	@echo "==> templates";          $(BIN)/djade --check --target-version 5.2 $(TEMPLATES) && $(BIN)/djhtml --check --tabwidth 2 $(TEMPLATES)
@@ -83,6 +86,7 @@ check: install ## Everything CI runs; changes no file
 	@time $(MAKE) --no-print-directory static-checks
 	@echo "==> the suite on SQLite, with browser tests"; time $(MAKE) --no-print-directory coverage
 	@echo "==> the suite on PostgreSQL";                 time $(MAKE) --no-print-directory test-postgres
+	@echo "==> the bench, printed and not judged";       time $(MAKE) --no-print-directory bench ARGS="--scale s"
 
 fix: ## Apply every fix that a tool can make
 	@$(BIN)/ruff format . ; $(BIN)/ruff check --fix . ; $(BIN)/djade --target-version 5.2 $(TEMPLATES) ; $(BIN)/djhtml --tabwidth 2 $(TEMPLATES)

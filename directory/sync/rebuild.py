@@ -1,6 +1,7 @@
 """Deriving closure, bitmaps and counts from the rows, which are the truth."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 
 from django.db import transaction
 from pyroaring import BitMap
@@ -78,14 +79,25 @@ def _derived_sets(cloud_idp: CloudIdentityProvider, below: Closure) -> dict[int,
         group: users & present if states[group] == PRESENT else BitMap()
         for group, users in rows_of.items()
     }
+    everybody = with_nested(direct, below)
     return {
         group: (
             rows_of[group],
             users,
-            union([users, *(direct[b] for b in below.get(group, ()) if b in direct)])
-            if states[group] == PRESENT
-            else users,
+            everybody[group] if states[group] == PRESENT else users,
         )
+        for group, users in direct.items()
+    }
+
+
+def with_nested(direct: Mapping[int, BitMap], below: Closure) -> dict[int, BitMap]:
+    """Return the users of each group with those of the groups nested in it."""
+    return {
+        group: union(
+            [users, *(direct[each] for each in below[group] if each in direct)]
+        )
+        if group in below
+        else users
         for group, users in direct.items()
     }
 
