@@ -7,6 +7,7 @@ partial.
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -34,6 +35,7 @@ from directory.entra.identity import AccessToken, TokenProvider
 from directory.entra.ids import ObjectId, is_guid
 from directory.entra.objects import (
     GROUP_PROPERTIES,
+    LISTED_USER_PROPERTIES,
     MEMBER_PROPERTIES,
     USER_PROPERTIES,
     Group,
@@ -66,6 +68,26 @@ APPLICATION_PERMISSIONS = (USER_READ, GROUP_READ)
 PAGE_SIZE = 999
 CHECK_LIMIT = 20
 """Most group ids in one checkMemberGroups request."""
+
+# By these Graph finds people only with the parameters of advanced queries.
+# https://learn.microsoft.com/graph/aad-advanced-queries#user-properties
+_ADVANCED = frozenset(
+    {
+        "companyName",
+        "employeeHireDate",
+        "employeeOrgData",
+        "employeeType",
+        "faxNumber",
+        "mobilePhone",
+        "officeLocation",
+        "onPremisesExtensionAttributes",
+        "onPremisesSamAccountName",
+        "postalCode",
+        "preferredLanguage",
+        "showInAddressList",
+        "streetAddress",
+    }
+)
 
 _PROPERTY = re.compile(r"[a-zA-Z][A-Za-z0-9_]*(?:\.[a-zA-Z][A-Za-z0-9_]*)?")
 
@@ -177,7 +199,12 @@ class GraphClient:
         unique asks for two.
         https://learn.microsoft.com/graph/api/user-list
         """
-        return self._users(f"{_property(name)} eq {_literal(value)}", properties, limit)
+        return self._users(
+            f"{_property(name)} eq {_literal(value)}",
+            properties,
+            limit,
+            advanced=name.partition(".")[0] in _ADVANCED,
+        )
 
     def search_users(
         self, text: str, *, properties: Sequence[str] = (), limit: int = 25
@@ -207,7 +234,7 @@ class GraphClient:
             DeltaExpired: begin again without `link`.
         """
         start = link or self._url(
-            "/users/delta", {"$select": _select(USER_PROPERTIES, properties)}
+            "/users/delta", {"$select": _select(LISTED_USER_PROPERTIES, properties)}
         )
         for body, next_link, delta_link in self._pages(
             start, permission=USER_READ, delta=True
@@ -523,7 +550,12 @@ class GraphClient:
             return LiveAnswer(error=error)
 
     def _users(
-        self, condition: str, properties: Sequence[str], limit: int
+        self,
+        condition: str,
+        properties: Sequence[str],
+        limit: int,
+        *,
+        advanced: bool = False,
     ) -> tuple[User, ...]:
         return self._some(
             "/users",
@@ -531,6 +563,7 @@ class GraphClient:
             _select(USER_PROPERTIES, properties),
             limit,
             permission=USER_READ,
+            advanced=advanced,
             parse=User.from_json,
         )
 
@@ -553,6 +586,7 @@ class GraphClient:
         *,
         permission: str,
         parse: Callable[[Mapping[str, Any]], Page],
+        advanced: bool = False,
     ) -> tuple[Page, ...]:
         """List up to `limit` matches; a page may be short without being the last."""
         start = self._url(
@@ -561,10 +595,13 @@ class GraphClient:
                 "$select": select,
                 "$filter": condition,
                 "$top": str(min(limit, PAGE_SIZE)),
+                **({"$count": "true"} if advanced else {}),
             },
         )
         found: list[Page] = []
-        for body, _next, _delta in self._pages(start, permission=permission):
+        for body, _next, _delta in self._pages(
+            start, permission=permission, advanced=advanced
+        ):
             found.extend(parse(item) for item in values(body))
             if len(found) >= limit:
                 break
@@ -590,10 +627,12 @@ class GraphClient:
         permission: str,
         delta: bool = False,
         names_object: bool = False,
+        advanced: bool = False,
     ) -> Iterator[tuple[dict[str, Any], str | None, str | None]]:
         """Follow next links to the end, however many there are.
 
-        An empty page with a next link is an ordinary one.
+        An empty page with a next link is an ordinary one. `advanced` sends what
+        advanced queries need with each page.
         https://learn.microsoft.com/graph/paging
         """
         url: str | None = start
@@ -606,6 +645,7 @@ class GraphClient:
                 permission=permission,
                 delta=delta,
                 names_object=names_object,
+                advanced=advanced,
             )
             next_link = self._link(body, "@odata.nextLink")
             delta_link = self._link(body, "@odata.deltaLink")
@@ -669,14 +709,16 @@ class GraphClient:
         body: bytes | None = None,
         delta: bool = False,
         names_object: bool = False,
+        advanced: bool = False,
     ) -> dict[str, Any]:
-        response = self._exchange(method, url, body, self._tokens.token())
+        exchange = partial(self._exchange, method, url, body, advanced=advanced)
+        response = exchange(self._tokens.token())
         if response.status_code == 401:
             # Once: either the token ran out on the way, or Microsoft asks for one
             # that answers its challenge.
             claims = claims_challenge(response.headers.get("WWW-Authenticate", ""))
             token = self._tokens.token(fresh=claims is None, claims=claims)
-            response = self._exchange(method, url, body, token)
+            response = exchange(token)
         if response.status_code != 200:
             raise response_error(
                 response,
@@ -696,7 +738,13 @@ class GraphClient:
         return answer
 
     def _exchange(
-        self, method: str, url: str, body: bytes | None, token: AccessToken
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        token: AccessToken,
+        *,
+        advanced: bool = False,
     ) -> requests.Response:
         headers = {
             "Accept": "application/json",
@@ -705,6 +753,8 @@ class GraphClient:
         }
         if body is not None:
             headers["Content-Type"] = "application/json"
+        if advanced:
+            headers["ConsistencyLevel"] = "eventual"
         return self._session.request(method, url, data=body, headers=headers)
 
 

@@ -13,6 +13,25 @@ from directory.sandbox.schema import declared
 
 Predicate = Callable[[DirectoryObject], bool]
 
+# Of people: not found by their value without the parameters of advanced queries.
+_ADVANCED = frozenset(
+    {
+        "companyName",
+        "employeeHireDate",
+        "employeeOrgData",
+        "employeeType",
+        "faxNumber",
+        "mobilePhone",
+        "officeLocation",
+        "onPremisesExtensionAttributes",
+        "onPremisesSamAccountName",
+        "postalCode",
+        "preferredLanguage",
+        "showInAddressList",
+        "streetAddress",
+    }
+)
+
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<string>'(?:[^']|'')*')|(?P<word>[\w./@-]+)|(?P<mark>[(),:]))"
@@ -115,6 +134,15 @@ class _Filter:
 
     def _compare(self, name: str) -> Predicate:
         operator = self._next().lower()
+        if (
+            self.kind is Kind.USER
+            and not self.advanced
+            and name.partition("/")[0] in _ADVANCED
+        ):
+            raise unsupported(
+                "Unsupported or invalid query filter clause specified for property "
+                f"'{name.rpartition('/')[2]}' of resource 'User'."
+            )
         if operator == "in":
             self._expect("(")
             values = [self._literal(self._next())]
@@ -140,13 +168,14 @@ class _Filter:
                 raise bad_request("Invalid filter clause")
 
     def _name(self, token: str) -> str:
-        known = declared(self.kind).get(token.lower())
+        outer, slash, inner = token.partition("/")
+        known = declared(self.kind).get(outer.lower())
         if known is None:
             raise bad_request(
                 f"Invalid filter clause: Could not find a property named '{token}' on "
                 f"type 'microsoft.graph.{self.kind}'."
             )
-        return known
+        return f"{known}{slash}{inner}"
 
     def _literal(self, token: str) -> Any:
         if token.startswith("'"):
@@ -165,7 +194,11 @@ class _Filter:
 
 
 def value_of(entry: DirectoryObject, name: str) -> Any:
-    return entry.id if name == "id" else entry.properties.get(name)
+    outer, _, inner = name.partition("/")
+    value = entry.id if outer == "id" else entry.properties.get(outer)
+    if inner:
+        return value.get(inner) if isinstance(value, dict) else None
+    return value
 
 
 def text_of(value: Any) -> str:

@@ -653,3 +653,17 @@ def test_answers_are_compressed_for_readers_that_ask(graph: Graph) -> None:
     assert packed.body["value"] == plain.body["value"]
     assert "content-encoding" not in plain.headers
     assert "content-encoding" not in small.headers
+
+
+def test_some_properties_are_found_by_in_advanced_queries_alone(graph: Graph) -> None:
+    """https://learn.microsoft.com/graph/aad-advanced-queries#user-properties"""
+    for condition in (
+        "officeLocation eq 'Bristol 2.14'",
+        "onPremisesExtensionAttributes/extensionAttribute1 eq 'x'",
+        "employeeOrgData/costCenter eq '4711'",
+    ):
+        refused = graph.error(f"/users?$filter={condition}")
+        assert refused == (400, "Request_UnsupportedQuery"), condition
+        graph.all(
+            f"/users?$filter={condition}&$count=true", ConsistencyLevel="eventual"
+        )
