@@ -1,6 +1,7 @@
 """Forms of the connection, its mappings and the look-ups."""
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -134,7 +135,7 @@ class MappingsForm(MappingsModelForm):
                 required=required,
                 choices=[
                     *([] if required else [("", "(not mapped)")]),
-                    *((each, _shown(each)) for each in offered),
+                    *_choices(offered),
                 ],
                 widget=forms.Select(attrs={"class": "form-select"}),
             )
@@ -152,8 +153,18 @@ class MappingsForm(MappingsModelForm):
         ]
 
 
-def _shown(graph_property: str) -> str:
-    return graph_property.removeprefix("onPremisesExtensionAttributes.")
+def _choices(offered: Sequence[str]) -> list[Any]:
+    """Properties under their headings, in the catalogue's order; others at the end."""
+    found: list[Any] = [
+        (
+            heading.value,
+            [(each.name, attributes.short(each.name)) for each in known],
+        )
+        for heading, properties in attributes.by_heading()
+        if (known := [each for each in properties if each.name in offered])
+    ]
+    others = [name for name in offered if attributes.property_named(name) is None]
+    return [*found, *((name, name) for name in others)]
 
 
 class RequestForm(forms.Form):

@@ -7,9 +7,11 @@ from directory.views import (
     connections,
     consent,
     credentials,
+    mappings,
     registration,
     request_link,
     sent_requests,
+    test_tab,
     wizard,
 )
 
@@ -184,12 +186,17 @@ connection_patterns: list[URLPattern | URLResolver] = [
     ),
     path(
         "settings/cloud-idps/<int:pk>/mappings/",
-        connections.cloud_idp_mappings,
+        mappings.cloud_idp_mappings,
         name="cloud-idp-mappings",
     ),
     path(
+        "settings/cloud-idps/<int:pk>/mappings/properties/",
+        mappings.mapping_properties,
+        name="cloud-idp-properties",
+    ),
+    path(
         "settings/cloud-idps/<int:pk>/test/",
-        connections.cloud_idp_test,
+        test_tab.cloud_idp_test,
         name="cloud-idp-test",
     ),
     path(

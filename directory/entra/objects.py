@@ -22,6 +22,14 @@ USER_PROPERTIES = (
     "accountEnabled",
     "userType",
 )
+# What is asked for of everybody. More than that is asked for only where it is used.
+LISTED_USER_PROPERTIES = (
+    "id",
+    "displayName",
+    "userPrincipalName",
+    "accountEnabled",
+    "userType",
+)
 GROUP_PROPERTIES = (
     "id",
     "displayName",

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from directory.entra.objects import USER_PROPERTIES
+from directory.entra.objects import LISTED_USER_PROPERTIES
 from directory.models import CloudIdentityProvider
 from directory.sync import attributes
 
@@ -28,7 +28,7 @@ class Selection:
     @property
     def outer_properties(self) -> frozenset[str]:
         """The names an answer has to have to be a whole one."""
-        names = (*USER_PROPERTIES, *self.mapped.values())
+        names = (*LISTED_USER_PROPERTIES, *self.mapped.values())
         return frozenset(name.partition(".")[0] for name in names)
 
     @property

@@ -1,6 +1,6 @@
 """Settings > Cloud identity providers: the list, and the page of a connection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,20 +19,12 @@ from directory import (
     connections,
     credentials,
     freshness,
-    lookup,
     registrations,
     tasks,
 )
-from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS, defaults
 from directory.credentials import State
 from directory.entra import errors
-from directory.forms import (
-    GroupLookupForm,
-    MappingsForm,
-    MembershipLookupForm,
-    OptionsForm,
-    UserLookupForm,
-)
+from directory.forms import OptionsForm
 from directory.models import (
     ApplicationCredential,
     ApplicationRegistration,
@@ -43,7 +35,7 @@ from directory.models import (
 from directory.permissions import PERMISSIONS
 from directory.views.saving import see_other
 from directory.views.sent_requests import checks_of, pending
-from jamfidp.access import privilege, refuse
+from jamfidp.access import privilege
 from jamfidp.components import Check, Crumb, Entry, Tab
 from jamfidp.history.record import entries_for
 from jamfidp.htmx import ConsoleRequest
@@ -351,126 +343,6 @@ def cloud_idp_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/cloud_idp_edit.html",
         {**_frame(request, cloud_idp, "Overview"), "form": form},
         status=422 if form.is_bound else 200,
-    )
-
-
-@privilege(VIEW)
-@require_http_methods(["GET", "POST"])
-def cloud_idp_mappings(request: ConsoleRequest, pk: int) -> HttpResponse:
-    cloud_idp = _connection(pk)
-    may_change = request.user.has_perm(CHANGE)
-    if request.method == "POST":
-        if not may_change:
-            return refuse(request, CHANGE)
-        return _save_mappings(request, cloud_idp)
-    return _mappings_page(
-        request,
-        cloud_idp,
-        MappingsForm(instance=cloud_idp.mappings) if may_change else None,
-    )
-
-
-def _save_mappings(
-    request: ConsoleRequest, cloud_idp: CloudIdentityProvider
-) -> HttpResponse:
-    form = MappingsForm(request.POST, instance=_connection(cloud_idp.pk).mappings)
-    if not form.is_valid():
-        return _mappings_page(request, cloud_idp, form, status=422)
-    run = connections.save_mappings(
-        form.save(commit=False), actor=request.user, now=timezone.now()
-    )
-    if run is not None:
-        transaction.on_commit(lambda: tasks.announce(run, now=timezone.now()))
-        messages.success(
-            request,
-            "The mappings were saved. The whole directory is read again; until then "
-            "the attributes are those of the last read.",
-        )
-    else:
-        messages.success(request, "The mappings were saved.")
-    return see_other(reverse("directory:cloud-idp-mappings", args=[cloud_idp.pk]))
-
-
-def _mappings_page(
-    request: ConsoleRequest,
-    cloud_idp: CloudIdentityProvider,
-    form: MappingsForm | None,
-    *,
-    status: int = 200,
-) -> HttpResponse:
-    standard = defaults()
-    return render(
-        request,
-        "directory/cloud_idp_mappings.html",
-        {
-            **_frame(request, cloud_idp, "Mappings"),
-            "form": form,
-            "rows": [
-                (LABELS[name], getattr(cloud_idp.mappings, name), standard[name])
-                for name in (*USER_FIELDS, *GROUP_FIELDS)
-            ],
-        },
-        status=status,
-    )
-
-
-LOOKUPS = ("user", "group", "membership")
-
-
-@privilege(VIEW, "directory.view_directoryuser", "directory.view_directorygroup")
-@require_http_methods(["GET", "POST"])
-def cloud_idp_test(request: ConsoleRequest, pk: int) -> HttpResponse:
-    """Look up a user, a group or a membership, live through Microsoft Graph."""
-    cloud_idp = _connection(pk)
-    kind = request.POST.get("kind") or request.GET.get("kind") or "user"
-    if kind not in LOOKUPS:
-        raise Http404
-    form = _lookup_form(kind, request.POST if request.method == "POST" else None)
-    outcome, status = None, 200
-    if form.is_bound:
-        if form.is_valid():
-            outcome = _lookup(cloud_idp, kind, form.cleaned_data)
-        else:
-            status = 422
-    return render(
-        request,
-        "directory/cloud_idp_test.html",
-        {
-            **_frame(request, cloud_idp, "Test"),
-            "kind": kind,
-            "kinds": [
-                Tab(
-                    each.capitalize(),
-                    f"{reverse('directory:cloud-idp-test', args=[pk])}?kind={each}",
-                    current=each == kind,
-                )
-                for each in LOOKUPS
-            ],
-            "form": form,
-            "outcome": outcome,
-        },
-        status=status,
-    )
-
-
-def _lookup_form(kind: str, sent: Any) -> forms.Form:
-    makers: dict[str, Callable[..., forms.Form]] = {
-        "user": UserLookupForm,
-        "group": GroupLookupForm,
-        "membership": MembershipLookupForm,
-    }
-    return makers[kind](sent)
-
-
-def _lookup(
-    cloud_idp: CloudIdentityProvider, kind: str, entered: dict[str, str]
-) -> lookup.Outcome:
-    if kind == "user":
-        return lookup.find_user(cloud_idp, text=entered["user"])
-    if kind == "group":
-        return lookup.find_group(cloud_idp, text=entered["group"])
-    return lookup.find_membership(
-        cloud_idp, user_text=entered["user"], group_text=entered["group"]
     )
 
 

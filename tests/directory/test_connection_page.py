@@ -434,7 +434,11 @@ def test_the_same_mappings_read_nothing_again(
 
 @pytest.mark.parametrize(
     "change",
-    [{"user_name": ""}, {"user_name": "jobTitle"}, {"real_name": "passwordProfile"}],
+    [
+        {"user_name": ""},
+        {"user_name": "businessPhones"},
+        {"real_name": "passwordProfile"},
+    ],
 )
 def test_a_mapping_that_cannot_be_is_refused(
     connection: CloudIdentityProvider, browser: Client, change: dict[str, str]
