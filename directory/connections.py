@@ -17,6 +17,7 @@ from directory.models import (
 )
 from directory.sync import request_sync
 from directory.sync.erase import erase
+from directory.sync.forget import forget_attributes
 from jamfidp.access import ConsoleUser
 from jamfidp.history.record import record
 
@@ -71,6 +72,9 @@ def save_mappings(
 ) -> SyncRun | None:
     """Store the attribute mappings; other mappings need everything read again.
 
+    What filled an attribute before is erased. In the rows of people who are in the
+    directory an attribute that is mapped still keeps its value until that read.
+
     Returns the full read that was requested, or None when nothing changed or the
     connection is disabled.
     """
@@ -89,6 +93,9 @@ def save_mappings(
         note="Changed attribute mappings",
         details=changes,
         now=now,
+    )
+    forget_attributes(
+        cloud_idp, {name: after for name, (_before, after) in changes.items()}, now=now
     )
     _tell(cloud_idp, now=now)
     if not cloud_idp.enabled:

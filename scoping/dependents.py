@@ -92,6 +92,7 @@ class ScopingDependents:
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
         changed = matching_rows.rematch(now=now)
+        emptied = user_location.forget_unmapped(tenant_id, now=now)
         # The mappings may say something else of everybody of this tenant.
         known = InventoryUser.objects.filter(
             tenant_id=tenant_id, match=InventoryUser.Match.MATCHED
@@ -99,7 +100,7 @@ class ScopingDependents:
         self._settled(
             changed | frozenset(known.values_list("pk", flat=True)),
             changed,
-            changes.Change(tenant_id=tenant_id),
+            changes.Change(tenant_id=tenant_id, devices=emptied),
             now,
         )
 
@@ -112,7 +113,7 @@ class ScopingDependents:
     ) -> None:
         """Let User and Location follow, then tell who computes scopes, once."""
         devices = user_location.follow_users(followed, now=now)
-        devices |= matching_rows.devices_of(rematched)
+        devices |= matching_rows.devices_of(rematched) | change.devices
         changes.announce(
             changes.Change(
                 devices=devices, directory=change.directory, tenant_id=change.tenant_id

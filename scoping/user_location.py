@@ -434,6 +434,59 @@ def follow_users(user_ids: Iterable[int], *, now: datetime) -> frozenset[int]:
     return frozenset(changed)
 
 
+def forget_unmapped(tenant_id: str, *, now: datetime) -> frozenset[int]:
+    """Empty what followed a property that the connection no longer maps.
+
+    Call it in a transaction. The fields follow again when they are mapped again. The
+    history says that a value was taken out and not which.
+    """
+    cloud_idp = CloudIdentityProvider.objects.filter(tenant_id=tenant_id).first()
+    if cloud_idp is None:
+        return frozenset()
+    unmapped = [field for field in FIELDS if field not in _mapped()[cloud_idp.pk]]
+    condition = Q()
+    for field in unmapped:
+        condition |= Q(**{f"sources__{field}__source": Source.DIRECTORY.value})
+    if not condition:
+        return frozenset()
+    chosen = Device.objects.filter(condition, assigned_user__tenant_id=tenant_id)
+    found = []
+    for device in chosen.select_related(
+        "assigned_user", "department", "building"
+    ).select_for_update(of=("self",)):
+        emptied = [
+            field
+            for field in unmapped
+            if (now_held := state(device, field)).follows_directory
+            and (now_held.value or now_held.elsewhere)
+        ]
+        if not emptied:
+            continue
+        _empty(device, emptied, now)
+        device.fill_search()
+        found.append(device)
+        record(
+            obj=device,
+            actor=None,
+            note="No property is mapped any more to "
+            f"{', '.join(FIELDS[field] for field in emptied)}: what Entra said was "
+            "erased",
+            action="followed",
+            now=now,
+        )
+    store(found, STORED)
+    return frozenset(device.pk for device in found)
+
+
+def _empty(device: Device, fields: Iterable[str], now: datetime) -> None:
+    for field in fields:
+        setattr(device, field, None if field in TABLES else "")
+        device.sources = {
+            **device.sources,
+            field: mark(Source.DIRECTORY, actor=None, now=now),
+        }
+
+
 def reassign(device: Device, user: InventoryUser | None, *, now: datetime) -> None:
     """Give the unsaved device another user and empty what follows the directory.
 
@@ -441,10 +494,5 @@ def reassign(device: Device, user: InventoryUser | None, *, now: datetime) -> No
     brings those of the new one.
     """
     device.assigned_user = user
-    for field in FIELDS:
-        if state(device, field).follows_directory:
-            setattr(device, field, None if field in TABLES else "")
-            device.sources = {
-                **device.sources,
-                field: mark(Source.DIRECTORY, actor=None, now=now),
-            }
+    followed = [field for field in FIELDS if state(device, field).follows_directory]
+    _empty(device, followed, now)

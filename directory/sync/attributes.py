@@ -1,7 +1,7 @@
 """What a Graph object says, as the columns of its row."""
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -185,6 +185,20 @@ def user_row(before: UserRow, values: Mapping[str, Any], *, now: datetime) -> Us
     A value that did not come stays.
     """
     row = in_state(before._replace(**values), State.PRESENT, now=now)
+    key, sort, search = _derived(
+        row.display_name,
+        row.user_principal_name,
+        row.user_name,
+        row.real_name,
+        row.email,
+    )
+    return row._replace(user_name_key=key, sort_key=sort, search=search)
+
+
+def without(row: UserRow, names: Collection[str]) -> UserRow:
+    """Return the row of a person without what filled these attributes."""
+    emptied: dict[str, Any] = dict.fromkeys(names, "")
+    row = row._replace(**emptied)
     key, sort, search = _derived(
         row.display_name,
         row.user_principal_name,

@@ -102,29 +102,34 @@ def _row_from_json(kind: Kind, stored: Mapping[str, Any]) -> UserRow | GroupRow:
     return cls(**known)
 
 
+def stored_hold(held: HeldChange) -> Hold:
+    """Return what a row says is held."""
+    return Hold(
+        number=held.number,
+        kind=Kind(held.kind),
+        row=held.observed and _row_from_json(Kind(held.kind), held.observed),
+        told=held.told,
+        users=HeldSet(
+            unpack(held.users_joined),
+            unpack(held.users_left),
+            unpack(held.users_inferred),
+        ),
+        groups=HeldSet(
+            unpack(held.groups_joined),
+            unpack(held.groups_left),
+            unpack(held.groups_inferred),
+        ),
+        guards=tuple(held.guards),
+        pk=held.pk,
+        stored_hash=held.payload_hash,
+        stored_guards=tuple(held.guards),
+    )
+
+
 def open_holds(cloud_idp: CloudIdentityProvider) -> dict[int, Hold]:
     """Return what is held of a connection, by number."""
     return {
-        held.number: Hold(
-            number=held.number,
-            kind=Kind(held.kind),
-            row=held.observed and _row_from_json(Kind(held.kind), held.observed),
-            told=held.told,
-            users=HeldSet(
-                unpack(held.users_joined),
-                unpack(held.users_left),
-                unpack(held.users_inferred),
-            ),
-            groups=HeldSet(
-                unpack(held.groups_joined),
-                unpack(held.groups_left),
-                unpack(held.groups_inferred),
-            ),
-            guards=tuple(held.guards),
-            pk=held.pk,
-            stored_hash=held.payload_hash,
-            stored_guards=tuple(held.guards),
-        )
+        held.number: stored_hold(held)
         for held in HeldChange.objects.filter(cloud_idp=cloud_idp, closed_at=None)
     }
 

@@ -10,6 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from directory import connections
 from directory.dependents import AppliedChange
 from directory.models import (
     AttributeMappings,
@@ -251,6 +252,44 @@ def test_what_is_not_mapped_is_left_alone(
     assert "not mapped" in page.content.decode()
     assert refused.status_code == 422
     assert "have no property for that field" in refused.content.decode()
+
+
+def test_an_attribute_taken_out_is_erased_from_the_devices_that_followed_it(
+    idp: CloudIdentityProvider, device: Device, administrator: User
+) -> None:
+    """What somebody typed stays; what was erased is in no new line of history."""
+    mappings = AttributeMappings.objects.create(
+        cloud_idp=idp, room="officeLocation", building="city"
+    )
+    make_building("Mill House")
+    look_up(device, administrator)
+    Device.objects.filter(pk=device.pk).update(
+        phone="+44 typed",
+        sources={
+            **device.sources,
+            "phone": user_location.mark(
+                Device.Source.PERSON, actor=administrator, now=NOW
+            ),
+        },
+    )
+    for field in ("room", "building", "phone"):
+        setattr(mappings, field, "")
+
+    connections.save_mappings(mappings, actor=administrator, now=NOW)
+
+    device.refresh_from_db()
+    assert (device.room, device.building, device.phone) == ("", None, "+44 typed")
+    assert device.position == "Lead designer"
+    newest = entries_for(device)[0]
+    assert "Building, Room: what Entra said was erased" in newest.note
+    assert "4 East" not in str(newest.details)
+
+    mappings.room = "officeLocation"
+    mappings.save()
+    DirectoryUser.objects.update(room="5 West")
+    ScopingDependents().after_connection_change(idp.tenant_id, now=NOW)
+    device.refresh_from_db()
+    assert device.room == "5 West", "it follows again"
 
 
 def test_the_look_up_page_shows_before_and_after_and_spares_what_was_typed(
