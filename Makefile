@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 # Settings for checks that load Django without a deployment of their own.
 CHECKS_ENV := ENV_FILE=/dev/null SECRET_KEY=for-checks-only-0123456789abcdef0123456789abcdef0123456789
 PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.com ENCRYPTION_KEYS=checks:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=
+FUZZED = tests/security/test_public_endpoints.py
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test conformance witness coverage test-postgres bench check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance witness deep coverage test-postgres bench check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -59,6 +60,11 @@ var/witness/.installed: tests/witness/requirements.lock tests/witness/package-lo
 
 witness: install var/witness/.installed ## Let Microsoft's own libraries judge the sandbox; one line a check
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m tests.witness
+
+deep: witness ## What is too long for `make check`: the witnesses, and 10,000 requests to all that is public
+	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-10000} $(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:logging --show-capture=no --tb=short $(FUZZED) \
+	  && echo "==> Nothing public failed, led elsewhere or left a stack trace" \
+	  || { echo "==> Something public fails: see above. FUZZ_SEED=$${FUZZ_SEED:-1} sends the same requests"; exit 1; }
 
 coverage: install ## Run the suite on SQLite and hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage

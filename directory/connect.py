@@ -346,7 +346,9 @@ def attempt_of(answer: Answer) -> ConsentRequest | None:
     """Return the attempt that an answer names. That it may be taken is not said."""
     attempts = ConsentRequest.objects.select_related("sent_request")
     if answer.reference:
-        number = answer.reference if answer.reference.isdecimal() else "0"
+        number = answer.reference
+        if not (number.isascii() and number.isdecimal() and len(number) < 19):
+            return None
         return attempts.filter(pk=int(number)).first()
     return attempts.filter(state_hash=_state_hash(answer.state)).first()
 

@@ -8,7 +8,8 @@ from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django.shortcuts import render, resolve_url
 
 from jamfidp.access import public
@@ -22,9 +23,13 @@ LONGEST = 5000
 
 def unsent(request: HttpRequest) -> list[tuple[str, str]]:
     """Return what a person typed into the form of this request, without secrets."""
+    try:
+        sent = request.POST
+    except (SuspiciousOperation, MultiPartParserError, UnreadablePostError):
+        return []  # it cannot be read, at an address where nothing else would say so
     return [
         (name.replace("_", " ").replace("-", " ").capitalize(), value[:LONGEST])
-        for name, values in request.POST.lists()
+        for name, values in sent.lists()
         if name not in INTERNAL and not name.endswith(SECRET)
         for value in values
         if value.strip()

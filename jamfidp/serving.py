@@ -2,6 +2,8 @@
 Connector that is served alone. Plain values: Django is not set up when this is read.
 """
 
+import logging
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +54,29 @@ def templates(*context_processors: str) -> list[dict[str, Any]]:
     ]
 
 
+class Line(logging.Formatter):
+    """A line; with the stack trace where the fault is the console's.
+
+    Django adds one to each request that it refuses, and anybody can send those.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        if getattr(record, "status_code", 500) < 500:
+            record = copy(record)
+            record.exc_info = record.exc_text = None
+        return super().format(record)
+
+
 def log_to_console(level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}
+            "line": {
+                "()": Line,
+                "format": "{asctime} {levelname} {name} {message}",
+                "style": "{",
+            }
         },
         "handlers": {
             "console": {"class": "logging.StreamHandler", "formatter": "line"}

@@ -118,7 +118,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jamfidp.boundary.PrivatePagesMiddleware",
     "csp.middleware.CSPMiddleware",
-    "jamfidp.boundary.NulRefusedMiddleware",
+    "jamfidp.boundary.DamagedRefusedMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

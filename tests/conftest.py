@@ -192,7 +192,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say in the last lines which tests did not run, and how to have them run."""
+    """Say in the last lines which tests did not run, and what the fuzzer did."""
+    fuzzed = [
+        value
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        for name, value in getattr(report, "user_properties", ())
+        if name == "fuzzed"
+    ]
+    if "FUZZ_REQUESTS" in os.environ and fuzzed:
+        terminalreporter.section("requests to what answers without a session")
+        for line in sorted(fuzzed):
+            terminalreporter.line(line)
     skipped = [
         report.nodeid
         for report in terminalreporter.stats.get("skipped", [])

@@ -347,9 +347,12 @@ def _read(
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str):
-        raise MessageRefused(Refusal.UNREADABLE)
-    return value
+    try:
+        # JSON can hold halves of characters, which nothing can be done with.
+        value.encode()  # type: ignore[union-attr]
+    except (AttributeError, UnicodeEncodeError):
+        raise MessageRefused(Refusal.UNREADABLE) from None
+    return str(value)
 
 
 def _moment(value: object) -> datetime:

@@ -80,7 +80,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "jamfidp.boundary.PrivatePagesMiddleware",
     "csp.middleware.CSPMiddleware",
-    "jamfidp.boundary.NulRefusedMiddleware",
+    "jamfidp.boundary.DamagedRefusedMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

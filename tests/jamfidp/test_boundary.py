@@ -1,0 +1,91 @@
+"""Requests that no page of the console can have sent, through the real WSGI entry."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from jamfidp import serving
+from jamfidp.boundary import Handler
+from tests.security.fuzzing import Wire, ask
+
+pytestmark = pytest.mark.django_db
+
+
+def status_of(**given: Any) -> int:
+    return ask(Handler(), Wire(**given))[0]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain; charset=zlib",
+        "text/plain; charset=undefined",
+        "text/plain; charset*=zlib''x",
+        "text/plain; charset=latin-1",
+    ],
+    ids=["no text", "fails always", "names a codec twice", "another one"],
+)
+def test_an_encoding_that_is_not_utf_8_is_refused(content_type: str) -> None:
+    """Django would read the address with it, before any page can answer."""
+    assert (
+        status_of(
+            path="/login/",
+            query=[("next", "/")],
+            headers={"CONTENT_TYPE": content_type},
+        )
+        == 400
+    )
+
+
+def test_more_fields_than_django_takes_are_refused() -> None:
+    fields = [(f"a{number}", "x") for number in range(1001)]
+
+    assert status_of(path="/login/", query=fields) == 400
+    assert (
+        status_of(
+            path="/login/",
+            query=fields,
+            headers={"CONTENT_TYPE": "text/plain; charset=utf-8"},
+        )
+        == 400
+    )
+
+
+@pytest.mark.parametrize("path", ["/login/", "/nowhere/", "/settings/"])
+def test_a_form_that_breaks_off_is_no_error_of_the_console(path: str) -> None:
+    form = [("username", "lena")]
+
+    assert status_of(path=path, method="POST", form=form, breaks_off=True) < 500
+
+
+def test_a_form_that_cannot_be_read_at_no_page_is_no_error_of_the_console() -> None:
+    kind = {"CONTENT_TYPE": "multipart/form-data; boundary="}
+
+    assert status_of(path="/nowhere/", method="POST", body=b"x", headers=kind) == 404
+
+
+def test_a_request_that_is_refused_leaves_a_line_and_no_stack_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    status_of(path="/login/", headers={"HTTP_HOST": "evil.example"})
+    status_of(path="/login/", query=[("next", "\x00")])
+    lines = [serving.Line().format(one) for one in caplog.records]
+
+    assert len(lines) > 1
+    assert not [one for one in lines if "Traceback" in one]
+
+
+def test_a_failure_of_the_console_leaves_its_stack_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    try:
+        raise RuntimeError("ours")
+    except RuntimeError:
+        logging.getLogger("django.request").exception(
+            "Internal Server Error", extra={"status_code": 500}
+        )
+
+    assert "RuntimeError: ours" in serving.Line().format(caplog.records[-1])
