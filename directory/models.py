@@ -238,24 +238,6 @@ class CloudIdentityProvider(models.Model):
         return self.first_complete_read_at is not None
 
 
-class GuardLimits(models.Model):
-    """From when on losses of a connection are held; without a row the defaults hold."""
-
-    cloud_idp = models.OneToOneField(
-        CloudIdentityProvider, models.CASCADE, related_name="guard_limits"
-    )
-    people_percent = models.PositiveSmallIntegerField("People lost, percent")
-    people_absolute = models.PositiveIntegerField("People lost")
-    memberships_percent = models.PositiveSmallIntegerField("Memberships lost, percent")
-    memberships_absolute = models.PositiveIntegerField("Memberships lost")
-    # Of each group that a scope or privilege uses.
-    members_percent = models.PositiveSmallIntegerField("Members of a group, percent")
-    members_absolute = models.PositiveIntegerField("Members of a group")
-
-    def __str__(self) -> str:
-        return f"Limits of {self.cloud_idp}"
-
-
 class TlsConnection(models.Model):
     """Which TLS a connection last spoke with one of Microsoft's hosts."""
 
@@ -874,11 +856,12 @@ class SyncRun(models.Model):
     failures = models.JSONField(default=list)
     # What applying changed: {"users_added": 3, ...}.
     changes = models.JSONField(default=dict)
-    # What of it was lost, without what somebody agreed to: {"people": 3, ...}. Limits
-    # count it for 24 hours.
-    losses = models.JSONField(default=dict)
     # Rows of people, groups and memberships written, by table.
     rows_written = models.JSONField(default=dict)
+    # Reads and plans, and applies nothing.
+    dry_run = models.BooleanField(default=False)
+    # What it planned is stored; without, nothing differed, or it is no longer kept.
+    plan_stored = models.BooleanField(default=False)
     # The longest time for which others could not write.
     write_lock_seconds = models.FloatField(null=True)
     # Intervals name this run: it is kept as long as they are.
@@ -906,7 +889,7 @@ class SyncRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} of {self.cloud_idp} ({self.pk})"
+        return f"{self.what} of {self.cloud_idp} ({self.pk})"
 
     def get_absolute_url(self) -> str:
         return reverse("directory:syncrun-detail", args=[self.pk])
@@ -914,6 +897,11 @@ class SyncRun(models.Model):
     @property
     def is_active(self) -> bool:
         return self.state in self.ACTIVE
+
+    @property
+    def what(self) -> str:
+        """What kind of run it is, in words."""
+        return "Dry run" if self.dry_run else str(self.get_kind_display())
 
 
 class StagedPage(models.Model):
@@ -952,6 +940,78 @@ class StagedPage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.resource} {self.number} of run {self.run_id}"
+
+
+class PlanPart(models.Model):
+    """A part of what a run planned: differences of some people or groups, packed.
+
+    `directory.sync.stored_plans` packs and unpacks. The differences of one section are
+    in the order of their numbers, so that a page of them is read from few parts.
+    """
+
+    class Section(models.TextChoices):
+        PEOPLE = "PEOPLE", "People"
+        GROUPS = "GROUPS", "Groups"
+        MEMBERS = "MEMBERS", "Memberships"
+        HELD = "HELD", "Held"
+
+    run = models.ForeignKey(
+        SyncRun, models.CASCADE, related_name="plan_parts", db_index=False
+    )
+    section = models.CharField(max_length=7, choices=Section.choices)
+    # The smallest number in it, and the greatest.
+    first = models.BigIntegerField()
+    last = models.BigIntegerField()
+    # Differences by sort: {"added": 400, "changed": 3}.
+    counts = models.JSONField()
+    # Of people and groups that a first read brings: their numbers alone, a bitmap.
+    numbers_only = models.BooleanField(default=False)
+    body = models.BinaryField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "section", "first"], name="plan_part_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.section} from {self.first} of the plan of run {self.run_id}"
+
+
+class PlanConsequence(models.Model):
+    """What follows from what a run planned, see `directory.dependents.Consequence`."""
+
+    run = models.ForeignKey(
+        SyncRun, models.CASCADE, related_name="consequences", db_index=False
+    )
+    # In the order in which pages list them: the gravest first.
+    position = models.PositiveIntegerField()
+    kind = models.CharField(max_length=30)
+    subject = models.CharField(max_length=20)
+    # Of the object that it happens in, if there is one: what it is, and who may see it.
+    about = models.JSONField(null=True)
+    permission = models.CharField(max_length=100, blank=True)
+    site_id = models.IntegerField(null=True)
+    what = models.JSONField(default=list)
+    detail = models.TextField(blank=True)
+    full_access = models.BooleanField(default=False)
+    count = models.PositiveIntegerField()
+    # Row ids, as bitmaps: of whom or what it happens to, and of directory groups.
+    numbers = models.BinaryField()
+    groups = models.BinaryField()
+    # Before and after by row id, packed; empty where there are none.
+    differences = models.BinaryField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["run", "position"], name="plan_consequence_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} by run {self.run_id}"
 
 
 class PublicAddressProbe(models.Model):

@@ -67,6 +67,7 @@ def clear_past() -> None:
     now = timezone.now()
     retention.clear_past(now=now)
     retention.clear_runs(now=now)
+    retention.clear_plans(now=now)
     for cloud_idp in CloudIdentityProvider.objects.exclude(
         sync_runs__state__in=SyncRun.ACTIVE
     ):

@@ -251,6 +251,8 @@ SYNC_DEADLINE_MINUTES = env.int("SYNC_DEADLINE_MINUTES", default=180)
 # earlier values and the runs that they name.
 STAGED_PAGES_HOURS = env.int("STAGED_PAGES_HOURS", default=24)
 DIRECTORY_GONE_DAYS = env.int("DIRECTORY_GONE_DAYS", default=30)
+# What each run planned, with its differences; never longer than the run itself.
+SYNC_PLAN_DAYS = env.int("SYNC_PLAN_DAYS", default=400)
 DIRECTORY_INTERVAL_DAYS = env.int("DIRECTORY_INTERVAL_DAYS", default=400)
 
 # The mail server, as smtp+tls://user:password@mail.example.com:587. Without one, mail is

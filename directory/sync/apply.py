@@ -34,6 +34,7 @@ from directory.sync.fetch import Clock, DeltaLinks
 from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
 from directory.sync.selection import selection_of
+from directory.sync.stored_plans import Prepared
 
 
 class PlanOutdated(Exception):
@@ -62,11 +63,12 @@ def apply_plan(
     selection: str,
     clock: Clock,
     columns: Mapping[str, Any],
+    prepared: Prepared | None = None,
 ) -> Written:
     """Write the plan, save the delta links and end the run, all or nothing.
 
     `selection` is the signature of what the plan was made by; `columns` are written
-    to the run's row with its end.
+    to the run's row with its end, and `prepared` is what is kept of the plan.
 
     Raises:
         LeaseLost: another worker has taken the run over, or it was canceled.
@@ -111,7 +113,19 @@ def apply_plan(
         )
         for dependents in registered():
             dependents.after_apply(change, now=now)
-        _finish(lease, plan, written, clock(), {**columns, "remembered": remembered})
+        if prepared:
+            prepared.write(lease.run_id)
+        _finish(
+            lease,
+            plan,
+            written,
+            clock(),
+            {
+                **columns,
+                "remembered": remembered,
+                "plan_stored": bool(prepared),
+            },
+        )
     # Known only now: the commit is part of it.
     written.seconds = round(time.monotonic() - locked_at, 3)
     SyncRun.objects.filter(pk=lease.run_id).update(write_lock_seconds=written.seconds)
@@ -392,7 +406,6 @@ def _finish(
         state=SyncRun.State.SUCCEEDED,
         phase="",
         changes=plan.counts,
-        losses=plan.losses,
         rows_written=written.rows,
         finished_at=now,
         heartbeat_at=now,

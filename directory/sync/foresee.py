@@ -33,7 +33,18 @@ def foresee(plan: Plan) -> Foreseen:
     complete(whole, plan.listed)
     derived = derive(whole)
     planned = planned_change(whole, derived)
-    return Foreseen(whole, derived, planned, consequences_of(planned, plan))
+    found = Foreseen(whole, derived, planned, consequences_of(planned, plan))
+    plan.foreseen = found
+    return found
+
+
+def after_guards(plan: Plan) -> tuple[Derived, Sequence[Consequence]]:
+    """What follows from what is left of a plan: as foreseen, where nothing is held."""
+    seen = plan.foreseen
+    if isinstance(seen, Foreseen) and not plan.holds:
+        return seen.derived, seen.consequences
+    derived = derive(plan)
+    return derived, consequences_of(planned_change(plan, derived), plan)
 
 
 def consequences_of(planned: PlannedChange, plan: Plan) -> Sequence[Consequence]:

@@ -46,9 +46,7 @@ def make_plan(
     plan = comparison.plan
     plan.began_at = began_at
     plan.listed = BitMap(register.hashes)
-    held = decide(plan)
-    plan.losses = held.losses
-    settle(plan, held)
+    settle(plan, decide(plan))
     complete(plan, plan.listed)
     plan.counts = counted(plan)
     return plan

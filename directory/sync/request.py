@@ -16,8 +16,12 @@ def request_sync(
     trigger: SyncRun.Trigger,
     actor: Any | None,
     now: datetime,
+    dry_run: bool = False,
 ) -> SyncRun:
     """Return the connection's active run, making one when there is none.
+
+    A dry run reads and plans like any other and applies nothing. Whether the run that
+    is returned is one, the caller has to look.
 
     The row alone is the request: a worker finds it with its next tick. Whoever wants
     it sooner sends `directory.tasks.run_sync` after the commit.
@@ -33,12 +37,13 @@ def request_sync(
                 trigger=trigger,
                 requested_by=actor,
                 created_at=now,
+                dry_run=dry_run,
             )
             if actor is not None:
                 record.record(
                     obj=cloud_idp,
                     actor=actor,
-                    note=f"{run.get_kind_display()} requested",
+                    note=f"{run.what} requested",
                     action="sync",
                     details={"sync_run": run.pk},
                     now=now,
@@ -66,7 +71,7 @@ def cancel_sync(*, run: SyncRun, actor: Any, now: datetime) -> bool:
         record.record(
             obj=run.cloud_idp,
             actor=actor,
-            note=f"{run.get_kind_display()} canceled",
+            note=f"{run.what} canceled",
             action="sync",
             details={"sync_run": run.pk},
             now=now,
@@ -76,7 +81,7 @@ def cancel_sync(*, run: SyncRun, actor: Any, now: datetime) -> bool:
 
 def _widened(run: SyncRun, kind: SyncRun.Kind) -> SyncRun:
     """Make a run that still waits a full one when a full read is asked for."""
-    if kind == SyncRun.Kind.FULL and run.kind != kind:
+    if kind == SyncRun.Kind.FULL and run.kind != kind and not run.dry_run:
         waiting = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.QUEUED)
         if waiting.filter(pages=0).update(kind=kind):
             run.kind = kind

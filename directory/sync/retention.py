@@ -21,6 +21,7 @@ from directory.models import (
     State,
     SyncRun,
 )
+from directory.sync import stored_plans
 from directory.sync.intervals import text
 from directory.sync.rows import chunks
 
@@ -60,6 +61,11 @@ def clear_runs(*, now: datetime) -> None:
     ended = SyncRun.objects.exclude(state__in=SyncRun.ACTIVE)
     ended.filter(finished_at__lt=now - RUNS_KEPT, remembered=False).delete()
     ended.filter(finished_at__lt=now - max(RUNS_KEPT, intervals_kept())).delete()
+
+
+def clear_plans(*, now: datetime) -> None:
+    """Delete what old runs planned, where plans are kept for less time than runs."""
+    stored_plans.clear(older_than=now - timedelta(days=settings.SYNC_PLAN_DAYS))
 
 
 def clear_past(*, now: datetime) -> None:

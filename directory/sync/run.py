@@ -18,16 +18,17 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync.apply import PlanOutdated, apply_plan
-from directory.sync.decide import decider
-from directory.sync.derive import derive
+from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, DeadlinePassed, Fetch
-from directory.sync.holds import Decide
+from directory.sync.foresee import after_guards
+from directory.sync.holds import Decide, hold_nothing
 from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
 from directory.sync.selection import Selection, selection_of
 from directory.sync.stage import MemberSets, Round
+from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
 
 logger = logging.getLogger(__name__)
@@ -59,11 +60,9 @@ def work(
     clock: Clock = timezone.now,
     open_lines: OpenLines = Lines,
     heard: Callable[[], None] = lambda: None,
-    decide: Decide | None = None,
+    decide: Decide = hold_nothing,
 ) -> None:
     """Take the run if it is free and bring it to an end.
-
-    Guards decide what of it waits, unless `decide` does.
 
     Every end is written to the row. A process that is killed leaves the lease to run
     out; the next worker goes on at the last page kept.
@@ -138,7 +137,7 @@ def _work(
     clock: Clock,
     open_lines: OpenLines,
     heard: Callable[[], None],
-    decide: Decide | None,
+    decide: Decide,
 ) -> None:
     if not run.cloud_idp.enabled:
         raise SyncFailed(
@@ -233,6 +232,7 @@ def _take_over_pages(run: SyncRun, now: datetime) -> None:
         SyncRun.objects.filter(
             cloud_idp=run.cloud_idp,
             kind=run.kind,
+            dry_run=run.dry_run,
             state=SyncRun.State.FAILED,
             selection=run.selection,
             generation=run.generation,
@@ -269,13 +269,13 @@ def _apply(
     round_: Round,
     selection: Selection,
     clock: Clock,
-    decide: Decide | None,
+    decide: Decide,
     watch: Stopwatch,
 ) -> None:
     # Recorded before it begins, with a lease that outlasts it.
     now = clock()
     lease.renew(
-        state=SyncRun.State.APPLYING,
+        state=SyncRun.State.READING if run.dry_run else SyncRun.State.APPLYING,
         phase="Comparing",
         heartbeat_at=now,
         lease_expires_at=now + APPLY_LEASE,
@@ -289,16 +289,21 @@ def _apply(
         register=fetch.register,
         selection=selection,
         now=now,
-        decide=decide or decider(run, selection),
+        decide=decide,
         report=_reporter(lease, clock),
         began_at=run.started_at,
     )
     # Of a large directory these are most of what the process holds.
     fetch.register.forget()
     round_.members = MemberSets()
-    derived = derive(plan)
     watch.lap("Comparing")
+    derived, consequences = after_guards(plan)
+    prepared = prepare(plan, consequences, with_values=run.dry_run)
+    watch.lap("Working out what follows")
     try:
+        if run.dry_run:
+            _keep_plan(run, lease, plan, prepared, watch, now=clock())
+            return
         written = apply_plan(
             plan,
             derived,
@@ -307,6 +312,7 @@ def _apply(
             selection=selection.signature,
             clock=clock,
             columns={"phases": watch.phases},
+            prepared=prepared,
         )
     except PlanOutdated:
         raise SyncFailed(
@@ -326,6 +332,39 @@ def _apply(
         written.rows,
         written.seconds,
     )
+
+
+def _keep_plan(
+    run: SyncRun,
+    lease: Lease,
+    plan: Plan,
+    prepared: Prepared,
+    watch: Stopwatch,
+    *,
+    now: datetime,
+) -> None:
+    """End a dry run: what it planned is stored, and nothing else is touched."""
+    generation = CloudIdentityProvider.objects.filter(
+        pk=run.cloud_idp_id, generation=plan.generation
+    )
+    with transaction.atomic():
+        ended = lease.write(
+            state=SyncRun.State.SUCCEEDED,
+            phase="",
+            changes=plan.counts,
+            phases=watch.phases,
+            plan_stored=bool(prepared),
+            finished_at=now,
+            heartbeat_at=now,
+            lease_expires_at=None,
+        )
+        if not ended:
+            raise LeaseLost
+        if not generation.exists():
+            raise PlanOutdated
+        prepared.write(run.pk)
+    _drop_pages(run)
+    logger.info("Dry run %s planned: %s", run.pk, plan.counts)
 
 
 def _reporter(lease: Lease, clock: Clock) -> Callable[[str], None]:
@@ -403,7 +442,7 @@ def _fail(
         error_code=code,
         request_id=request_id,
     )
-    if ended:
+    if ended and not run.dry_run:
         CloudIdentityProvider.objects.filter(pk=run.cloud_idp_id).update(
             next_sync_at=now + _pause(run.cloud_idp_id, retry_after)
         )
@@ -411,9 +450,9 @@ def _fail(
 
 def _pause(cloud_idp_id: int, retry_after: float | None) -> timedelta:
     """Return how long to wait after a failure: longer with each one in a row."""
-    states = SyncRun.objects.filter(cloud_idp_id=cloud_idp_id).values_list(
-        "state", flat=True
-    )[:10]
+    states = SyncRun.objects.filter(
+        cloud_idp_id=cloud_idp_id, dry_run=False
+    ).values_list("state", flat=True)[:10]
     in_a_row = 0
     for state in states:
         if state != SyncRun.State.FAILED:

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from directory.models import CloudIdentityProvider, DirectoryObject, SyncRun
 from directory.sync.apply import apply_plan
-from directory.sync.derive import derive
 from directory.sync.differences import Plan
 from directory.sync.fetch import DeltaLinks
+from directory.sync.foresee import after_guards
 from directory.sync.holds import Decide, hold_nothing
 from directory.sync.lease import Lease
 from directory.sync.numbers import Register
@@ -21,6 +21,7 @@ from directory.sync.plan import make_plan
 from directory.sync.reduce import Reducer
 from directory.sync.selection import selection_of
 from directory.sync.stage import Pages, Resource, Round, staged
+from directory.sync.stored_plans import prepare
 from tests import factories
 
 Json = dict[str, Any]
@@ -142,14 +143,16 @@ def take(
         now=now,
         decide=decide,
     )
+    derived, consequences = after_guards(plan)
     apply_plan(
         plan,
-        derive(plan),
+        derived,
         lease=Lease(round_.pages.run.pk, 0),
         delta_links=DeltaLinks(users="u", groups="g"),
         selection=selection.signature,
         clock=lambda: now,
         columns={},
+        prepared=prepare(plan, consequences),
     )
     call_command("rebuild_memberships", "--check", stdout=StringIO())
     return plan

@@ -67,6 +67,20 @@ class Story:
         assert run.state == SyncRun.State.SUCCEEDED, f"{run.error} {run.advice}"
         return run
 
+    def dry_run(self) -> SyncRun:
+        """Read everything and plan; it may have failed."""
+        run = request_sync(
+            cloud_idp=self.cloud_idp,
+            kind=SyncRun.Kind.FULL,
+            trigger=SyncRun.Trigger.PERSON,
+            actor=None,
+            now=timezone.now(),
+            dry_run=True,
+        )
+        work(run.pk)
+        run.refresh_from_db()
+        return run
+
     def user(self, upn: str) -> DirectoryUser:
         """The person with this UPN; not one who was deleted for good and had it."""
         return DirectoryUser.objects.exclude(state=State.GONE).get(
