@@ -184,7 +184,23 @@ def console(administrator: User) -> Client:
     return client
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def uses_database(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    return item.get_closest_marker("django_db") is not None or any(
+        name in names for name in ("db", "transactional_db")
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if os.environ.get("TEST_DATABASE") == "postgres":
+        # What touches no database was tried with SQLite.
+        config.hook.pytest_deselected(
+            items=[item for item in items if not uses_database(item)]
+        )
+        items[:] = filter(uses_database, items)
     # One process for everything that drives the browser: it starts a whole console.
     for item in items:
         if item.get_closest_marker("browser"):

@@ -24,7 +24,7 @@ from scoping.models import DeviceKind
 from tests import factories, scoping_factories
 from tests.test_architecture import OF_A_SITE, ROUTES, Route, entry_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.broad]
 
 OVERRIDE = "\u202e"
 HOSTILE = f"<script>alert(1)</script>{{{{ 31337|add:1 }}}}\"'><b onx=1>{OVERRIDE}gpj"
