@@ -8,7 +8,7 @@ plan; and tells: a read was applied. It never imports them.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import NamedTuple, Protocol
 
 from pyroaring import BitMap
@@ -123,8 +123,34 @@ class Consequence:
         return len(self.numbers)
 
 
+class Gives(IntEnum):
+    """What being a member of a group, or being a person, gives in the console."""
+
+    NOTHING = 0
+    PRIVILEGES = 1
+    FULL_ACCESS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GroupInUse:
+    """A directory group that scopes or privileges rest on, whoever looks."""
+
+    object_id: str
+    # Whether members of groups inside it count as well.
+    nested: bool
+    gives: Gives = Gives.NOTHING
+
+
 class Dependents(Protocol):
     """A feature that builds on directory rows."""
+
+    def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
+        """The groups of a tenant that something here rests on; guards ask for them."""
+        ...
+
+    def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
+        """People of a tenant who hold privileges of their own, by object id."""
+        ...
 
     def uses_of_group(
         self, ref: ObjectRef, *, viewer: ConsoleUser

@@ -238,6 +238,24 @@ class CloudIdentityProvider(models.Model):
         return self.first_complete_read_at is not None
 
 
+class GuardLimits(models.Model):
+    """From when on losses of a connection are held; without a row the defaults hold."""
+
+    cloud_idp = models.OneToOneField(
+        CloudIdentityProvider, models.CASCADE, related_name="guard_limits"
+    )
+    people_percent = models.PositiveSmallIntegerField("People lost, percent")
+    people_absolute = models.PositiveIntegerField("People lost")
+    memberships_percent = models.PositiveSmallIntegerField("Memberships lost, percent")
+    memberships_absolute = models.PositiveIntegerField("Memberships lost")
+    # Of each group that a scope or privilege uses.
+    members_percent = models.PositiveSmallIntegerField("Members of a group, percent")
+    members_absolute = models.PositiveIntegerField("Members of a group")
+
+    def __str__(self) -> str:
+        return f"Limits of {self.cloud_idp}"
+
+
 class TlsConnection(models.Model):
     """Which TLS a connection last spoke with one of Microsoft's hosts."""
 
@@ -856,6 +874,9 @@ class SyncRun(models.Model):
     failures = models.JSONField(default=list)
     # What applying changed: {"users_added": 3, ...}.
     changes = models.JSONField(default=dict)
+    # What of it was lost, without what somebody agreed to: {"people": 3, ...}. Limits
+    # count it for 24 hours.
+    losses = models.JSONField(default=dict)
     # Rows of people, groups and memberships written, by table.
     rows_written = models.JSONField(default=dict)
     # Reads and plans, and applies nothing.

@@ -37,22 +37,24 @@ from directory.sync.rows import chunks
 from directory.sync.stored import stored_users
 
 M = TypeVar("M", bound=Model)
+# The number of a sync run, or the name of a person of the console.
+Cause = int | str | None
 PRESENT = State.PRESENT.value
 UNKNOWN = frozenset(state.value for state in UNKNOWN_STATES)
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """From when until when, and which runs said so.
+    """From when until when, and by which run, or person by name, it began and ended.
 
     Without a beginning it is since before anything was remembered; without an end it
     lasts.
     """
 
     since: datetime | None = None
-    since_run: int | None = None
+    since_by: Cause = None
     until: datetime | None = None
-    until_run: int | None = None
+    until_by: Cause = None
 
     def meets(self, other: "Period") -> "Period | None":
         """Return the time that both have in common, or None."""
@@ -64,7 +66,7 @@ class Period:
         since, until = first.since, last.until
         if since is not None and until is not None and since >= until:
             return None
-        return Period(since, first.since_run, until, last.until_run)
+        return Period(since, first.since_by, until, last.until_by)
 
     def covers(self, other: "Period") -> bool:
         """Whether all of the other is within this one."""
@@ -168,8 +170,8 @@ class MembersOn:
         """Yield the ways in, the shortest first."""
         present = self._present.get(number, (ALWAYS,))
         for reach in self._reaches:
-            stays = _common([reach.period], self._stays.of(reach.group, number))
-            for period in _common(stays, present):
+            stays = common([reach.period], self._stays.of(reach.group, number))
+            for period in common(stays, present):
                 if period.meets(self._stays.day.period):
                     yield Way(reach.path, period)
 
@@ -212,25 +214,25 @@ def _reaches(
             there = states.get(reach.group, ())
             holding += [
                 _Reach(reach.group, period, reach.above)
-                for period in _common(
+                for period in common(
                     [reach.period], [each for each, state in there if state == PRESENT]
                 )
                 if period.meets(day)
             ]
             unknown = [each for each, state in there if state in UNKNOWN]
             unknown += hidden.get(reach.group, ())
-            if any(each.meets(day) for each in _common([reach.period], unknown)):
+            if any(each.meets(day) for each in common([reach.period], unknown)):
                 found.unknown.add(reach.group)
             if not nested:
                 continue
-            passing = _common(
+            passing = common(
                 [reach.period],
                 [each for each, state in there if state not in DEPARTED],
             )
             below += [
                 _Reach(child, period, reach)
                 for child, stay in stays.groups(reach.group)
-                for period in _common(passing, [stay])
+                for period in common(passing, [stay])
                 if period.meets(day)
             ]
         frontier = []
@@ -244,10 +246,24 @@ def _reaches(
     return holding
 
 
-def _common(some: Iterable[Period], others: Iterable[Period]) -> list[Period]:
+def common(some: Iterable[Period], others: Iterable[Period]) -> list[Period]:
+    """Return the times that one of the first and one of the others have in common."""
     others = list(others)
     met = (one.meets(other) for one in some for other in others)
     return [period for period in met if period is not None]
+
+
+def without(some: Iterable[Period], others: Iterable[Period]) -> list[Period]:
+    """Return the times without those of the others."""
+    left = list(some)
+    for other in others:
+        outside = []
+        if other.since is not None:
+            outside.append(Period(None, None, other.since, other.since_by))
+        if other.until is not None:
+            outside.append(Period(other.until, other.until_by))
+        left = common(left, outside)
+    return left
 
 
 class _Stays:
@@ -330,6 +346,30 @@ def present_periods(people: BitMap, day: Day) -> dict[int, list[Period]]:
     }
 
 
+def active_periods(people: BitMap, day: Day) -> dict[int, list[Period]]:
+    """Return when these people were enabled members of the tenant, and not guests.
+
+    What is not known is no.
+    """
+    there = values_on(DirectoryUser, "state", people, day)
+    enabled = values_on(DirectoryUser, "account_enabled", people, day)
+    types = values_on(DirectoryUser, "user_type", people, day)
+    return {
+        number: common(
+            common(
+                [period for period, state in pieces if state == PRESENT],
+                [each for each, value in enabled.get(number, ()) if value == "true"],
+            ),
+            [
+                each
+                for each, value in types.get(number, ())
+                if value and value.lower() != "guest"
+            ],
+        )
+        for number, pieces in there.items()
+    }
+
+
 def values_on(
     model: type[DirectoryUser] | type[DirectoryGroup],
     attribute: str,
@@ -357,12 +397,12 @@ def values_on(
         ended[number].append((rest[0], rest[1], rest[2]))
     found: dict[int, list[tuple[Period, str]]] = {}
     for number in BitMap(now) | BitMap(ended):
-        since, since_run, pieces = None, None, []
+        since, since_by, pieces = None, None, []
         for at, run, value in ended.get(number, ()):
-            pieces.append((Period(since, since_run, at, run), value))
-            since, since_run = at, run
+            pieces.append((Period(since, since_by, at, run), value))
+            since, since_by = at, run
         if number in now:
-            pieces.append((Period(since, since_run), now[number]))
+            pieces.append((Period(since, since_by), now[number]))
         found[number] = pieces
     return found
 

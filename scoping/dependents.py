@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
 from django.db.models import Q
 from django.urls import reverse
 
-from directory.dependents import AppliedChange, Consequence, Fragment, ObjectRef, Use
+from directory.dependents import (
+    AppliedChange,
+    Consequence,
+    Fragment,
+    Gives,
+    GroupInUse,
+    ObjectRef,
+    Use,
+)
 from directory.models import DirectoryUser
 from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
@@ -21,6 +29,12 @@ class ScopingDependents:
     """Devices and scopes that build on people, groups and connections."""
 
     label = "Scoping"
+
+    def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
+        return uses.groups_in_use(tenant_id)
+
+    def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
+        return {}
 
     def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
         return uses.uses_of_group(ref, viewer=viewer)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from directory.dependents import ObjectRef, Use
+from directory.dependents import GroupInUse, ObjectRef, Use
 from directory.sync.bitmaps import unpack
 from jamfidp.access import ConsoleUser, visible_to
 from scoping.models import (
@@ -67,6 +67,19 @@ def uses_of_group(ref: ObjectRef, *, viewer: ConsoleUser) -> list[Use]:
             f"scoping.view_{smart_group_word(kind)}",
         )
     ]
+
+
+def groups_in_use(tenant_id: str) -> list[GroupInUse]:
+    """The directory groups of a tenant that scopes and smart groups name."""
+    entries = ScopeEntry.objects.filter(
+        tenant_id=tenant_id, kind=ScopeEntry.Kind.DIRECTORY_GROUP
+    )
+    criteria = SmartGroupCriterion.objects.filter(tenant_id=tenant_id)
+    named = {
+        *entries.values_list("object_id", "nested"),
+        *criteria.values_list("object_id", "nested"),
+    }
+    return [GroupInUse(object_id, nested) for object_id, nested in sorted(named)]
 
 
 def uses_of_user(ref: ObjectRef, *, viewer: ConsoleUser) -> list[Use]:

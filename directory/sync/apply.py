@@ -406,6 +406,7 @@ def _finish(
         state=SyncRun.State.SUCCEEDED,
         phase="",
         changes=plan.counts,
+        losses=plan.losses,
         rows_written=written.rows,
         finished_at=now,
         heartbeat_at=now,

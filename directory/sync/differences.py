@@ -118,6 +118,8 @@ class Plan:
     hashes: dict[int, int | None] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     holds_before: dict[int, Hold] = field(default_factory=dict)
+    # What is lost, for the limits of the next 24 hours.
+    losses: dict[str, Any] = field(default_factory=dict)
     # What `foresee` found, where a guard has asked.
     foreseen: Any = None
     # In words of the run's page: what changed, counted.

@@ -148,6 +148,8 @@ class Held:
     nesting: dict[int, HeldSet] = field(default_factory=dict)
     # Guards of members, by group.
     members: dict[int, set[str]] = field(default_factory=dict)
+    # What takes effect of the losses, as SyncRun.losses keeps it.
+    losses: dict[str, Any] = field(default_factory=dict)
 
     def hold_people(self, numbers: Iterable[int], guard: str) -> None:
         for number in numbers:

@@ -46,7 +46,9 @@ def make_plan(
     plan = comparison.plan
     plan.began_at = began_at
     plan.listed = BitMap(register.hashes)
-    settle(plan, decide(plan))
+    held = decide(plan)
+    plan.losses = held.losses
+    settle(plan, held)
     complete(plan, plan.listed)
     plan.counts = counted(plan)
     return plan

@@ -18,10 +18,11 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync.apply import PlanOutdated, apply_plan
+from directory.sync.decide import decider
 from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, DeadlinePassed, Fetch
 from directory.sync.foresee import after_guards
-from directory.sync.holds import Decide, hold_nothing
+from directory.sync.holds import Decide
 from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
@@ -60,9 +61,11 @@ def work(
     clock: Clock = timezone.now,
     open_lines: OpenLines = Lines,
     heard: Callable[[], None] = lambda: None,
-    decide: Decide = hold_nothing,
+    decide: Decide | None = None,
 ) -> None:
     """Take the run if it is free and bring it to an end.
+
+    Guards decide what of it waits, unless `decide` does.
 
     Every end is written to the row. A process that is killed leaves the lease to run
     out; the next worker goes on at the last page kept.
@@ -137,7 +140,7 @@ def _work(
     clock: Clock,
     open_lines: OpenLines,
     heard: Callable[[], None],
-    decide: Decide,
+    decide: Decide | None,
 ) -> None:
     if not run.cloud_idp.enabled:
         raise SyncFailed(
@@ -269,7 +272,7 @@ def _apply(
     round_: Round,
     selection: Selection,
     clock: Clock,
-    decide: Decide,
+    decide: Decide | None,
     watch: Stopwatch,
 ) -> None:
     # Recorded before it begins, with a lease that outlasts it.
@@ -289,7 +292,7 @@ def _apply(
         register=fetch.register,
         selection=selection,
         now=now,
-        decide=decide,
+        decide=decide or decider(run, selection),
         report=_reporter(lease, clock),
         began_at=run.started_at,
     )

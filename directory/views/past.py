@@ -162,7 +162,7 @@ def group_day(request: ConsoleRequest, pk: int) -> HttpResponse:
     group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
     now = timezone.now()
     asked = request.GET.get("day", "")
-    typed = _typed_day(asked)
+    typed = typed_day(asked)
     looked = look_at_day(group, typed or timezone.localdate(), now=now)
     nested = request.GET.get("members") != "direct"
     context: dict[str, Any] = {
@@ -190,7 +190,7 @@ def group_day(request: ConsoleRequest, pk: int) -> HttpResponse:
     )
 
 
-def _typed_day(text: str) -> date | None:
+def typed_day(text: str) -> date | None:
     try:
         day = parse_date(text.strip())
     except ValueError:
@@ -234,8 +234,8 @@ def _members(
             "direct": way.direct,
             "path": [_crumb(step, groups, ids) for step in way.path],
             "period": way.period,
-            "since_run": runs.get(way.period.since_run or 0),
-            "until_run": runs.get(way.period.until_run or 0),
+            "since_run": run_of(way.period.since_by, runs),
+            "until_run": run_of(way.period.until_by, runs),
         }
 
     return {
@@ -283,10 +283,14 @@ def runs_of(ways: Iterable[past.Way]) -> dict[int, SyncRun]:
     wanted = {
         run
         for way in ways
-        for run in (way.period.since_run, way.period.until_run)
-        if run is not None
+        for run in (way.period.since_by, way.period.until_by)
+        if isinstance(run, int)
     }
     return {run.pk: run for run in SyncRun.objects.filter(pk__in=wanted)}
+
+
+def run_of(cause: past.Cause, runs: Mapping[int, SyncRun]) -> SyncRun | None:
+    return runs.get(cause) if isinstance(cause, int) else None
 
 
 def reads_of(group: DirectoryGroup, day: past.Day, *, now: datetime) -> dict[str, Any]:
@@ -331,7 +335,7 @@ def group_day_export(request: ConsoleRequest, pk: int) -> HttpResponseBase:
     """Everybody who was in a group on a day. A POST: it leaves a history entry."""
     group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
     now = timezone.now()
-    when = _typed_day(request.GET.get("day", "")) or timezone.localdate()
+    when = typed_day(request.GET.get("day", "")) or timezone.localdate()
     looked = look_at_day(group, when, now=now)
     nested = request.GET.get("members") != "direct"
     found = (
@@ -379,9 +383,9 @@ def _day_lines(group: DirectoryGroup, found: past.MembersOn) -> Iterable[Sequenc
             "direct" if way.direct else "nested",
             " > ".join(_crumb(step, groups, ids).label for step in way.path),
             period.since.isoformat() if period.since else "before it was remembered",
-            period.since_run or "",
+            period.since_by or "",
             period.until.isoformat() if period.until else "still",
-            period.until_run or "",
+            period.until_by or "",
         )
 
 

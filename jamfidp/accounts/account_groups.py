@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from jamfidp.accounts import alarms, sessions, standing
+from jamfidp.accounts import alarms, sessions, standing, validity
 from jamfidp.accounts.explanations import Explanation, explain
 from jamfidp.accounts.grants import suspension
 from jamfidp.accounts.models import AccessLevel, AccountGroup, DirectoryBinding, User
@@ -60,6 +60,7 @@ def create_group(
     group.full_clean()
     group.save()
     _set_accounts(group, accounts)
+    validity.follow(groups=[group.pk], by=str(actor), now=now)
     record(
         obj=group,
         actor=actor,
@@ -103,6 +104,7 @@ def change_group(
     group.full_clean()
     group.save()
     _set_accounts(group, accounts)
+    validity.follow(groups=[group.pk], by=str(actor), now=now)
     sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
     after = _facts(group)
     changes = {
@@ -146,7 +148,9 @@ def delete_group(group: AccountGroup, *, actor: User, now: datetime) -> None:
         details={name: [value, ""] for name, value in facts.items()},
         now=now,
     )
+    number = group.pk
     group.delete()
+    validity.follow(groups=[number], by=str(actor), now=now)
     sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
 
 
@@ -194,6 +198,7 @@ def bind(
             f"{directory_group} is bound to {group} already."
         ) from error
     binding.save()
+    validity.follow(groups=[group.pk], by=str(actor), now=now)
     record(
         obj=group,
         actor=actor,
@@ -232,6 +237,7 @@ def unbind(binding: DirectoryBinding, *, actor: User, now: datetime) -> None:
         now=now,
     )
     binding.delete()
+    validity.follow(groups=[group.pk], by=str(actor), now=now)
     sessions.end_where_nothing_is_held(sessions.signed_in_accounts(now), now=now)
 
 

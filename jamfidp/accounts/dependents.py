@@ -1,15 +1,24 @@
 """What console accounts tell the directory's pages: who is bound, who holds what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from django.urls import reverse
 
-from directory.dependents import AppliedChange, Consequence, Fragment, ObjectRef, Use
+from directory.dependents import (
+    AppliedChange,
+    Consequence,
+    Fragment,
+    Gives,
+    GroupInUse,
+    ObjectRef,
+    Use,
+)
 from directory.models import CloudIdentityProvider
 from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
 from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
+from jamfidp.accounts.levels import AccessLevel
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
@@ -19,6 +28,37 @@ class AccountsDependents:
     """Privileges are decided at every request; sessions end where none are left."""
 
     label = "Accounts"
+
+    def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
+        return [
+            GroupInUse(
+                binding.object_id,
+                binding.nested,
+                _gives(binding.account_group.access_level),
+            )
+            for binding in DirectoryBinding.objects.filter(
+                tenant_id=tenant_id
+            ).select_related("account_group")
+        ]
+
+    def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
+        own = User.objects.filter(tenant_id=tenant_id).exclude(
+            access_level=AccessLevel.GROUP
+        )
+        assigned = User.objects.filter(
+            tenant_id=tenant_id,
+            access_level=AccessLevel.GROUP,
+            groups__access_level__in=AccessLevel.values,
+        )
+        found = {
+            object_id: _gives(level)
+            for object_id, level in own.values_list("object_id", "access_level")
+        }
+        for object_id, level in assigned.values_list(
+            "object_id", "groups__access_level"
+        ):
+            found[object_id] = max(found.get(object_id, Gives.NOTHING), _gives(level))
+        return found
 
     def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
         access = viewer.sites_with(PERMISSION)
@@ -110,3 +150,7 @@ class AccountsDependents:
         sessions.end_where_nothing_is_held(
             sessions.signed_in_accounts(now, tenant_id=tenant_id), now=now
         )
+
+
+def _gives(access_level: str) -> Gives:
+    return Gives.FULL_ACCESS if access_level == AccessLevel.FULL else Gives.PRIVILEGES

@@ -37,7 +37,7 @@ from directory.models import (
     DirectoryUser,
 )
 from jamfidp import crypto
-from jamfidp.accounts import confirmation, standing, switches, throttle
+from jamfidp.accounts import confirmation, standing, switches, throttle, validity
 from jamfidp.accounts.explanations import ABOUT_GROUPS, explain
 from jamfidp.accounts.grants import Reason, Standing
 from jamfidp.accounts.models import AccessLevel, SignInRequest, User
@@ -518,6 +518,7 @@ def _create(
     except IntegrityError:
         # The same person in two tabs: the account of the other one counts.
         return User.objects.get(tenant_id=claims.tenant_id, object_id=claims.object_id)
+    validity.follow(accounts=[account.pk], by="the first sign-in with Entra", now=now)
     record(
         obj=account,
         actor=None,

@@ -7,6 +7,7 @@ from hmac import compare_digest
 
 from django.db import transaction
 
+from jamfidp.accounts import validity
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, SetupCode, User
 from jamfidp.accounts.throttle import Browser, begin_attempt
 from jamfidp.history.record import record
@@ -115,6 +116,7 @@ def create_administrator(
     account.set_password(password)
     account.full_clean(exclude=["password"])
     account.save()
+    validity.follow(accounts=[account.pk], by=validity.SERVER, now=now)
     record(
         obj=account,
         actor=None,
@@ -134,6 +136,7 @@ def rescue(account: User, *, password: str, now: datetime) -> None:
     account.privilege_set = PrivilegeSet.ADMINISTRATOR
     account.site = None
     account.save()
+    validity.follow(accounts=[account.pk], by=validity.SERVER, now=now)
     record(
         obj=account,
         actor=None,

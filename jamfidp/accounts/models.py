@@ -189,6 +189,112 @@ class DirectoryBinding(models.Model):
         return self.name_when_bound
 
 
+class Validity(models.Model):
+    """From when until when something was so, and by whom it began and ended.
+
+    `earlier` says that it was so already when this began to be remembered. Rows name
+    accounts and groups by number, since they outlive them.
+    """
+
+    from_at = models.DateTimeField()
+    from_by_name = models.CharField(max_length=255, blank=True)
+    earlier = models.BooleanField(default=False)
+    to_at = models.DateTimeField(null=True)
+    to_by_name = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        abstract = True
+
+
+class PrivilegesInterval(Validity):
+    """What an account or an account group was given: access level and privileges."""
+
+    # One of the two.
+    account_id = models.IntegerField(null=True)
+    account_group_id = models.IntegerField(null=True)
+    # As it was called last.
+    name = models.CharField(max_length=255)
+    # Of an account.
+    enabled = models.BooleanField(default=True)
+    tenant_id = models.CharField(max_length=36, blank=True)
+    object_id = models.CharField(max_length=36, blank=True)
+    access_level = models.CharField(max_length=5, choices=AccessLevel.choices)
+    privilege_set = models.CharField(max_length=13, choices=PrivilegeSet.choices)
+    privileges = models.JSONField(default=list)
+    site_id = models.IntegerField(null=True)
+    site_name = models.CharField(max_length=255, blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account_id"],
+                condition=Q(to_at=None),
+                name="privileges_interval_account",
+            ),
+            models.UniqueConstraint(
+                fields=["account_group_id"],
+                condition=Q(to_at=None),
+                name="privileges_interval_group",
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["to_at"], name="privileges_interval_ended")
+        ]
+
+    def __str__(self) -> str:
+        return f"What {self.name} was given until {self.to_at}"
+
+
+class BindingInterval(Validity):
+    """A directory group was bound to an account group."""
+
+    account_group_id = models.IntegerField()
+    tenant_id = models.CharField(max_length=36)
+    object_id = models.CharField(max_length=36)
+    nested = models.BooleanField()
+    name = models.CharField(max_length=256)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account_group_id", "tenant_id", "object_id"],
+                condition=Q(to_at=None),
+                name="binding_interval_one_open",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["to_at"], name="binding_interval_ended")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} bound until {self.to_at}"
+
+
+class AssignmentInterval(Validity):
+    """An account was assigned to an account group."""
+
+    account_id = models.IntegerField()
+    account_group_id = models.IntegerField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account_id", "account_group_id"],
+                condition=Q(to_at=None),
+                name="assignment_interval_one_open",
+            )
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["to_at"], name="assignment_interval_ended")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} in {self.account_group_id} until {self.to_at}"
+
+
 class SignInRequest(models.Model):
     """One attempt to sign in with Entra: ten minutes, one browser, one use."""
 

@@ -4,6 +4,7 @@ from jamfidp.accounts.views import (
     account_groups,
     fragments,
     my_privileges,
+    privileges_on,
     second_factor,
     sessions,
     sign_in,
@@ -118,6 +119,16 @@ urlpatterns = [
         "settings/accounts/of-person/<str:tenant_id>/<str:object_id>/",
         fragments.directory_user,
         name="directory-user",
+    ),
+    path(
+        "settings/accounts/privileges-on/",
+        privileges_on.privileges_on,
+        name="privileges-on",
+    ),
+    path(
+        "settings/accounts/privileges-on/export/",
+        privileges_on.privileges_on_export,
+        name="privileges-on-export",
     ),
     path(
         "settings/account-groups/",

@@ -13,7 +13,14 @@ from datetime import datetime
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from jamfidp.accounts import alarms, second_factor, sessions, standing, throttle
+from jamfidp.accounts import (
+    alarms,
+    second_factor,
+    sessions,
+    standing,
+    throttle,
+    validity,
+)
 from jamfidp.accounts.administrators import one_remains
 from jamfidp.accounts.models import (
     AccessLevel,
@@ -172,6 +179,7 @@ def create_account(
     account.full_clean(exclude=["password"])
     account.save()
     account.groups.set(groups)
+    validity.follow(accounts=[account.pk], by=str(actor), now=now)
     record(
         obj=account,
         actor=actor,
@@ -220,6 +228,7 @@ def change_account(
         account.full_clean(exclude=["password"])
         account.save()
         account.groups.set(groups)
+        validity.follow(accounts=[account.pk], by=str(actor), now=now)
     sessions.end_where_nothing_is_held([account], now=now)
     after = _facts(account)
     changes = {
@@ -326,6 +335,7 @@ def unlock(account: User, *, forget_second_factor: bool, now: datetime) -> list[
     if not account.is_active:
         account.is_active = True
         account.save(update_fields=["is_active"])
+        validity.follow(accounts=[account.pk], by=validity.SERVER, now=now)
         done.append("Enabled the account.")
     record(
         obj=account,
@@ -384,7 +394,9 @@ def delete_account(account: User, *, actor: User, now: datetime) -> None:
             details={name: [value, ""] for name, value in _facts(account).items()},
             now=now,
         )
+        number = account.pk
         account.delete()
+        validity.follow(accounts=[number], by=str(actor), now=now)
 
 
 def _facts(account: User) -> dict[str, str]:

@@ -12,6 +12,7 @@ from django.db import transaction
 from directory import credentials, registrations
 from directory.entra import SANDBOX_KEY
 from directory.sandbox import company
+from jamfidp.accounts import validity
 from jamfidp.accounts.models import (
     AccessLevel,
     AccountGroup,
@@ -65,6 +66,7 @@ def write(*, now: datetime, sandbox_application: dict[str, str], password: str) 
     _groups()
     _objects()
     _account_groups()
+    validity.follow_all(now=now, by=validity.SERVER)
     for kind in DeviceKind.values:
         recompute.recompute(kind, now=now)
 

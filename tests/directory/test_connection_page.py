@@ -59,6 +59,12 @@ class Watching:
             Use("Account group", "Mac Admins", ""),
         ]
 
+    def groups_in_use(self, tenant_id: str) -> Sequence[Any]:
+        return []
+
+    def people_in_use(self, tenant_id: str) -> dict[str, Any]:
+        return {}
+
     def user_fragments(self, ref: ObjectRef) -> Sequence[Any]:
         return []
 

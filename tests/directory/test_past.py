@@ -72,7 +72,7 @@ def entry(idp: CloudIdentityProvider, object_id: str) -> DirectoryGroup:
 
 def on(
     idp: CloudIdentityProvider, object_id: str, days: int, *, nested: bool = True
-) -> dict[str, tuple[list[str], int | None, int | None]]:
+) -> dict[str, tuple[list[str], past.Cause, past.Cause]]:
     """Who was in it so many days ago: the way, and by which runs from and until."""
     day = past.day_of(the_day(days), now=timezone.now())
     found = past.members_on(entry(idp, object_id), day, nested=nested)
@@ -82,7 +82,7 @@ def on(
         way = found.way(number)
         assert way is not None
         steps = [ids[step] for step in way.path]
-        shown[ids[number]] = (steps, way.period.since_run, way.period.until_run)
+        shown[ids[number]] = (steps, way.period.since_by, way.period.until_by)
     return shown
 
 

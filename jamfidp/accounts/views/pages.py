@@ -12,6 +12,13 @@ from jamfidp.history.record import entries_for
 from jamfidp.htmx import ConsoleRequest
 
 ENTRIES = 20
+# What a person has to hold to see who held what on a day.
+PAST = (
+    "accounts.view_user",
+    "accounts.view_accountgroup",
+    "directory.view_directoryuser",
+    "directory.view_directorygroup",
+)
 NOT_TYPED = {"csrfmiddlewaretoken", "reviewed", "confirmed"}
 
 
@@ -35,6 +42,14 @@ def section_tabs(viewer: ConsoleUser, current: str) -> list[Tab]:
                 visible_to(
                     AccountGroup.objects.all(), viewer, "accounts.view_accountgroup"
                 ).count(),
+            )
+        )
+    if all(map(viewer.has_perm, PAST)):
+        tabs.append(
+            Tab(
+                "Privileges on a day",
+                reverse("accounts:privileges-on"),
+                current == "past",
             )
         )
     return tabs

@@ -1,0 +1,145 @@
+"""What a run holds: the guards, with all that they ask about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Sum
+
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+    GuardLimits,
+    SyncRun,
+)
+from directory.sync import guards, usage
+from directory.sync.differences import Plan
+from directory.sync.guards import Facts, Limit, Limits, Tally
+from directory.sync.holds import Decide, Held
+from directory.sync.selection import Selection
+from directory.sync.stored import stored_users
+
+# Limits count what was lost within this time.
+WINDOW = timedelta(hours=24)
+
+
+def decider(run: SyncRun, selection: Selection) -> Decide:
+    """Return what decides for a run: the guards, knowing what it follows upon."""
+
+    def decide(plan: Plan) -> Held:
+        facts = gather(plan, circumstances(run, plan, selection))
+        held = guards.judge(facts)
+        held.losses = _stored(guards.tally(facts, held))
+        return held
+
+    return decide
+
+
+def limits_of(cloud_idp: CloudIdentityProvider) -> Limits:
+    chosen = GuardLimits.objects.filter(cloud_idp=cloud_idp).first()
+    usual = Limits()
+    if chosen is None:
+        return usual
+    return Limits(
+        **{
+            name: Limit(
+                getattr(chosen, f"{name}_percent"),
+                getattr(chosen, f"{name}_absolute"),
+                few=getattr(usual, name).few,
+            )
+            for name in ("people", "memberships", "members")
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What a read follows upon that makes it less believable."""
+
+    after_error: bool = False
+    after_restore: bool = False
+    selection_changed: bool = False
+
+
+def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstances:
+    cloud_idp = plan.cloud_idp
+    if not cloud_idp.completely_read:
+        return Circumstances()
+    before = (
+        SyncRun.objects.filter(cloud_idp=cloud_idp, finished_at__isnull=False)
+        .exclude(pk=run.pk)
+        .exclude(state=SyncRun.State.CANCELED)
+        .exclude(error_code="console:disabled")
+        .values_list("state", flat=True)
+        .first()
+    )
+    return Circumstances(
+        after_error=plan.full and before == SyncRun.State.FAILED,
+        selection_changed=cloud_idp.delta_selection != selection.signature,
+    )
+
+
+def gather(plan: Plan, follows: Circumstances = Circumstances()) -> Facts:
+    """Collect what the rules decide by; little where the plan takes nothing away."""
+    in_use = usage.groups_in_use(plan.cloud_idp) if _moves(plan) else {}
+    used, given = usage.used_groups(plan, in_use)
+    given |= usage.given_to_people(plan, usage.people_in_use(plan.cloud_idp))
+    facts = Facts(
+        plan=plan,
+        limits=limits_of(plan.cloud_idp),
+        members_of_lost=stored_users(
+            number
+            for number, change in plan.groups.changes.items()
+            if guards.is_lost(change)
+        ),
+        used=used,
+        given_full_access=given,
+        after_error=follows.after_error,
+        after_restore=follows.after_restore,
+        selection_changed=follows.selection_changed,
+    )
+    if facts.lost:
+        facts.people = (
+            DirectoryUser.objects.present().filter(cloud_idp=plan.cloud_idp).count()
+        )
+        counted = DirectoryGroup.objects.filter(cloud_idp=plan.cloud_idp)
+        facts.memberships = counted.aggregate(sum=Sum("direct_users"))["sum"] or 0
+        facts.recent = recent(plan)
+    return facts
+
+
+def _moves(plan: Plan) -> bool:
+    return bool(
+        plan.people.changes
+        or plan.groups.changes
+        or plan.users
+        or plan.nesting
+        or plan.people.new.numbers
+    )
+
+
+def recent(plan: Plan) -> Tally:
+    """Add up what took effect of losses within the last 24 hours."""
+    total = Tally()
+    for losses in SyncRun.objects.filter(
+        cloud_idp=plan.cloud_idp,
+        state=SyncRun.State.SUCCEEDED,
+        finished_at__gt=plan.now - WINDOW,
+    ).values_list("losses", flat=True):
+        total.people += losses.get("people", 0)
+        total.memberships += losses.get("memberships", 0)
+        for group, members in losses.get("members", {}).items():
+            total.members[int(group)] = total.members.get(int(group), 0) + members
+    return total
+
+
+def _stored(tally: Tally) -> dict[str, Any]:
+    """The tally as SyncRun.losses keeps it, without what is zero."""
+    found: dict[str, int | Mapping[str, int]] = {
+        "people": tally.people,
+        "memberships": tally.memberships,
+        "members": {str(group): lost for group, lost in tally.members.items()},
+    }
+    return {name: value for name, value in found.items() if value}

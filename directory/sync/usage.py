@@ -1,0 +1,229 @@
+"""Who counts for a group in use, before a plan and after it.
+
+What guards ask about groups that scopes and privileges rest on. Nothing here writes, and
+only such groups are looked at.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from pyroaring import BitMap
+
+from directory.dependents import Gives, registered
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryObject,
+    DirectoryUser,
+    GroupBitmap,
+)
+from directory.sync.attributes import UserRow
+from directory.sync.bitmaps import union, unpack
+from directory.sync.differences import PRESENT, MemberChange, Plan
+from directory.sync.guards import Used, is_lost
+from directory.sync.rows import chunks
+from directory.sync.stored import rows_of, stored_nesting
+
+_NOBODY = BitMap()
+Edges = Mapping[int, BitMap]
+
+
+def groups_in_use(cloud_idp: CloudIdentityProvider) -> dict[tuple[int, bool], Gives]:
+    """Return the groups of a connection that something rests on, by number and whether
+    nested groups count, with the most that their members are given."""
+    uses = [
+        use
+        for dependents in registered()
+        for use in dependents.groups_in_use(cloud_idp.tenant_id)
+    ]
+    numbers = _numbers(cloud_idp, (use.object_id for use in uses))
+    found: dict[tuple[int, bool], Gives] = {}
+    for use in uses:
+        if use.object_id in numbers:
+            key = (numbers[use.object_id], use.nested)
+            found[key] = max(found.get(key, Gives.NOTHING), use.gives)
+    return found
+
+
+def people_in_use(cloud_idp: CloudIdentityProvider) -> dict[int, Gives]:
+    """Return the people of a connection who hold privileges of their own, by number."""
+    found: dict[str, Gives] = {}
+    for dependents in registered():
+        for object_id, gives in dependents.people_in_use(cloud_idp.tenant_id).items():
+            found[object_id] = max(found.get(object_id, Gives.NOTHING), gives)
+    numbers = _numbers(cloud_idp, found)
+    return {number: found[object_id] for object_id, number in numbers.items()}
+
+
+def _numbers(
+    cloud_idp: CloudIdentityProvider, object_ids: Iterable[str]
+) -> dict[str, int]:
+    return {
+        object_id: number
+        for some in chunks(set(object_ids))
+        for object_id, number in DirectoryObject.objects.filter(
+            cloud_idp=cloud_idp, object_id__in=some
+        ).values_list("object_id", "pk")
+    }
+
+
+def used_groups(
+    plan: Plan, in_use: Mapping[tuple[int, bool], Gives]
+) -> tuple[list[Used], BitMap]:
+    """Return the groups in use that the plan can change, and to whom it gives Full
+    Access by them."""
+    if not in_use:
+        return [], BitMap()
+    before = stored_nesting(plan.cloud_idp, None)
+    after = dict(before)
+    for parent, change in plan.nesting.items():
+        after[parent] = (after.get(parent, _NOBODY) | change.joined) - change.left
+    ways = {key: (_below(key, before), _below(key, after)) for key in in_use}
+    everything = union(way for pair in ways.values() for way in pair)
+    members, present = _stored_sets(everything)
+    people = _People(plan)
+    there_before, there_after = _present(plan, everything)
+    full_before, full_after = BitMap(), BitMap()
+    found = []
+    for (group, nested), gives in in_use.items():
+        below, below_after = ways[group, nested]
+        had = has = _NOBODY
+        if group in there_before:
+            had = union(present.get(g, _NOBODY) for g in below & there_before)
+        if group in there_after:
+            has = union(
+                people.after(plan.users.get(g), members.get(g, _NOBODY))
+                if g not in there_before
+                else people.moved(
+                    plan.users.get(g),
+                    members.get(g, _NOBODY),
+                    present.get(g, _NOBODY),
+                )
+                for g in below_after & there_after
+            )
+        found.append(
+            Used(
+                group=group,
+                gives=gives,
+                nested=nested,
+                below=below,
+                before=had,
+                after=has,
+            )
+        )
+        if gives == Gives.FULL_ACCESS:
+            full_before |= had
+            full_after |= has
+    return found, people.given(full_before, full_after)
+
+
+def _stored_sets(groups: BitMap) -> tuple[dict[int, BitMap], dict[int, BitMap]]:
+    """Who has a row of membership, and who of them is in the directory."""
+    members, present = {}, {}
+    for some in chunks(groups):
+        for row in GroupBitmap.objects.filter(group_id__in=some):
+            members[row.pk] = unpack(row.members)
+            present[row.pk] = row.users(nested=False)
+    return members, present
+
+
+def _below(key: tuple[int, bool], edges: Edges) -> BitMap:
+    """The group, and if nested ones count all below it, deleted ones included."""
+    group, nested = key
+    found, open_ = BitMap([group]), [group]
+    while nested and open_:
+        for child in edges.get(open_.pop(), _NOBODY) - found:
+            found.add(child)
+            open_.append(child)
+    return found
+
+
+def _present(plan: Plan, groups: BitMap) -> tuple[BitMap, BitMap]:
+    """Those of the groups that are in the directory, before and after."""
+    before = BitMap()
+    for some in chunks(groups):
+        rows = DirectoryGroup.objects.present().filter(pk__in=some)
+        before.update(rows.values_list("pk", flat=True))
+    after = (before | (groups & plan.groups.new.present)) - plan.groups.forgotten
+    for number, change in plan.groups.changes.items():
+        if number in groups and change.state_after is not None:
+            (after.add if change.state_after == PRESENT else after.discard)(number)
+    return before, after
+
+
+class _People:
+    """Who is in the directory before and after, and who may hold privileges."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        changes = plan.people.changes
+        self.gone = BitMap(n for n, change in changes.items() if is_lost(change))
+        self.gone |= plan.people.forgotten
+        self.come = plan.people.new.present | BitMap(
+            n for n, change in changes.items() if change.state_after == PRESENT
+        )
+
+    def moved(
+        self, change: MemberChange | None, members: BitMap, present: BitMap
+    ) -> BitMap:
+        """Who is present in a group after, of whom one knows who was before."""
+        after = present | (members & self.come)
+        if change is not None:
+            after = (after | self._there(change.joined)) - change.left
+        return after - self.gone
+
+    def after(self, change: MemberChange | None, members: BitMap) -> BitMap:
+        """Who is present after in a group that was not in the directory itself."""
+        return self.moved(change, members, self._there(members))
+
+    def _there(self, people: BitMap) -> BitMap:
+        found = people & self.come
+        for some in chunks(people - found - self._plan.people.new.numbers):
+            rows = DirectoryUser.objects.present().filter(pk__in=some)
+            found.update(rows.values_list("pk", flat=True))
+        return found
+
+    def given(self, before: BitMap, after: BitMap) -> BitMap:
+        """Those who may hold privileges after, as members, and might not before."""
+        moved = BitMap(
+            number
+            for number, change in self._plan.people.changes.items()
+            if {"state", "account_enabled", "user_type"} & change.after.keys()
+        )
+        return self.active(after & ((after - before) | moved), before)
+
+    def active(self, candidates: BitMap, before: BitMap) -> BitMap:
+        """Those of the candidates who become active, or are and were no members."""
+        found = BitMap()
+        stored = rows_of(DirectoryUser, UserRow, candidates)
+        for number, row in stored.items():
+            change = self._plan.people.changes.get(number)
+            then = row if change is None else UserRow(**row._asdict() | change.after)
+            if is_active(then) and not (number in before and is_active(row)):
+                found.add(number)
+        new = candidates & self._plan.people.new.numbers
+        if new:
+            for number, _object_id, row in self._plan.people.new.rows():
+                if number in new and is_active(row):
+                    found.add(number)
+        return found
+
+
+def is_active(row: UserRow) -> bool:
+    """Whether the person may hold privileges: what is not known is no."""
+    kind = row.user_type.casefold()
+    return (
+        row.state == PRESENT
+        and row.account_enabled is True
+        and kind
+        not in (
+            "",
+            "guest",
+        )
+    )
+
+
+def given_to_people(plan: Plan, people: Mapping[int, Gives]) -> BitMap:
+    """Those who would hold Full Access of their own again."""
+    full = BitMap(n for n, gives in people.items() if gives == Gives.FULL_ACCESS)
+    concerned = full & (BitMap(plan.people.changes) | plan.people.new.numbers)
+    return _People(plan).active(concerned, concerned)
