@@ -11,6 +11,7 @@ from typing import TypeVar
 from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
+from directory.entra.ids import is_guid
 from directory.sync.attributes import fold
 
 M = TypeVar("M", bound=Model)
@@ -35,7 +36,9 @@ def matching(rows: QuerySet[M], text: str) -> QuerySet[M]:
         hits = _indexed(rows.model, words)
         if hits is not None:
             found &= Q(pk__in=hits)
-    return rows.filter(found | Q(object_id=text.strip().lower()))
+    object_id = text.strip().lower()
+    # An alternative that no index of texts answers: asked only where there can be one.
+    return rows.filter(found | Q(object_id=object_id) if is_guid(object_id) else found)
 
 
 def _beginning(model: type[Model], words: list[str]) -> Q:

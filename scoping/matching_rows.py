@@ -86,12 +86,10 @@ def _candidate(row: DirectoryUser, tenant_id: str) -> Candidate:
 
 
 def _candidates(condition: Q) -> list[Candidate]:
+    # State and connection are looked at here: an index by one of them would be taken
+    # for the condition's own, and everybody read.
     tenants = _tenants()
-    rows = DirectoryUser.objects.filter(
-        condition,
-        cloud_idp__in=list(tenants),
-        state__in=_TO_BE_FOUND,
-    ).only(
+    rows = DirectoryUser.objects.filter(condition).only(
         "cloud_idp_id",
         "object_id",
         "state",
@@ -100,7 +98,16 @@ def _candidates(condition: Q) -> list[Candidate]:
         "user_principal_name",
         "user_name",
     )
-    return [_candidate(row, tenants[row.cloud_idp_id]) for row in rows]
+    return [
+        _candidate(row, tenants[row.cloud_idp_id])
+        for row in rows
+        if row.cloud_idp_id in tenants and row.state in _TO_BE_FOUND
+    ]
+
+
+def _with_ids(object_ids: Any) -> Q:
+    enabled = CloudIdentityProvider.objects.filter(enabled=True)
+    return Q(cloud_idp__in=enabled.values("pk"), object_id__in=object_ids)
 
 
 def _index(*conditions: Q) -> CandidateIndex:
@@ -113,7 +120,7 @@ def _index_for(users: QuerySet[InventoryUser]) -> CandidateIndex:
     plain = users.order_by()
     return _index(
         Q(user_name_key__in=plain.values("key")),
-        Q(object_id__in=plain.exclude(object_id="").values("object_id")),
+        _with_ids(plain.exclude(object_id="").values("object_id")),
     )
 
 
@@ -123,10 +130,11 @@ def _index_after(
     """Whom names and references lead to once a plan is applied."""
     found: dict[ObjectRef, Candidate] = {}
     elsewhere = ~Q(cloud_idp=planned.cloud_idp_id)
-    for column, values in (("user_name_key", keys), ("object_id", object_ids)):
-        for chunk in _chunks(list(values)):
-            for each in _candidates(elsewhere & Q(**{f"{column}__in": chunk})):
-                found[each.ref] = each
+    conditions = [Q(user_name_key__in=chunk) for chunk in _chunks(list(keys))]
+    conditions += [_with_ids(chunk) for chunk in _chunks(list(object_ids))]
+    for condition in conditions:
+        for each in _candidates(elsewhere & condition):
+            found[each.ref] = each
     if planned.cloud_idp_id in _tenants():
         for row in planned.people_after(object_ids=object_ids, keys=keys):
             if row.state in _TO_BE_FOUND:

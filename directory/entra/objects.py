@@ -290,9 +290,7 @@ def members_delta(item: Mapping[str, Any]) -> list[dict[str, Any]]:
     members = item.get("members@delta")
     if members is None:
         return []
-    if not isinstance(members, list) or not all(
-        isinstance(member, dict) for member in members
-    ):
+    if not isinstance(members, list) or not set(map(type, members)) <= {dict}:
         raise unreadable("members@delta of a group")
     return members
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -202,12 +203,14 @@ def _insert(
     values: Callable[[int, Row], Sequence[Any]],
 ) -> int:
     now, idp = rows.moment(plan.now), plan.cloud_idp.pk
+    # Most came into their state at the same moment.
+    at = cache(_at)
     names = ["id", "cloud_idp_id", "object_id", *columns, "first_seen_at", "changed_at"]
 
     def stored() -> Iterable[Sequence[Any]]:
         for number, object_id, row in objects.new.rows():
             state, since, *rest = values(number, row)
-            yield (number, idp, object_id, state, _at(since), *rest, now, now)
+            yield (number, idp, object_id, state, at(since), *rest, now, now)
 
     with rows.first_load(model):
         return rows.insert(model, names, stored())
@@ -266,14 +269,10 @@ def _insert_pairs(
         return rows.insert_missing(model, columns, joined)
     # In the order of the key, which an empty table takes quickest.
     with rows.first_load(model):
-        return rows.insert(
+        return rows.insert_sets(
             model,
             columns,
-            (
-                (group, member)
-                for group in sorted(changes)
-                for member in changes[group].joined
-            ),
+            ((group, changes[group].joined) for group in sorted(changes)),
         )
 
 

@@ -96,7 +96,10 @@ def name_key(user_name: str) -> str:
 
     A name too long to be indexed has none and matches nobody: cut, two would be one.
     """
-    key = unicodedata.normalize("NFC", user_name.strip()).casefold()
+    if user_name.isascii():
+        key = user_name.strip().lower()
+    else:
+        key = unicodedata.normalize("NFC", user_name.strip()).casefold()
     return key if len(key) <= _KEY_LIMIT else ""
 
 
@@ -301,6 +304,8 @@ def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
     """Return a property as text: lists joined, NUL left out (PostgreSQL has none)."""
     if value is None:
         return ""
+    if type(value) is str:
+        return (value.replace("\x00", "") if "\x00" in value else value)[:limit]
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):

@@ -177,9 +177,10 @@ class Comparison:
             self._note(sort, objects, number, object_id, row, after, told=told)
 
     def _stream(self, sort: _Sort[Row]) -> Iterator[tuple[int, str, Row]]:
+        new = attributes.in_state(sort.new, State.PRESENT, now=sort.now)
         for number, _value, what, object_id in self.round.entries(sort.resource):
             if sort.is_whole(what):
-                yield number, object_id, sort.answered(sort.new, what)
+                yield number, object_id, sort.answered(new, what)
 
     def _answered(
         self, sort: _Sort[Row], number: int, observed: Row | None, what: Any

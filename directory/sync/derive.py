@@ -97,6 +97,7 @@ def derive(plan: Plan) -> Derived:
         below = _stored_below(reached)
     stored = _stored_sets(reached)
     groups.look_at(reached)
+    people.look_at(union(change.joined for change in plan.users.values()))
 
     members: dict[int, BitMap] = {}
     direct: dict[int, BitMap] = {}
@@ -224,7 +225,9 @@ class _People:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._everybody: BitMap | None = None
+        # Whose rows were looked at, and who of them is in the directory as it stands.
+        self._looked_at, self._there = BitMap(), BitMap()
+        self._all = False
         self.gained, self.lost = BitMap(), BitMap()
         for number, change in plan.people.changes.items():
             if change.state_after == PRESENT:
@@ -240,17 +243,24 @@ class _People:
         gained = people & (self.gained | new.present)
         return (stored | gained) - self.lost
 
-    def _stored(self, asked: BitMap) -> BitMap:
+    def look_at(self, people: BitMap) -> None:
+        """Read at once the rows that later questions are about."""
+        missing = people - self._looked_at - self._plan.people.new.numbers
+        if self._all or not missing:
+            return
         rows = DirectoryUser.objects.filter(state=PRESENT)
-        if self._everybody is None and len(asked) > MANY:
+        if len(missing) > MANY:
             mine = rows.filter(cloud_idp=self._plan.cloud_idp)
-            self._everybody = BitMap(mine.values_list("pk", flat=True).iterator(10_000))
-        if self._everybody is not None:
-            return asked & self._everybody
-        found = BitMap()
-        for some in chunks(asked):
-            found.update(rows.filter(pk__in=some).values_list("pk", flat=True))
-        return found
+            self._there.update(mine.values_list("pk", flat=True).iterator(10_000))
+            self._all = True
+            return
+        for some in chunks(missing):
+            self._there.update(rows.filter(pk__in=some).values_list("pk", flat=True))
+        self._looked_at |= missing
+
+    def _stored(self, asked: BitMap) -> BitMap:
+        self.look_at(asked)
+        return asked & self._there
 
 
 def _touched(plan: Plan, groups: _Groups, people: _People) -> BitMap:

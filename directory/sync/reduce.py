@@ -9,12 +9,15 @@ import hashlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import orjson
 from pyroaring import BitMap
 
 from directory.entra import MemberType, Removed
+from directory.entra.errors import GraphResponseError
 from directory.entra.objects import (
     check_group,
     check_user,
@@ -34,6 +37,7 @@ Kind = DirectoryObject.Kind
 # Graph's types of members, as they come.
 _USER = "#microsoft.graph.user"
 _KINDS = {MemberType.USER: Kind.USER, MemberType.GROUP: Kind.GROUP}
+_ID, _TYPE = itemgetter("id"), itemgetter("@odata.type")
 # Of an entry of `members@delta`: its type and id; a third key says that it left.
 _PLAIN = 2
 
@@ -161,23 +165,26 @@ class Reducer:
         numbers = self.register.numbers
         wanted = dict.fromkeys(ids, Kind.GROUP)
         for entries in members:
+            try:
+                # Most are known: they are looked at together, in C.
+                missing = set(map(_ID, entries)).difference(numbers)
+            except (KeyError, TypeError):
+                raise _unreadable_member() from None
+            if not missing:
+                continue
+            if set(map(type, missing)) != {str}:
+                raise _unreadable_member()
             for entry in entries:
-                object_id = entry.get("id")
-                if object_id in numbers:
-                    continue
-                if not isinstance(object_id, str):
-                    raise unreadable("id of a member: it is missing or not a GUID")
-                wanted.setdefault(object_id, _kind(entry))
+                if entry["id"] in missing:
+                    wanted.setdefault(entry["id"], _kind(entry))
         self.register.know(wanted)
 
     def _members(self, group: int, entries: list[Json], reduced: Reduced) -> None:
         """Append what one slice says, as the array of `stage.MemberSets`."""
         numbers = self.register.numbers
-        plain = [entry["id"] for entry in entries if len(entry) == _PLAIN]
-        types = {entry.get("@odata.type") for entry in entries}
-        if len(plain) == len(entries) and types == {_USER}:
+        if _all_people(entries):
             # By far the most: people who are in a group.
-            joined = array("I", map(numbers.__getitem__, plain))
+            joined = array("I", map(numbers.__getitem__, map(_ID, entries)))
             reduced.members.extend((group, len(joined), 0, 0, 0, 0, 0))
             reduced.members.extend(joined)
             reduced.members_joined += len(joined)
@@ -201,6 +208,20 @@ class Reducer:
 _SIDES = {Kind.USER: 0, Kind.GROUP: 1, Kind.OTHER: 2}
 
 
+def _all_people(entries: list[Json]) -> bool:
+    """Whether nothing is said but that these people are members."""
+    if set(map(len, entries)) != {_PLAIN}:
+        return False
+    try:
+        return set(map(_TYPE, entries)) == {_USER}
+    except (KeyError, TypeError):
+        return False
+
+
+def _unreadable_member() -> GraphResponseError:
+    return unreadable("id of a member: it is missing or not a GUID")
+
+
 def _ids(items: Sequence[Json], what: str) -> list[str]:
     ids = [item.get("id") for item in items]
     for object_id in ids:
@@ -213,4 +234,9 @@ def _kind(entry: Json) -> Kind:
     odata_type = entry.get("@odata.type")
     if not isinstance(odata_type, str):
         raise unreadable("a member without @odata.type")
+    return _kind_of(odata_type)
+
+
+@lru_cache(maxsize=100)
+def _kind_of(odata_type: str) -> Kind:
     return _KINDS.get(member_type(odata_type), Kind.OTHER)

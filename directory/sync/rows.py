@@ -12,8 +12,10 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
+import orjson
 from django.db import connection
 from django.db.models import Model
+from pyroaring import BitMap
 
 T = TypeVar("T")
 
@@ -83,6 +85,29 @@ def insert(
             else:
                 cursor.executemany(statement, some)
             written += len(some)
+    return written
+
+
+def insert_sets(
+    model: type[Model], columns: tuple[str, str], sets: Iterable[tuple[int, BitMap]]
+) -> int:
+    """Insert pairs of a number and each of its set, as `insert`, and much quicker."""
+    table, names = _quoted(model._meta.db_table), _listed(columns)
+    written = 0
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+                for first, numbers in sets:
+                    copy.write("".join([f"{first}\t{each}\n" for each in numbers]))
+                    written += len(numbers)
+            return written
+        statement = (
+            f"INSERT INTO {table} ({names})"  # noqa: S608
+            " SELECT %s, value FROM json_each(%s)"
+        )
+        for first, numbers in sets:
+            cursor.execute(statement, [first, orjson.dumps(list(numbers)).decode()])
+            written += len(numbers)
     return written
 
 
@@ -212,7 +237,8 @@ def _take_indexes(table: str) -> list[str]:
             found = cursor.fetchall()
             for name, _statement in found:
                 cursor.execute(f"DROP INDEX {_quoted(name)}")
-            return [statement for _name, statement in found]
+            statements = [statement for _name, statement in found]
+            return statements + _take_trigrams(table)
         cursor.execute(
             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
             " WHERE conrelid = %s::regclass AND contype IN ('p', 'u') ORDER BY contype",
@@ -234,6 +260,24 @@ def _take_indexes(table: str) -> list[str]:
             cursor.execute(f"DROP INDEX {_quoted(name)}")
             statements.append(definition)
         return statements
+
+
+def _take_trigrams(table: str) -> list[str]:
+    """Stop indexing texts row by row (SQLite); return what indexes all of them."""
+    index = f"{table}_trigrams"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name = %s",
+            [f"{index}_added"],
+        )
+        found = cursor.fetchone()
+        if found is None:
+            return []
+        cursor.execute(f"DROP TRIGGER {_quoted(found[0])}")
+    # https://www.sqlite.org/fts5.html#the_rebuild_command
+    name = _quoted(index)
+    rebuild = f"INSERT INTO {name} ({name}) VALUES ('rebuild')"  # noqa: S608
+    return [rebuild, found[1]]
 
 
 @contextmanager

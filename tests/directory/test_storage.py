@@ -30,6 +30,7 @@ from directory.search import RARE, matching
 from directory.sync.attributes import fold
 from directory.sync.lease import Lease
 from directory.sync.numbers import Register
+from directory.sync.rows import first_load, insert
 from jamfidp.keyset import page
 from tests import factories
 
@@ -50,6 +51,13 @@ def asked(statement: str, *values: Any) -> list[Any]:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return [row[0] for row in cursor.fetchall()]
+
+
+def planned(statement: str) -> str:
+    """How SQLite goes about it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {statement.replace('%', '%%')}")
+        return " ".join(row[3] for row in cursor.fetchall())
 
 
 @sqlite
@@ -252,10 +260,51 @@ def test_a_rare_word_is_found_by_its_trigrams_alone(
     with CaptureQueriesContext(connection) as captured:
         assert matching(DirectoryUser.objects.all(), "ruiz").get() == ana
 
-    plan = asked(f"EXPLAIN QUERY PLAN {captured[1]['sql']}")
     assert "MATCH" in captured[0]["sql"]
-    assert plan, "the second question names the hits by their keys"
-    assert '"id" IN' in captured[1]["sql"]
+    assert "INTEGER PRIMARY KEY" in planned(captured[1]["sql"])
+
+
+@sqlite
+def test_a_page_far_down_begins_at_its_place_in_the_index(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    for name in NAMES:
+        factories.directory_user(name, fernhill)
+    people = DirectoryUser.objects.present()
+    first = page(
+        people, by=F("sort_key"), descending=False, after="", before="", size=5
+    )
+
+    with CaptureQueriesContext(connection) as captured:
+        page(
+            people,
+            by=F("sort_key"),
+            descending=False,
+            after=first.next,
+            before="",
+            size=5,
+        )
+
+    assert "(state=? AND sort_key>?)" in planned(captured[0]["sql"])
+
+
+def test_what_fills_an_empty_table_is_found_by_its_trigrams(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", fernhill, search="ana ruiz")
+    columns = [field.column for field in DirectoryUser._meta.concrete_fields]
+    (row,) = DirectoryUser.objects.values_list(*columns)
+    DirectoryUser.objects.all().delete()
+    people = DirectoryUser.objects.all()
+
+    with first_load(DirectoryUser):
+        insert(DirectoryUser, columns, [row])
+    assert matching(people, "ruiz").get() == ana
+
+    factories.directory_user("Noor de Wit", fernhill, search="noor de wit")
+    assert matching(people, "noor").count() == 1
+    people.filter(pk=ana.pk).delete()
+    assert not matching(people, "ruiz")
 
 
 @sqlite
