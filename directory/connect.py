@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.urls import reverse
 
 from directory import clouds, credentials, tokens
@@ -48,6 +48,7 @@ from directory.models import (
 )
 from directory.registrations import connections_of, find_registration
 from directory.sync import request_sync
+from directory.sync.forget import forget_attributes
 from jamfidp import crypto
 from jamfidp.history.record import record
 
@@ -780,6 +781,8 @@ def save(
     """Save a verified tenant as a connection; its first full read is requested.
 
     `cloud_idp` and `mappings` come from the form: display name, options, mappings.
+    A deleted connection of the tenant that was not erased is taken up again: it grants
+    nothing and decides nothing before everything was read once more.
 
     Raises:
         AttemptOver: saved by another tab, failed, or verified over an hour ago.
@@ -794,6 +797,10 @@ def save(
     ).first()
     if other is not None:
         raise AlreadyConnected(other)
+    deleted = deleted_connections(verified["tenant_id"], now=now)
+    earlier = deleted.select_for_update(of=("self",)).first()
+    if earlier is not None:
+        _take_up(earlier, cloud_idp, mappings)
     cloud_idp.cloud = attempt.cloud
     cloud_idp.tenant_id = verified["tenant_id"]
     cloud_idp.connected_by = actor
@@ -803,11 +810,15 @@ def save(
     cloud_idp.save()
     mappings.cloud_idp = cloud_idp
     mappings.save()
+    if earlier is not None:
+        # As when they are changed: what is not mapped any more is not kept.
+        forget_attributes(cloud_idp, mapped_anew(earlier.mappings, mappings), now=now)
     record(
         obj=cloud_idp,
         actor=actor,
         action="created",
-        note=f"Connected the tenant {cloud_idp.tenant_name}",
+        note=f"Connected the tenant {cloud_idp.tenant_name}"
+        + (" again" if earlier is not None else ""),
         details={
             "tenant_id": ["", cloud_idp.tenant_id],
             "consented_by": ["", cloud_idp.consented_by_upn],
@@ -826,6 +837,46 @@ def save(
     for dependents in registered():
         dependents.after_connection_change(cloud_idp.tenant_id, now=now)
     return run
+
+
+def deleted_connections(
+    tenant_id: str, *, now: datetime
+) -> QuerySet[CloudIdentityProvider]:
+    """Return the tenant's deleted connection, unless its day to be erased has come."""
+    return (
+        CloudIdentityProvider.with_deleted.filter(
+            tenant_id=tenant_id, deleted_at__isnull=False, erase_at__gt=now
+        )
+        .select_related("mappings")
+        .order_by("-deleted_at")
+    )
+
+
+def mapped_anew(before: AttributeMappings, after: AttributeMappings) -> dict[str, str]:
+    """Return the attributes that another property fills, and which one does now."""
+    return {
+        field.name: getattr(after, field.name)
+        for field in AttributeMappings._meta.fields
+        if field.name not in ("id", "cloud_idp")
+        and getattr(before, field.name) != getattr(after, field.name)
+    }
+
+
+def _take_up(
+    earlier: CloudIdentityProvider,
+    cloud_idp: CloudIdentityProvider,
+    mappings: AttributeMappings,
+) -> None:
+    """Have the form's rows take the place of the deleted connection's, with its number.
+
+    What was read of it stays, and counts for nothing before the next complete read.
+    """
+    cloud_idp.pk, mappings.pk = earlier.pk, earlier.mappings.pk
+    for name in ("match_domains", "match_names_without_domain"):
+        setattr(cloud_idp, name, getattr(earlier, name))
+    cloud_idp.generation = earlier.generation
+    cloud_idp.delta_selection = earlier.delta_selection
+    cloud_idp.full_read_reason = "The tenant was connected again."
 
 
 @transaction.atomic

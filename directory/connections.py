@@ -6,17 +6,15 @@ from typing import Any
 
 from django.db import transaction
 
-from directory import clouds, connect, registrations, status, tls, tokens
+from directory import clouds, connect, status, tls, tokens
 from directory.dependents import Use, registered
 from directory.entra import EntraSession, errors
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
-    ConsentRequest,
     SyncRun,
 )
 from directory.sync import request_sync
-from directory.sync.erase import erase
 from directory.sync.forget import forget_attributes
 from jamfidp.access import ConsoleUser
 from jamfidp.history.record import record
@@ -35,10 +33,6 @@ class Disabled(Exception):
     """The connection is switched off."""
 
 
-class NameNotTyped(Exception):
-    """The typed name is not the connection's display name."""
-
-
 def uses(cloud_idp: CloudIdentityProvider, *, viewer: ConsoleUser) -> list[Use]:
     """Return everything of the console that depends on a connection."""
     return [
@@ -46,6 +40,11 @@ def uses(cloud_idp: CloudIdentityProvider, *, viewer: ConsoleUser) -> list[Use]:
         for dependents in registered()
         for use in dependents.uses_of_connection(cloud_idp.tenant_id, viewer=viewer)
     ]
+
+
+def shows_all_uses(viewer: ConsoleUser) -> bool:
+    """Whether `uses` names everything, or leaves out what the viewer may not see."""
+    return all(each.shows_all_uses(viewer=viewer) for each in registered())
 
 
 @transaction.atomic
@@ -141,41 +140,6 @@ def set_enabled(
         actor=actor,
         now=now,
     )
-
-
-@transaction.atomic
-def delete(
-    cloud_idp: CloudIdentityProvider, *, typed_name: str, actor: Any, now: datetime
-) -> None:
-    """Erase a connection and what was read through it.
-
-    References to its people and groups stay where they are and are marked broken.
-    Consent in Entra is not touched: the console never writes there.
-
-    Raises:
-        NameNotTyped
-    """
-    if typed_name.strip() != cloud_idp.display_name:
-        raise NameNotTyped
-    people, groups = cloud_idp.users.count(), cloud_idp.groups.count()
-    record(
-        obj=cloud_idp,
-        actor=actor,
-        action="deleted",
-        note=f"Deleted the connection to {cloud_idp.tenant_name}; "
-        f"{people} {'person' if people == 1 else 'people'} and "
-        f"{groups} {'group' if groups == 1 else 'groups'} were erased",
-        details={"tenant_id": [cloud_idp.tenant_id, ""]},
-        now=now,
-    )
-    tenant_id = cloud_idp.tenant_id
-    ConsentRequest.objects.filter(cloud_idp=cloud_idp).delete()
-    own = cloud_idp.own_registration
-    erase(cloud_idp)
-    if own is not None:
-        registrations.delete_own(own, actor=actor, now=now)
-    for dependents in registered():
-        dependents.after_connection_change(tenant_id, now=now)
 
 
 def check(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:

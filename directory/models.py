@@ -137,8 +137,18 @@ class ApplicationCredential(models.Model):
         )
 
 
+class StandingConnections(models.Manager["CloudIdentityProvider"]):
+    """Connections that were not deleted: to everything else a deleted one is no more."""
+
+    def get_queryset(self) -> models.QuerySet[CloudIdentityProvider]:
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class CloudIdentityProvider(models.Model):
-    """A connection to one Entra tenant (Jamf Pro: cloud identity provider, AZURE)."""
+    """A connection to one Entra tenant (Jamf Pro: cloud identity provider, AZURE).
+
+    A deleted one keeps its rows until they are erased, and grants nothing meanwhile.
+    """
 
     class Status(models.TextChoices):
         ACTIVE = "ACTIVE", "Active"
@@ -161,7 +171,7 @@ class CloudIdentityProvider(models.Model):
     own_registration = models.OneToOneField(
         ApplicationRegistration, models.PROTECT, null=True, related_name="cloud_idp"
     )
-    tenant_id = models.CharField(max_length=36, unique=True)
+    tenant_id = models.CharField(max_length=36, db_index=True)
     tenant_name = models.CharField(max_length=255)
     verified_domains = models.JSONField(default=list)
 
@@ -215,10 +225,26 @@ class CloudIdentityProvider(models.Model):
     # Grows with every applied run; cached results say for which generation they hold.
     generation = models.PositiveIntegerField(default=0)
 
+    deleted_at = models.DateTimeField(null=True, blank=True)
+    deleted_by_name = models.CharField(max_length=255, blank=True)
+    # From then on what was read of the tenant is erased, and cannot be taken up again.
+    erase_at = models.DateTimeField(null=True, blank=True)
+    # When a worker last said that it is erasing.
+    erasing_at = models.DateTimeField(null=True, blank=True)
+
+    objects = StandingConnections()
+    with_deleted = models.Manager["CloudIdentityProvider"]()
+
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
+                fields=["tenant_id"],
+                condition=Q(deleted_at=None),
+                name="cloud_idp_tenant_once",
+            ),
+            models.UniqueConstraint(
                 Lower("display_name"),
+                condition=Q(deleted_at=None),
                 name="cloud_idp_display_name_unique",
                 violation_error_message=(
                     "Another cloud identity provider has this display name."
@@ -516,10 +542,21 @@ class State(models.TextChoices):
 UNKNOWN_STATES = (State.FILTERED, State.UNREADABLE, State.MENTIONED)
 
 
+def _deleted_connections() -> list[int]:
+    """Asked for by itself: as a part of the query it would cost each row a look."""
+    deleted = CloudIdentityProvider.with_deleted.filter(deleted_at__isnull=False)
+    return list(deleted.values_list("pk", flat=True))
+
+
 class DirectoryUserQuerySet(models.QuerySet["DirectoryUser"]):
+    def connected(self) -> DirectoryUserQuerySet:
+        """Without the people of deleted connections, who wait to be erased."""
+        deleted = _deleted_connections()
+        return self.exclude(cloud_idp__in=deleted) if deleted else self.all()
+
     def present(self) -> DirectoryUserQuerySet:
         """People Entra holds now, enabled or not; not the deleted or merely mentioned."""
-        return self.filter(state=DirectoryUser.State.PRESENT)
+        return self.connected().filter(state=DirectoryUser.State.PRESENT)
 
 
 class DirectoryUser(models.Model):
@@ -599,8 +636,13 @@ class DirectoryUser(models.Model):
 
 
 class DirectoryGroupQuerySet(models.QuerySet["DirectoryGroup"]):
+    def connected(self) -> DirectoryGroupQuerySet:
+        """Without the groups of deleted connections, which wait to be erased."""
+        deleted = _deleted_connections()
+        return self.exclude(cloud_idp__in=deleted) if deleted else self.all()
+
     def present(self) -> DirectoryGroupQuerySet:
-        return self.filter(state=DirectoryGroup.State.PRESENT)
+        return self.connected().filter(state=DirectoryGroup.State.PRESENT)
 
 
 class DirectoryGroup(models.Model):

@@ -18,6 +18,7 @@ from kombu.exceptions import KombuError
 
 from directory import (
     connect,
+    deletion,
     expiry,
     preconditions,
     public_address,
@@ -58,6 +59,7 @@ def tick() -> None:
     announce_waiting(now=now)
     expiry.announce_expiries(now=now)
     look_if_due(now=now)
+    erase_due(now=now)
     clear_leftovers(now=now)
 
 
@@ -106,6 +108,22 @@ def look_if_due(*, now: datetime) -> None:
         look_at_public_address.apply_async()
     except (KombuError, OSError):
         logger.warning("No worker could be asked to look at the console's address")
+
+
+@shared_task(name="directory.tasks.erase_deleted")
+def erase_deleted(pk: int) -> None:
+    """Erase what was read through a deleted connection, for a while."""
+    heard()
+    deletion.erase(pk, now=timezone.now, heard=heard)
+
+
+def erase_due(*, now: datetime) -> None:
+    """Have a worker erase each deleted connection whose day has come."""
+    for pk in deletion.claim_due(now=now):
+        try:
+            erase_deleted.apply_async(args=(pk,))
+        except (KombuError, OSError):
+            logger.warning("No worker could be asked to erase connection %s", pk)
 
 
 def ask_hosts(cloud_key: str) -> None:

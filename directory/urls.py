@@ -234,6 +234,11 @@ connection_patterns: list[URLPattern | URLResolver] = [
         connections.cloud_idp_delete,
         name="cloud-idp-delete",
     ),
+    path(
+        "settings/cloud-idps/<int:pk>/erase/",
+        connections.cloud_idp_erase,
+        name="cloud-idp-erase",
+    ),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

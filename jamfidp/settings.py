@@ -248,12 +248,13 @@ SYNC_DELTA_MINUTES = env.int("SYNC_DELTA_MINUTES", default=5)
 # A run that reads longer is given up; the next one goes on with its pages.
 SYNC_DEADLINE_MINUTES = env.int("SYNC_DEADLINE_MINUTES", default=180)
 # Retention: pages of failed runs; people and groups deleted for good; past memberships,
-# earlier values and the runs that they name.
+# earlier values and the runs that they name; what was read through a deleted connection.
 STAGED_PAGES_HOURS = env.int("STAGED_PAGES_HOURS", default=24)
 DIRECTORY_GONE_DAYS = env.int("DIRECTORY_GONE_DAYS", default=30)
 # What each run planned, with its differences; never longer than the run itself.
 SYNC_PLAN_DAYS = env.int("SYNC_PLAN_DAYS", default=400)
 DIRECTORY_INTERVAL_DAYS = env.int("DIRECTORY_INTERVAL_DAYS", default=400)
+DELETED_CONNECTION_DAYS = env.int("DELETED_CONNECTION_DAYS", default=30)
 
 # The mail server, as smtp+tls://user:password@mail.example.com:587. Without one, mail is
 # written to the log of the worker.

@@ -21,8 +21,16 @@ from directory.dependents import (
 from directory.models import DirectoryUser
 from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
-from scoping import changes, consequences, inventory, matching_rows, user_location, uses
-from scoping.models import Device, InventoryUser, LastLogin
+from scoping import (
+    changes,
+    consequences,
+    inventory,
+    matching_rows,
+    objects,
+    user_location,
+    uses,
+)
+from scoping.models import Device, DeviceKind, InventoryUser, LastLogin
 
 
 class ScopingDependents:
@@ -69,6 +77,19 @@ class ScopingDependents:
                     )
                 )
         return found
+
+    def shows_all_uses(self, *, viewer: ConsoleUser) -> bool:
+        return all(
+            viewer.sites_with(perm).everywhere
+            for perm in (
+                *(section.perm("view") for section in inventory.SECTIONS.values()),
+                *(kind.perm("view") for kind in objects.KINDS),
+                *(
+                    f"scoping.view_{uses.smart_group_word(kind)}"
+                    for kind in DeviceKind.values
+                ),
+            )
+        )
 
     def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
         query = urlencode(ref._asdict())

@@ -173,11 +173,13 @@ class DirectoryRows:
         self._unreadable: dict[int, str] = {}
         if objects:
             for group in DirectoryGroup.objects.filter(
-                object_id__in=objects
+                cloud_idp__in=list(tenant_of), object_id__in=objects
             ).select_related("bitmap"):
                 ref = ObjectRef(tenant_of[group.cloud_idp_id], group.object_id)
                 self._groups[ref] = group
-            for user in DirectoryUser.objects.filter(object_id__in=objects).only(
+            for user in DirectoryUser.objects.filter(
+                cloud_idp__in=list(tenant_of), object_id__in=objects
+            ).only(
                 "cloud_idp_id",
                 "object_id",
                 "state",
@@ -260,7 +262,8 @@ class DirectoryRows:
         matched = users.order_by().filter(match=InventoryUser.Match.MATCHED)
         tenant_of = {row.pk: row.tenant_id for row in self._connections.values()}
         for pk, cloud_idp_id, object_id in DirectoryUser.objects.filter(
-            object_id__in=matched.values("object_id")
+            cloud_idp__in=list(tenant_of),
+            object_id__in=matched.values("object_id"),
         ).values_list("pk", "cloud_idp_id", "object_id"):
             self._people[ObjectRef(tenant_of[cloud_idp_id], object_id)] = pk
 

@@ -458,9 +458,11 @@ def _principal(user: InventoryUser, index: CandidateIndex) -> Principal:
 
 def person_url(ref: ObjectRef) -> str:
     """The page of a person; empty when their row is gone."""
-    row = DirectoryUser.objects.filter(
-        cloud_idp__tenant_id=ref.tenant_id, object_id=ref.object_id
-    ).first()
+    row = (
+        DirectoryUser.objects.connected()
+        .filter(cloud_idp__tenant_id=ref.tenant_id, object_id=ref.object_id)
+        .first()
+    )
     return row.get_absolute_url() if row else ""
 
 

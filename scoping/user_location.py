@@ -171,9 +171,11 @@ def _person(user: InventoryUser | None) -> DirectoryUser:
             "Nobody is assigned to this device. Enter a user name first."
         )
     if user.match == InventoryUser.Match.MATCHED:
-        row = DirectoryUser.objects.filter(
-            cloud_idp__tenant_id=user.tenant_id, object_id=user.object_id
-        ).first()
+        row = (
+            DirectoryUser.objects.connected()
+            .filter(cloud_idp__tenant_id=user.tenant_id, object_id=user.object_id)
+            .first()
+        )
         if row is not None:
             return row
     sentence = {

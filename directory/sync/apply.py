@@ -93,13 +93,18 @@ def apply_plan(
             or selection_of(cloud_idp).signature != selection
         ):
             raise PlanOutdated
+        # Of a connection that was taken up again, rows are known before it is read.
+        known_before = (
+            cloud_idp.completely_read
+            or ObservedHash.objects.filter(cloud_idp=cloud_idp).exists()
+        )
         _write_people(plan, written)
         _write_groups(plan, derived, written)
         _write_memberships(plan, derived, written)
         _write_bitmaps(derived, written)
         _write_observed(plan, lease.run_id)
         remembered = False
-        if cloud_idp.completely_read:
+        if known_before:
             remembered = intervals.remember(
                 plan,
                 run=lease.run_id,

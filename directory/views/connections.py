@@ -18,6 +18,7 @@ from directory import (
     clouds,
     connections,
     credentials,
+    deletion,
     freshness,
     registrations,
     tasks,
@@ -35,7 +36,7 @@ from directory.models import (
 from directory.permissions import PERMISSIONS
 from directory.views.saving import see_other
 from directory.views.sent_requests import checks_of, pending
-from jamfidp.access import privilege
+from jamfidp.access import ConsoleUser, privilege
 from jamfidp.components import Check, Crumb, Entry, Tab
 from jamfidp.history.record import entries_for
 from jamfidp.htmx import ConsoleRequest
@@ -72,6 +73,18 @@ def _connection(pk: int) -> CloudIdentityProvider:
     return found
 
 
+def consequences(
+    cloud_idp: CloudIdentityProvider, viewer: ConsoleUser
+) -> dict[str, Any]:
+    """What depends on a connection: its people and groups, and what names them."""
+    return {
+        "people": cloud_idp.users.count(),
+        "groups": cloud_idp.groups.count(),
+        "uses": connections.uses(cloud_idp, viewer=viewer),
+        "uses_are_all": connections.shows_all_uses(viewer),
+    }
+
+
 def state_of(cloud_idp: CloudIdentityProvider) -> str:
     """The look of a connection's status."""
     if not cloud_idp.enabled:
@@ -106,6 +119,7 @@ def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
                 )
                 for row in rows
             ],
+            "deleted": [(row, cloud_name(row.cloud)) for row in deletion.deleted()],
             "requests": [(*each, cloud_name(each[0].cloud)) for each in pending()],
             "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),
             "has_application": ApplicationRegistration.objects.exists(),
@@ -114,6 +128,37 @@ def cloud_idp_list(request: ConsoleRequest) -> HttpResponse:
 
 
 # --- The frame of the page: status sentence, checks, tabs --------------------------
+
+
+def deleted_page(
+    request: ConsoleRequest,
+    cloud_idp: CloudIdentityProvider,
+    *,
+    error: str = "",
+) -> HttpResponse:
+    """A deleted connection until it is erased: when that is, and what it means."""
+    now = timezone.now()
+    return render(
+        request,
+        "directory/cloud_idp_deleted.html",
+        {
+            "cloud_idp": cloud_idp,
+            "crumbs": [
+                Crumb("Cloud identity providers", reverse("directory:cloud-idp-list"))
+            ],
+            "cloud_name": cloud_name(cloud_idp.cloud),
+            "erasing": deletion.is_due(cloud_idp, now=now),
+            "workers": freshness.workers(now),
+            "entries": history_of(cloud_idp)
+            if request.user.has_perm("history.view_objecthistory")
+            else None,
+            "may_delete": request.user.has_perm(DELETE),
+            "may_add": request.user.has_perm("directory.add_cloudidentityprovider"),
+            "error": error,
+            **consequences(cloud_idp, request.user),
+        },
+        status=422 if error else 200,
+    )
 
 
 def _frame(
@@ -301,6 +346,9 @@ def _tabs(cloud_idp: CloudIdentityProvider, current: str) -> Sequence[Tab]:
 @privilege(VIEW)
 @require_GET
 def cloud_idp_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
+    gone = deletion.deleted_connection(pk)
+    if gone is not None:
+        return deleted_page(request, gone)
     cloud_idp = _connection(pk)
     latest = SyncRun.objects.filter(cloud_idp=cloud_idp).first()
     return render(
@@ -457,16 +505,25 @@ def cloud_idp_disable(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/cloud_idp_disable.html",
         {
             **_frame(request, cloud_idp, "Overview"),
-            "tls": cloud_idp.tls.all(),
-            "uses": connections.uses(cloud_idp, viewer=request.user),
+            **consequences(cloud_idp, request.user),
         },
     )
 
 
 @privilege(CHANGE)
-@require_POST
+@require_http_methods(["GET", "POST"])
 def cloud_idp_enable(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Say what counts again, then switch the connection on."""
     cloud_idp = _connection(pk)
+    if request.method == "GET":
+        return render(
+            request,
+            "directory/cloud_idp_enable.html",
+            {
+                **_frame(request, cloud_idp, "Overview"),
+                **consequences(cloud_idp, request.user),
+            },
+        )
     run = connections.set_enabled(
         cloud_idp, enabled=True, actor=request.user, now=timezone.now()
     )
@@ -478,38 +535,67 @@ def cloud_idp_enable(request: ConsoleRequest, pk: int) -> HttpResponse:
 @privilege(DELETE)
 @require_http_methods(["GET", "POST"])
 def cloud_idp_delete(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Say what depends on it and what is kept how long, then delete the connection."""
     cloud_idp = _connection(pk)
+    at_once = request.POST.get("erase") == "now"
     error = ""
     if request.method == "POST":
-        name = cloud_idp.display_name
         try:
-            connections.delete(
+            deletion.delete(
                 cloud_idp,
                 typed_name=request.POST.get("confirm", ""),
+                at_once=at_once,
                 actor=request.user,
                 now=timezone.now(),
             )
-        except connections.NameNotTyped:
+        except deletion.NameNotTyped:
             error = (
                 "This is not the display name of the connection. Nothing was deleted."
             )
+        except CloudIdentityProvider.DoesNotExist:
+            raise Http404 from None
         else:
             messages.success(
                 request,
-                f"The connection '{name}' was deleted. Consent still stands in Entra; "
-                "remove the enterprise application there to withdraw it.",
+                f"The connection '{cloud_idp.display_name}' was deleted. Consent still "
+                "stands in Entra; remove the enterprise application there to withdraw "
+                "it.",
             )
-            return see_other(reverse("directory:cloud-idp-list"))
+            return see_other(cloud_idp.get_absolute_url())
     return render(
         request,
         "directory/cloud_idp_delete.html",
         {
             **_frame(request, cloud_idp, "Overview"),
-            "tls": cloud_idp.tls.all(),
-            "uses": connections.uses(cloud_idp, viewer=request.user),
-            "people": cloud_idp.users.count(),
-            "groups": cloud_idp.groups.count(),
+            **consequences(cloud_idp, request.user),
+            "days": deletion.kept().days,
+            "at_once": at_once,
             "error": error,
         },
         status=422 if error else 200,
     )
+
+
+@privilege(DELETE)
+@require_POST
+def cloud_idp_erase(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """Erase what was read through a deleted connection without waiting for its day."""
+    cloud_idp = deletion.deleted_connection(pk)
+    if cloud_idp is None:
+        raise Http404
+    try:
+        deletion.erase_now(
+            cloud_idp,
+            typed_name=request.POST.get("confirm", ""),
+            actor=request.user,
+            now=timezone.now(),
+        )
+    except deletion.NameNotTyped:
+        return deleted_page(
+            request,
+            cloud_idp,
+            error="This is not the display name of the connection. Nothing was erased.",
+        )
+    except CloudIdentityProvider.DoesNotExist:
+        raise Http404 from None
+    return see_other(cloud_idp.get_absolute_url())

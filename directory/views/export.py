@@ -52,7 +52,7 @@ def export_users(request: ConsoleRequest) -> HttpResponseBase:
     """Every person that the list shows. A POST, since it leaves a history entry."""
     listing = lists.users(request.GET)
     rows = listing.ordered(
-        listing.rows(DirectoryUser.objects.select_related("cloud_idp"))
+        listing.rows(DirectoryUser.objects.connected().select_related("cloud_idp"))
     )
     remember(request, "directory users", rows.count(), listing.described())
     return file_of("directory-users", USER_HEADINGS, map(_user, rows.iterator(2000)))
@@ -64,7 +64,7 @@ def export_groups(request: ConsoleRequest) -> HttpResponseBase:
     """Every group that the list shows. A POST, since it leaves a history entry."""
     listing = lists.groups(request.GET)
     rows = listing.ordered(
-        listing.rows(DirectoryGroup.objects.select_related("cloud_idp"))
+        listing.rows(DirectoryGroup.objects.connected().select_related("cloud_idp"))
     )
     remember(request, "directory groups", rows.count(), listing.described())
     return file_of("directory-groups", GROUP_HEADINGS, map(_group, rows.iterator(2000)))

@@ -32,7 +32,7 @@ from jamfidp.keyset import page as keyset_page
 @privilege("directory.view_directorygroup")
 def group_list(request: ConsoleRequest) -> HttpResponse:
     listing = lists.groups(request.GET)
-    rows = listing.rows(DirectoryGroup.objects.select_related("cloud_idp"))
+    rows = listing.rows(DirectoryGroup.objects.connected().select_related("cloud_idp"))
     page = listing.page(rows)
     return page_or_fragment(
         request,
@@ -54,7 +54,9 @@ def group_list(request: ConsoleRequest) -> HttpResponse:
 @privilege("directory.view_directorygroup")
 def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     """One group; its members need the privilege to see people as well."""
-    group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
+    group = get_object_or_404(
+        DirectoryGroup.objects.connected().select_related("cloud_idp"), pk=pk
+    )
     ref = ObjectRef(group.cloud_idp.tenant_id, group.object_id)
     tree = nested_tree(group)
     may_see_users = request.user.has_perm("directory.view_directoryuser")

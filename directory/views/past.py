@@ -159,7 +159,9 @@ def _time(moment: datetime | None) -> str:
 @privilege("directory.view_directorygroup", "directory.view_directoryuser")
 def group_day(request: ConsoleRequest, pk: int) -> HttpResponse:
     """Who was in this group on that day, direct or effective, and by which way."""
-    group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
+    group = get_object_or_404(
+        DirectoryGroup.objects.connected().select_related("cloud_idp"), pk=pk
+    )
     now = timezone.now()
     asked = request.GET.get("day", "")
     typed = typed_day(asked)
@@ -333,7 +335,9 @@ DAY_HEADINGS = (
 @require_POST
 def group_day_export(request: ConsoleRequest, pk: int) -> HttpResponseBase:
     """Everybody who was in a group on a day. A POST: it leaves a history entry."""
-    group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
+    group = get_object_or_404(
+        DirectoryGroup.objects.connected().select_related("cloud_idp"), pk=pk
+    )
     now = timezone.now()
     when = typed_day(request.GET.get("day", "")) or timezone.localdate()
     looked = look_at_day(group, when, now=now)
@@ -448,14 +452,18 @@ def earlier_summary(number: int) -> dict[str, Any]:
 
 @privilege("directory.view_directoryuser")
 def user_earlier(request: ConsoleRequest, pk: int) -> HttpResponse:
-    person = get_object_or_404(DirectoryUser.objects.select_related("cloud_idp"), pk=pk)
+    person = get_object_or_404(
+        DirectoryUser.objects.connected().select_related("cloud_idp"), pk=pk
+    )
     listed = Crumb("Directory users", reverse("directory:user-list"))
     return _earlier_page(request, person, listed)
 
 
 @privilege("directory.view_directorygroup")
 def group_earlier(request: ConsoleRequest, pk: int) -> HttpResponse:
-    group = get_object_or_404(DirectoryGroup.objects.select_related("cloud_idp"), pk=pk)
+    group = get_object_or_404(
+        DirectoryGroup.objects.connected().select_related("cloud_idp"), pk=pk
+    )
     listed = Crumb("Directory groups", reverse("directory:group-list"))
     return _earlier_page(request, group, listed)
 
@@ -497,13 +505,17 @@ EARLIER_HEADINGS = ("Attribute", "Value", "From", "Until", "Until sync run")
 @privilege("directory.view_directoryuser", "directory.export_directory")
 @require_POST
 def user_earlier_export(request: ConsoleRequest, pk: int) -> HttpResponseBase:
-    return _earlier_file(request, get_object_or_404(DirectoryUser, pk=pk))
+    return _earlier_file(
+        request, get_object_or_404(DirectoryUser.objects.connected(), pk=pk)
+    )
 
 
 @privilege("directory.view_directorygroup", "directory.export_directory")
 @require_POST
 def group_earlier_export(request: ConsoleRequest, pk: int) -> HttpResponseBase:
-    return _earlier_file(request, get_object_or_404(DirectoryGroup, pk=pk))
+    return _earlier_file(
+        request, get_object_or_404(DirectoryGroup.objects.connected(), pk=pk)
+    )
 
 
 def _earlier_file(

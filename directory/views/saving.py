@@ -35,8 +35,18 @@ def save_new(
     """
     name = verified["tenant_name"] or verified["tenant_id"]
     sent = request.POST if request.method == "POST" else None
-    form = ConnectionForm(sent, instance=CloudIdentityProvider(display_name=name))
-    mappings = MappingsForm(sent, instance=AttributeMappings(**defaults()))
+    earlier = connect.deleted_connections(
+        verified["tenant_id"], now=timezone.now()
+    ).first()
+    connection = CloudIdentityProvider(display_name=name)
+    mapped = AttributeMappings(**defaults())
+    if earlier is not None:
+        for field in ConnectionForm.Meta.fields:
+            setattr(connection, field, getattr(earlier, field))
+        for field in MappingsForm.Meta.fields:
+            setattr(mapped, field, getattr(earlier.mappings, field))
+    form = ConnectionForm(sent, instance=connection)
+    mappings = MappingsForm(sent, instance=mapped)
     problem, existing = "", None
     if sent is not None:
         valid = form.is_valid()
@@ -62,6 +72,7 @@ def save_new(
         "mappings": mappings,
         "problem": problem,
         "existing": existing,
+        "earlier": earlier,
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
@@ -42,9 +42,15 @@ _CHANGES = (
 )
 
 
+def _runs() -> QuerySet[SyncRun]:
+    """The runs of connections that were not deleted."""
+    rows = SyncRun.objects.filter(cloud_idp__deleted_at=None)
+    return rows.select_related("cloud_idp", "requested_by")
+
+
 @privilege("directory.view_syncrun")
 def sync_run_list(request: ConsoleRequest) -> HttpResponse:
-    rows = SyncRun.objects.select_related("cloud_idp", "requested_by")
+    rows = _runs()
     state = request.GET.get("state", "")
     if state in SyncRun.State.values:
         rows = rows.filter(state=state)
@@ -76,9 +82,7 @@ def sync_run_list(request: ConsoleRequest) -> HttpResponse:
 @privilege("directory.view_syncrun")
 def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     """One run. While it goes on the page asks again by itself, and stops at its end."""
-    run = get_object_or_404(
-        SyncRun.objects.select_related("cloud_idp", "requested_by"), pk=pk
-    )
+    run = get_object_or_404(_runs(), pk=pk)
     now = timezone.now()
     return page_or_fragment(
         request,
@@ -208,7 +212,7 @@ def request_run(request: ConsoleRequest, pk: int) -> HttpResponse:
 @privilege("directory.sync_cloudidentityprovider")
 @require_POST
 def cancel_run(request: ConsoleRequest, pk: int) -> HttpResponse:
-    run = get_object_or_404(SyncRun.objects.select_related("cloud_idp"), pk=pk)
+    run = get_object_or_404(_runs(), pk=pk)
     if not cancel_sync(run=run, actor=request.user, now=timezone.now()):
         messages.info(request, "The run had ended before it could be canceled.")
     return redirect(run)

@@ -23,7 +23,7 @@ GROUPS_SHOWN = 200
 @privilege("directory.view_directoryuser")
 def user_list(request: ConsoleRequest) -> HttpResponse:
     listing = lists.users(request.GET)
-    rows = listing.rows(DirectoryUser.objects.select_related("cloud_idp"))
+    rows = listing.rows(DirectoryUser.objects.connected().select_related("cloud_idp"))
     page = listing.page(rows)
     return page_or_fragment(
         request,
@@ -44,7 +44,7 @@ def user_list(request: ConsoleRequest) -> HttpResponse:
 @privilege("directory.view_directoryuser")
 def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     user = get_object_or_404(
-        DirectoryUser.objects.select_related("cloud_idp__mappings"), pk=pk
+        DirectoryUser.objects.connected().select_related("cloud_idp__mappings"), pk=pk
     )
     held = groups_of(user)
     ref = ObjectRef(user.cloud_idp.tenant_id, user.object_id)

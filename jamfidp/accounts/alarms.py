@@ -93,6 +93,11 @@ def look_for_look_alikes(
     _end(prefix, {f"{prefix}{group.object_id}" for group in groups}, now=now)
 
 
+def forget(tenant_id: str, *, now: datetime) -> None:
+    """End what was announced of a tenant that is connected no more."""
+    _end(f"look-alike/{tenant_id}/", (), now=now)
+
+
 def _end(prefix: str, lasting: Collection[str], *, now: datetime) -> None:
     open_keys = Notice.objects.filter(
         key__startswith=prefix, resolved_at=None

@@ -55,6 +55,11 @@ def ask(
     return found
 
 
+def forget(tenant_id: str) -> None:
+    """Forget what was answered of the people of a tenant that is connected no more."""
+    SignInConfirmation.objects.filter(tenant_id=tenant_id).delete()
+
+
 def overtaken(cloud_idp_id: int, tenant_id: str, *, now: datetime) -> None:
     """Forget what was answered before the read that was just applied had begun."""
     began = (

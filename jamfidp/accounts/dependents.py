@@ -113,6 +113,12 @@ class AccountsDependents:
             )
         return uses
 
+    def shows_all_uses(self, *, viewer: ConsoleUser) -> bool:
+        return all(
+            viewer.sites_with(perm).everywhere
+            for perm in (PERMISSION, "accounts.view_user")
+        )
+
     def user_fragments(self, ref: ObjectRef) -> Sequence[Fragment]:
         return [
             Fragment(
@@ -147,6 +153,9 @@ class AccountsDependents:
         self.after_connection_change(cloud_idp.tenant_id, now=now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
+        if not CloudIdentityProvider.objects.filter(tenant_id=tenant_id).exists():
+            confirmation.forget(tenant_id)
+            alarms.forget(tenant_id, now=now)
         sessions.end_where_nothing_is_held(
             sessions.signed_in_accounts(now, tenant_id=tenant_id), now=now
         )

@@ -195,8 +195,10 @@ def _bindings(
     )
     directory_groups = {
         group.object_id: group
-        for group in DirectoryGroup.objects.present().filter(
-            cloud_idp=cloud_idp, object_id__in={row.object_id for row in rows}
+        for group in DirectoryGroup.objects.filter(
+            cloud_idp=cloud_idp,
+            state=DirectoryGroup.State.PRESENT,
+            object_id__in={row.object_id for row in rows},
         )
     }
     group_ids = [group.pk for group in directory_groups.values()]

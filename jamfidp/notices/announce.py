@@ -66,6 +66,13 @@ def resolve(*keys: str, now: datetime) -> int:
     return Notice.objects.filter(key__in=keys, resolved_at=None).update(resolved_at=now)
 
 
+def resolve_about(obj: Model, *, now: datetime) -> int:
+    """End the open notices about an object that is no more; return how many."""
+    return Notice.objects.filter(
+        object_label=obj._meta.label_lower, object_pk=str(obj.pk), resolved_at=None
+    ).update(resolved_at=now)
+
+
 def _object(about: Model | None) -> dict[str, Any]:
     if about is None:
         return {}

@@ -51,6 +51,7 @@ NO_PAGE = {
     "directory:consent-attempt": "consent",
     "directory:consent-end": "consent",
     "directory:cloud-idp-consent": "form",
+    "directory:cloud-idp-erase": "form",
     "accounts:logout": "form",
     "accounts:choose-site": "form",
     # Leads to the sign-in unless it is its moment.
@@ -79,7 +80,6 @@ NO_PAGE_ENDINGS = {
     "-start": "form",
     "-verify": "form",
     "-check": "form",
-    "-enable": "form",
     "-cancel": "form",
     "-request": "form",
     "-confirm": "form",

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import connect, connections, credentials, registrations
+from directory import connect, connections, credentials, deletion, registrations
 from directory.models import ApplicationRegistration, CloudIdentityProvider
 from jamfidp.accounts.models import User
 from jamfidp.history.record import entries_for
@@ -224,9 +224,10 @@ def test_deleting_a_connection_erases_its_own_application(
     with pytest.raises(registrations.RegistrationRefused):
         registrations.delete_own(found, actor=None, now=timezone.now())
 
-    connections.delete(
+    deletion.delete(
         cloud_idp,
         typed_name=cloud_idp.display_name,
+        at_once=False,
         actor=administrator,
         now=timezone.now(),
     )

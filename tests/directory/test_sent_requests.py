@@ -16,7 +16,14 @@ from django.test import Client
 from django.utils import timezone
 from lxml import html
 
-from directory import connect, connections, credentials, sent_requests, tasks
+from directory import (
+    connect,
+    connections,
+    credentials,
+    deletion,
+    sent_requests,
+    tasks,
+)
 from directory.models import (
     CloudIdentityProvider,
     ConsentRequest,
@@ -1006,14 +1013,15 @@ def test_deleting_the_connection_ends_its_requests(
     journey.console.post(f"/settings/cloud-idps/{cloud_idp.pk}/request/")
     link = link_of(journey, SentRequest.objects.get())
 
-    connections.delete(
+    deletion.delete(
         cloud_idp,
         typed_name=cloud_idp.display_name,
+        at_once=False,
         actor=administrator,
         now=timezone.now(),
     )
 
-    refused(grace.browser, link, "This link is not known here", 404)
+    refused(grace.browser, link, "was revoked")
 
 
 def test_the_history_has_every_step(journey: Journey, grace: Outsider) -> None:

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from directory.connections import delete
+from directory import deletion
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
@@ -341,12 +341,14 @@ def test_deleting_a_connection_leaves_no_row_of_it_and_all_of_others(
         inner = factories.directory_group("Inner", idp, ana)
         factories.directory_group("Outer", idp, inner)
 
-    delete(
+    deletion.delete(
         fernhill,
         typed_name="Fernhill Studio",
+        at_once=True,
         actor=administrator,
         now=timezone.now(),
     )
+    assert deletion.erase(fernhill.pk, now=timezone.now)
 
     counts = {
         model.__name__: model._default_manager.count()

@@ -178,7 +178,9 @@ def person_block(
     if not request.user.sites_with("accounts.change_user").everywhere:
         raise Http404
     person = get_object_or_404(
-        DirectoryUser, cloud_idp__tenant_id=tenant_id, object_id=object_id
+        DirectoryUser.objects.connected(),
+        cloud_idp__tenant_id=tenant_id,
+        object_id=object_id,
     )
     account = User.objects.filter(tenant_id=tenant_id, object_id=object_id).first()
     if account is not None:

@@ -29,7 +29,9 @@ class Command(BaseCommand):
             User.objects.filter(username__iexact=name).first()
             or User.objects.filter(object_id=name.lower()).exclude(object_id="").first()
         )
-        person = DirectoryUser.objects.filter(object_id=name.lower()).first()
+        person = (
+            DirectoryUser.objects.connected().filter(object_id=name.lower()).first()
+        )
         try:
             if options["lift"]:
                 switches.lift(
