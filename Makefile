@@ -13,7 +13,7 @@ PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.c
 FUZZED = tests/security/test_public_endpoints.py
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test conformance witness deep coverage test-postgres bench check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance witness deep audit coverage test-postgres bench check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +68,15 @@ deep: witness ## What is too long for `make check`: the witnesses, and 10,000 re
 	  && echo "==> Nothing public failed, led elsewhere or left a stack trace" \
 	  || { echo "==> Something public fails: see above. FUZZ_SEED=$${FUZZ_SEED:-1} sends the same requests"; exit 1; }
 
+var/audit/.installed: tests/audit/requirements.lock $(VENV)/.installed
+	@echo "==> pip-audit, from tests/audit/requirements.lock, into var/audit"
+	@mkdir -p var/audit && { [ -x var/audit/venv/bin/python ] || $(BIN)/python -m venv var/audit/venv; }
+	@var/audit/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/audit/requirements.lock
+	@touch $@
+
+audit: install var/audit/.installed ## Ask which dependencies have known vulnerabilities; fails where one could not be audited
+	@$(BIN)/python -m tests.audit
+
 coverage: install ## Run the suite on SQLite, each claim once; hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage
 	@COVERAGE_RUN=1 $(BIN)/python -m coverage run -m pytest -n $(WORKERS) --dist loadgroup -m "not broad" $(ARGS)
@@ -103,3 +112,4 @@ lock: ## Write the requirements locks anew
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o requirements.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o tests/witness/requirements.lock tests/witness/requirements.in
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --annotation-style=line -o tests/audit/requirements.lock tests/audit/requirements.in
