@@ -361,6 +361,40 @@ def test_a27_without_an_answer_of_graph_there_are_no_privileges(
     assert not SignInConfirmation.objects.exists()
 
 
+def too_many_groups(console: Console) -> None:
+    """Tokens say where the groups are to be asked for, in place of the groups."""
+    client_id = console.sandbox.application["client_id"]
+    console.sandbox.control(
+        "PATCH", f"applications/{client_id}", {"group_claims": "SecurityGroup"}
+    )
+    console.sandbox.control("PATCH", "behavior", {"group_claim_limit": 0})
+
+
+def test_a27_a_token_with_too_many_groups_leaves_the_question_to_graph(
+    console: Console, ana: DirectoryUser
+) -> None:
+    too_many_groups(console)
+
+    assert console.sign_in()["Location"] == "/"
+
+    assert User.objects.get(object_id=cast.ANA.object_id).has_perm(
+        "scoping.change_policy"
+    )
+
+
+def test_a27_a_token_with_too_many_groups_gives_nothing_while_graph_is_silent(
+    console: Console, ana: DirectoryUser
+) -> None:
+    too_many_groups(console)
+    console.sandbox.control(
+        "POST",
+        "faults",
+        {"path": f"/v1.0/users/{cast.ANA.object_id}", "status": 503, "times": 20},
+    )
+
+    assert "could not ask" in console.refusal(console.sign_in())
+
+
 def test_what_graph_said_counts_until_a_read_that_began_later(
     console: Console, ana: DirectoryUser
 ) -> None:
