@@ -38,12 +38,11 @@ def unsent(request: HttpRequest) -> list[tuple[str, str]]:
 
 def page_of_form(request: HttpRequest) -> str:
     """Return the path of the page that a form stood on; empty for other sites."""
-    page = urlsplit(
-        request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
-    )
+    said = request.headers.get("HX-Current-URL") or request.headers.get("Referer", "")
     try:
+        page = urlsplit(said)
         own = page.netloc == request.get_host()
-    except SuspiciousOperation:  # Django refuses the host: it is not our own
+    except (SuspiciousOperation, ValueError):  # not our own host; no address at all
         return ""
     if not own:
         return ""

@@ -67,6 +67,17 @@ def test_a_form_that_cannot_be_read_at_no_page_is_no_error_of_the_console() -> N
     assert status_of(path="/nowhere/", method="POST", body=b"x", headers=kind) == 404
 
 
+@pytest.mark.parametrize("header", ["HTTP_REFERER", "HTTP_HX_CURRENT_URL"])
+def test_a_form_from_an_address_that_is_none_is_no_error_of_the_console(
+    header: str,
+) -> None:
+    headers = {header: "http://[::1"}
+
+    for path in ("/login/", "/settings/"):
+        form = [("username", "lena")]
+        assert status_of(path=path, method="POST", form=form, headers=headers) == 403
+
+
 def test_a_request_that_is_refused_leaves_a_line_and_no_stack_trace(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
