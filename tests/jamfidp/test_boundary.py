@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from jamfidp import serving
 from jamfidp.boundary import Handler
+from tests.conftest import ROOT
 from tests.security.fuzzing import Wire, ask
 
 pytestmark = pytest.mark.django_db
+
+# A request over http, one over https, and what the settings say of cookies.
+ASK = """
+import json
+from django.conf import settings
+from jamfidp.wsgi import application
+from tests.security.fuzzing import Wire, environ_of
+
+def ask(path, scheme, port):
+    said = {}
+    def begin(status, headers):
+        said.update(dict(headers), status=int(status[:3]))
+    wire = Wire(path=path, headers={"HTTP_HOST": "console.example.com"})
+    environ = environ_of(wire) | {"wsgi.url_scheme": scheme, "SERVER_PORT": port}
+    b"".join(application(environ, begin))
+    print(json.dumps(said))
+
+ask("/login/", "http", "80")
+ask("/health/", "https", "443")
+names = ("SESSION_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY", "SESSION_COOKIE_SAMESITE",
+         "CSRF_COOKIE_SECURE")
+print(json.dumps({name: getattr(settings, name) for name in names}))
+"""
 
 
 def status_of(**given: Any) -> int:
@@ -76,6 +104,35 @@ def test_a_form_from_an_address_that_is_none_is_no_error_of_the_console(
     for path in ("/login/", "/settings/"):
         form = [("username", "lena")]
         assert status_of(path=path, method="POST", form=form, headers=headers) == 403
+
+
+def test_a53_a_deployed_console_is_spoken_to_over_https_alone() -> None:
+    """What CONSOLE_URL makes of the settings, in a process of its own."""
+    said = subprocess.run(
+        [sys.executable, "-c", ASK],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "CONSOLE_URL": "https://console.example.com",
+            "ALLOWED_HOSTS": "console.example.com",
+            "DJANGO_SETTINGS_MODULE": "jamfidp.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    plain, protected, cookies = map(json.loads, said.stdout.splitlines())
+
+    assert plain["status"] == 301
+    assert plain["Location"] == "https://console.example.com/login/"
+    assert protected["status"] == 200
+    assert "max-age=31536000" in protected["Strict-Transport-Security"]
+    assert cookies == {
+        "SESSION_COOKIE_SECURE": True,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "CSRF_COOKIE_SECURE": True,
+    }
 
 
 def test_a_request_that_is_refused_leaves_a_line_and_no_stack_trace(
