@@ -22,6 +22,7 @@ REQUEST_LIFETIME = timedelta(minutes=10)
 ANSWER_LIFETIME = timedelta(seconds=60)
 # Console and connector may run on two machines.
 CLOCK_SKEW = timedelta(seconds=30)
+NUL = "\x00"
 
 START, END, ANSWER = "consent-start+jwt", "consent-end+jwt", "consent-answer+jwt"
 
@@ -348,10 +349,12 @@ def _read(
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     try:
-        # JSON can hold halves of characters, which nothing can be done with.
+        # JSON can hold what no text of ours can: halves of characters, and NUL.
         value.encode()  # type: ignore[union-attr]
     except (AttributeError, UnicodeEncodeError):
         raise MessageRefused(Refusal.UNREADABLE) from None
+    if NUL in value:
+        raise MessageRefused(Refusal.UNREADABLE)
     return str(value)
 
 

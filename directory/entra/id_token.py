@@ -313,4 +313,7 @@ def _moment(value: object) -> datetime | None:
 
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    return value if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    # JSON can hold what no database takes: NUL, and halves of characters.
+    return value.replace("\x00", "").encode(errors="replace").decode()

@@ -589,6 +589,8 @@ def test_a_message_lives_as_long_as_it_says() -> None:
         {"exp": 10**18},
         {"state": 3},
         {"tenant": None},
+        {"tenant": "a\x00b"},
+        {"tenant": "\ud800"},
     ],
 )
 def test_a_signed_message_of_another_shape_is_unreadable(

@@ -246,6 +246,16 @@ def test_a_tenant_in_upper_case_is_the_same_tenant() -> None:
 
 
 @responses.activate
+def test_a_name_is_a_text_that_can_be_kept() -> None:
+    """JSON can hold NUL and halves of characters; databases cannot."""
+    raw = SIGNER.sign(claims(name="A\x00da\ud800", preferred_username="\x00"))
+
+    proven = validate(raw)
+
+    assert (proven.name, proven.preferred_username) == ("Ada?", "")
+
+
+@responses.activate
 def test_any_work_tenant_is_accepted_when_none_is_expected() -> None:
     raw = SIGNER.sign(claims(tid=OTHER_TENANT, iss=f"{LOGIN}/{OTHER_TENANT}/v2.0"))
 
