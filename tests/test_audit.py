@@ -17,7 +17,9 @@ from tests.audit import __main__ as audit
 from tests.audit.__main__ import Audit, Said, of_npm, of_pip_audit, verdict
 
 LOCK = "amqp==5.4.2 \\\n    --hash=sha256:aa\nDjango[argon2]==5.2.1\n"
-NPM_LOCK = {"packages": {"": {}, "node_modules/uplot": {}, "node_modules/x": {}}}
+NPM_LOCK: dict[str, Any] = {
+    "packages": {"": {}, "node_modules/uplot": {}, "node_modules/x": {}}
+}
 
 
 def dependency(name: str, version: str, *vulns: dict[str, Any]) -> dict[str, Any]:
