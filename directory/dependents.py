@@ -144,6 +144,9 @@ class GroupInUse:
 class Dependents(Protocol):
     """A feature that builds on directory rows."""
 
+    # Of which subjects of consequences it holds the rows.
+    subjects: Collection[Subject]
+
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         """The groups of a tenant that something here rests on; guards ask for them."""
         ...
@@ -174,6 +177,22 @@ class Dependents(Protocol):
         self, planned: PlannedChange, *, now: datetime
     ) -> Sequence[Consequence]:
         """What would follow from a plan. Reads through it and writes nothing."""
+        ...
+
+    def sees_subjects(self, subject: Subject, *, viewer: ConsoleUser) -> bool:
+        """Whether the viewer may see any of its subjects."""
+        ...
+
+    def visible_subjects(
+        self, subject: Subject, numbers: BitMap, *, viewer: ConsoleUser
+    ) -> BitMap:
+        """Which of its subjects the viewer may see; those that are gone are not."""
+        ...
+
+    def subject_lines(
+        self, subject: Subject, numbers: Sequence[int]
+    ) -> Mapping[int, Use]:
+        """A line for each of these that is still there, for pages."""
         ...
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:

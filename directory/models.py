@@ -962,6 +962,10 @@ class SyncRun(models.Model):
         return self.state in self.ACTIVE
 
     @property
+    def changes_anything(self) -> bool:
+        return any(self.changes.values())
+
+    @property
     def what(self) -> str:
         """What kind of run it is, in words."""
         return "Dry run" if self.dry_run else str(self.get_kind_display())

@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from directory.views import export, groups, past, sync_runs, users
+from directory.views import export, groups, past, plans, sync_runs, users
 
 browsing_patterns: list[URLPattern | URLResolver] = [
     path("users/", users.user_list, name="user-list"),
@@ -37,6 +37,27 @@ browsing_patterns: list[URLPattern | URLResolver] = [
         "activity/sync-runs/<int:pk>/cancel/",
         sync_runs.cancel_run,
         name="syncrun-cancel",
+    ),
+    path("activity/sync-runs/<int:pk>/plan/", plans.plan, name="syncrun-plan"),
+    path(
+        "activity/sync-runs/<int:pk>/plan/export/",
+        plans.export_plan,
+        name="syncrun-plan-export",
+    ),
+    path(
+        "activity/sync-runs/<int:pk>/plan/consequences/<int:position>/",
+        plans.consequence,
+        name="syncrun-plan-consequence",
+    ),
+    path(
+        "activity/sync-runs/<int:pk>/plan/<slug:section>/",
+        plans.plan_differences,
+        name="syncrun-plan-differences",
+    ),
+    path(
+        "activity/sync-runs/<int:pk>/plan/<slug:section>/<int:number>/",
+        plans.plan_difference,
+        name="syncrun-plan-difference",
     ),
     path(
         "settings/cloud-idps/<int:pk>/sync/",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 
 from django.db.models import Q
 from django.urls import reverse
+from pyroaring import BitMap
 
 from directory.dependents import (
     AppliedChange,
@@ -16,10 +17,11 @@ from directory.dependents import (
     Gives,
     GroupInUse,
     ObjectRef,
+    Subject,
     Use,
 )
 from directory.models import DirectoryUser
-from directory.planned import PlannedChange
+from directory.planned import CHUNK, PlannedChange
 from jamfidp.access import ConsoleUser
 from scoping import (
     changes,
@@ -37,6 +39,7 @@ class ScopingDependents:
     """Devices and scopes that build on people, groups and connections."""
 
     label = "Scoping"
+    subjects: Collection[Subject] = tuple(consequences.SUBJECTS.values())
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return uses.groups_in_use(tenant_id)
@@ -109,6 +112,35 @@ class ScopingDependents:
     ) -> Sequence[Consequence]:
         return consequences.of_plan(planned, now=now)
 
+    def sees_subjects(self, subject: Subject, *, viewer: ConsoleUser) -> bool:
+        return viewer.has_perm(_section_of(subject).perm("view"))
+
+    def visible_subjects(
+        self, subject: Subject, numbers: BitMap, *, viewer: ConsoleUser
+    ) -> BitMap:
+        section = _section_of(subject)
+        if not viewer.has_perm(section.perm("view")):
+            return BitMap()
+        found = BitMap()
+        wanted = list(numbers)
+        devices = inventory.visible_devices(section, viewer).order_by()
+        for at in range(0, len(wanted), CHUNK):
+            some = devices.filter(pk__in=wanted[at : at + CHUNK])
+            found.update(some.values_list("pk", flat=True))
+        return found
+
+    def subject_lines(
+        self, subject: Subject, numbers: Sequence[int]
+    ) -> Mapping[int, Use]:
+        return {
+            device.pk: Use(
+                subject.value, device.name, device.get_absolute_url(), _owner(device)
+            )
+            for device in Device.objects.filter(pk__in=numbers).select_related(
+                "assigned_user"
+            )
+        }
+
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         changed = matching_rows.rematch(matching_rows.users_touched_by(change), now=now)
         people = DirectoryUser.objects.filter(cloud_idp=change.cloud_idp_id)
@@ -155,6 +187,16 @@ class ScopingDependents:
             ),
             now=now,
         )
+
+
+def _section_of(subject: Subject) -> inventory.Section:
+    kinds = {sort: kind for kind, sort in consequences.SUBJECTS.items()}
+    return inventory.SECTIONS[kinds[subject]]
+
+
+def _owner(device: Device) -> str:
+    user = device.assigned_user
+    return f"{device.serial_number} · {user.username}" if user else device.serial_number
 
 
 def devices_of_person(

@@ -183,7 +183,7 @@ def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
 @privilege("directory.sync_cloudidentityprovider")
 @require_POST
 def request_run(request: ConsoleRequest, pk: int) -> HttpResponse:
-    """'Sync now' and 'Full read now': make a run, or show the one that is active."""
+    """'Sync now', 'Full read now' and 'Dry run': make a run, or show the active one."""
     cloud_idp = get_object_or_404(CloudIdentityProvider, pk=pk)
     if not cloud_idp.enabled:
         messages.error(
@@ -191,17 +191,27 @@ def request_run(request: ConsoleRequest, pk: int) -> HttpResponse:
             f"{cloud_idp} is disabled, so it is not read. Enable it first.",
         )
         return redirect(cloud_idp)
-    full = request.POST.get("kind") == "full"
+    kind = request.POST.get("kind")
+    full, dry_run = kind == "full", kind == "dry-run"
     now = timezone.now()
     run = request_sync(
         cloud_idp=cloud_idp,
-        kind=SyncRun.Kind.FULL if full else SyncRun.Kind.DELTA,
+        kind=SyncRun.Kind.FULL if full or dry_run else SyncRun.Kind.DELTA,
         trigger=SyncRun.Trigger.PERSON,
         actor=request.user,
         now=now,
+        dry_run=dry_run,
     )
     transaction.on_commit(lambda: tasks.announce(run, now=now))
-    if full and run.kind != SyncRun.Kind.FULL:
+    if run.dry_run != dry_run:
+        messages.info(
+            request,
+            "A dry run is under way. Ask again when it has ended, or cancel it."
+            if run.dry_run
+            else "A read is under way, and it is no dry run. Ask again when it has "
+            "ended.",
+        )
+    elif full and run.kind != SyncRun.Kind.FULL:
         messages.info(
             request,
             "A read of changes is under way. Ask for the full read when it has ended.",

@@ -1,9 +1,10 @@
 """What console accounts tell the directory's pages: who is bound, who holds what."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from django.urls import reverse
+from pyroaring import BitMap
 
 from directory.dependents import (
     AppliedChange,
@@ -12,6 +13,7 @@ from directory.dependents import (
     Gives,
     GroupInUse,
     ObjectRef,
+    Subject,
     Use,
 )
 from directory.models import CloudIdentityProvider
@@ -28,6 +30,8 @@ class AccountsDependents:
     """Privileges are decided at every request; sessions end where none are left."""
 
     label = "Accounts"
+    # People are the directory's own.
+    subjects: Collection[Subject] = ()
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return [
@@ -143,6 +147,19 @@ class AccountsDependents:
         self, planned: PlannedChange, *, now: datetime
     ) -> Sequence[Consequence]:
         return planned_privileges.of_plan(planned, now=now)
+
+    def sees_subjects(self, subject: Subject, *, viewer: ConsoleUser) -> bool:
+        return False
+
+    def visible_subjects(
+        self, subject: Subject, numbers: BitMap, *, viewer: ConsoleUser
+    ) -> BitMap:
+        return BitMap()
+
+    def subject_lines(
+        self, subject: Subject, numbers: Sequence[int]
+    ) -> Mapping[int, Use]:
+        return {}
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         cloud_idp = CloudIdentityProvider.objects.get(pk=change.cloud_idp_id)

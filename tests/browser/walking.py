@@ -154,6 +154,11 @@ SAMPLES = {
         " WHERE display_name = 'Engineering'"
     ),
     "directory:syncrun": "SELECT id AS pk FROM directory_syncrun",
+    "directory:syncrun-plan": (
+        "SELECT p.run_id AS pk, 'people' AS section, p.first AS number, c.position"
+        " FROM directory_planpart p JOIN directory_planconsequence c"
+        " ON c.run_id = p.run_id AND p.section = 'PEOPLE'"
+    ),
     "scoping:computer": "SELECT id AS pk FROM scoping_device WHERE kind = 'COMPUTER'",
     "scoping:mobiledevice": "SELECT id AS pk FROM scoping_device WHERE kind = 'MOBILE'",
     "scoping:computer-import": (

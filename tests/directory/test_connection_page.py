@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +37,7 @@ class Watching:
     """A feature that depends on one tenant, and remembers what it was told."""
 
     label = "Watching"
+    subjects: Collection[Any] = ()
 
     def __init__(self, tenant_id: str) -> None:
         self.tenant_id = tenant_id
@@ -72,6 +73,15 @@ class Watching:
 
     def group_fragments(self, ref: ObjectRef) -> Sequence[Any]:
         return []
+
+    def sees_subjects(self, subject: Any, *, viewer: ConsoleUser) -> bool:
+        return False
+
+    def visible_subjects(self, subject: Any, numbers: Any, *, viewer: Any) -> Any:
+        return numbers
+
+    def subject_lines(self, subject: Any, numbers: Any) -> dict[int, Use]:
+        return {}
 
     def consequences(self, planned: Any, *, now: datetime) -> Sequence[Any]:
         return []

@@ -6,6 +6,8 @@ One of each object is there, and every text that a stranger can choose is hostil
 from __future__ import annotations
 
 import hashlib
+import json
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +17,16 @@ from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 from lxml import html
+from pyroaring import BitMap
 
 from directory import connect, credentials, registrations, sent_requests
-from directory.models import AttributeMappings, SyncRun
+from directory.models import (
+    AttributeMappings,
+    DirectoryUser,
+    PlanConsequence,
+    PlanPart,
+    SyncRun,
+)
 from jamfidp.accounts.models import AccountSession, FailedSignIn, SignInRequest, User
 from jamfidp.history.models import ObjectHistory
 from scoping.models import DeviceKind
@@ -150,6 +159,7 @@ def world(admin: User, settings: Any) -> Given:
         "directory:group-": {"pk": group.pk},
         "directory:cloud-idp-": {"pk": cloud_idp.pk},
         "directory:syncrun-": {"pk": run.pk},
+        "directory:syncrun-plan-": planned(run, person),
         "directory:sent-request-": {"pk": sent.pk},
         "directory:consent-attempt": {"pk": attempt.pk},
         "directory:consent-verify": {"pk": attempt.pk},
@@ -178,6 +188,47 @@ def world(admin: User, settings: Any) -> Given:
         "scoping:device-": {"pk": device.pk},
         "connector:": {"flow_id": "0123456789abcdef", "reason": "signature"},
     }
+
+
+def planned(run: SyncRun, person: DirectoryUser) -> dict[str, Any]:
+    """A plan that speaks of hostile names."""
+    values = {"display_name": (HOSTILE, HOSTILE), "department": ("", HOSTILE)}
+    PlanPart.objects.create(
+        run=run,
+        section=PlanPart.Section.PEOPLE,
+        first=person.pk,
+        last=person.pk,
+        counts={"changed": 1},
+        body=zlib.compress(
+            json.dumps(
+                [
+                    [
+                        person.pk,
+                        "changed",
+                        True,
+                        {name: was for name, (was, _) in values.items()},
+                        {name: then for name, (_, then) in values.items()},
+                    ]
+                ]
+            ).encode()
+        ),
+    )
+    PlanConsequence.objects.create(
+        run=run,
+        position=0,
+        kind="privileges gained",
+        subject="person",
+        about=["accounts", "account", 1, HOSTILE, "/settings/accounts/1/"],
+        permission="accounts.view_user",
+        what=[HOSTILE],
+        detail=HOSTILE,
+        count=1,
+        numbers=BitMap([person.pk]).serialize(),
+        groups=b"",
+        differences=b"",
+    )
+    SyncRun.objects.filter(pk=run.pk).update(plan_stored=True)
+    return {"pk": run.pk, "section": "people", "number": person.pk, "position": 0}
 
 
 def address_of(route: Route, world: Given) -> str:
