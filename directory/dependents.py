@@ -48,6 +48,9 @@ class AppliedChange:
 
     cloud_idp_id: int
     full: bool
+    # Of a read of one person or group: which. It says nothing of the others.
+    asked: int | None = None
+    began_at: datetime | None = None
     user_ids: Collection[int] = field(default_factory=frozenset)
     group_ids: Collection[int] = field(default_factory=frozenset)
 

@@ -844,6 +844,10 @@ class SyncRunQuerySet(models.QuerySet["SyncRun"]):
     def active(self) -> SyncRunQuerySet:
         return self.filter(state__in=SyncRun.ACTIVE)
 
+    def reads(self) -> SyncRunQuerySet:
+        """Without reads of one object, which go beside those of a directory."""
+        return self.exclude(kind=SyncRun.Kind.OBJECT)
+
 
 class SyncRun(models.Model):
     """One read of a directory: the durable record of the work.
@@ -855,6 +859,7 @@ class SyncRun(models.Model):
     class Kind(models.TextChoices):
         FULL = "FULL", "Full read"
         DELTA = "DELTA", "Changes"
+        OBJECT = "OBJECT", "One person or group"
 
     class Trigger(models.TextChoices):
         CONNECTED = "CONNECTED", "First read"
@@ -921,6 +926,10 @@ class SyncRun(models.Model):
     losses = models.JSONField(default=dict)
     # Rows of people, groups and memberships written, by table.
     rows_written = models.JSONField(default=dict)
+    # Of a read of one person or group: the number of its DirectoryObject.
+    object_number = models.IntegerField(null=True)
+    # Its steps: [{"name", "state", "detail", "seconds", "requests": [...]}].
+    steps = models.JSONField(default=list)
     # Reads and plans, and applies nothing.
     dry_run = models.BooleanField(default=False)
     # What it planned is stored; without, nothing differed, or it is no longer kept.
@@ -943,9 +952,15 @@ class SyncRun(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["cloud_idp"],
-                condition=Q(state__in=["QUEUED", "READING", "APPLYING"]),
+                condition=Q(state__in=["QUEUED", "READING", "APPLYING"])
+                & ~Q(kind="OBJECT"),
                 name="sync_run_one_active",
-            )
+            ),
+            models.UniqueConstraint(
+                fields=["cloud_idp", "object_number"],
+                condition=Q(state__in=["QUEUED", "READING", "APPLYING"], kind="OBJECT"),
+                name="sync_run_one_active_of_object",
+            ),
         ]
         indexes: ClassVar = [
             models.Index(fields=["cloud_idp", "-created_at"], name="sync_run_recent")
@@ -964,6 +979,11 @@ class SyncRun(models.Model):
     @property
     def changes_anything(self) -> bool:
         return any(self.changes.values())
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it reads the directory, and not one person or group."""
+        return self.kind != self.Kind.OBJECT
 
     @property
     def what(self) -> str:

@@ -81,6 +81,8 @@ class PlannedChange:
     full: bool
     # The read that is planned completes the connection for the first time.
     first: bool = False
+    # Of a read of one person or group: which. It overtakes nothing of the others.
+    asked: int | None = None
     # When the read began: what was asked of Microsoft before is overtaken by it.
     began_at: datetime | None = None
     people: PlannedRows = field(default_factory=PlannedRows)

@@ -185,7 +185,7 @@ def request_due(*, now: datetime) -> None:
     due = (
         CloudIdentityProvider.objects.filter(enabled=True)
         .filter(Q(next_sync_at=None) | Q(next_sync_at__lte=now))
-        .exclude(sync_runs__state__in=SyncRun.ACTIVE)
+        .exclude(pk__in=SyncRun.objects.active().reads().values("cloud_idp"))
     )
     for cloud_idp in due:
         first = not cloud_idp.completely_read

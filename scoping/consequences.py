@@ -62,7 +62,7 @@ def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
         if InventoryUser.objects.exists()
         else {}
     )
-    after = {pk: then for pk, (_, then) in rematched.items()}
+    after = {pk: each.then for pk, each in rematched.items()}
     followed = list(_followed(planned, after, now))
     found = list(_of_devices(followed, rematched))
     found += references.consequences()
@@ -131,7 +131,7 @@ def _names_of(planned: PlannedChange, people: BitMap) -> list[int]:
 
 def _of_devices(
     followed: Sequence[tuple[Device, list[list[str]]]],
-    rematched: Mapping[int, tuple[InventoryUser, InventoryUser]],
+    rematched: Mapping[int, matching_rows.Rematched],
 ) -> Iterator[Consequence]:
     fields: dict[tuple[str, str], dict[int, tuple[str, str]]] = {}
     for device, changed in followed:
@@ -141,9 +141,9 @@ def _of_devices(
     for at in range(0, len(chosen), CHUNK):
         named = Device.objects.filter(assigned_user__in=chosen[at : at + CHUNK])
         for pk, kind, user in named.values_list("pk", "kind", "assigned_user_id"):
-            before, after = map(_leads_to, rematched[user])
-            if before != after:
-                fields.setdefault((kind, "User"), {})[pk] = (before, after)
+            each = rematched[user or 0]
+            if each.before != each.after:
+                fields.setdefault((kind, "User"), {})[pk] = (each.before, each.after)
     for (kind, label), differences in fields.items():
         yield Consequence(
             kind=ConsequenceKind.DEVICE_CHANGES,
@@ -152,19 +152,6 @@ def _of_devices(
             what=(label,),
             differences=differences,
         )
-
-
-def _leads_to(user: InventoryUser) -> str:
-    match Match(user.match):
-        case Match.MATCHED:
-            return f"{user.username}: one person ({user.object_id})"
-        case Match.AMBIGUOUS:
-            return f"{user.username}: unknown, several people have the name"
-        case Match.CHANGED:
-            return f"{user.username}: unknown, the name leads to somebody else"
-        case Match.NONE:
-            return f"{user.username}: not a directory user"
-    return f"{user.username}: unknown"
 
 
 # References ----------------------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import Count, Q, QuerySet
 
@@ -238,13 +238,17 @@ def rematch(
     return frozenset(user.pk for user in changed)
 
 
-def rematched_by(
-    planned: PlannedChange, *, now: datetime
-) -> dict[int, tuple[InventoryUser, InventoryUser]]:
-    """The names that lead elsewhere once a plan is applied: as now, and as then.
+class Rematched(NamedTuple):
+    """A name as it is and as it will be, and to whom it leads, in words."""
 
-    Nothing is stored.
-    """
+    now: InventoryUser
+    then: InventoryUser
+    before: str
+    after: str
+
+
+def rematched_by(planned: PlannedChange, *, now: datetime) -> dict[int, Rematched]:
+    """The names that lead elsewhere once a plan is applied. Nothing is stored."""
     users = list(_users_touched_by(planned))
     index = _index_after(
         planned,
@@ -257,7 +261,7 @@ def rematched_by(
         else each
         for each in connections()
     ]
-    changed = {}
+    changed: list[tuple[InventoryUser, InventoryUser]] = []
     for user in users:
         after = copy(user)
         principal = match_user_name(
@@ -267,8 +271,43 @@ def rematched_by(
             earlier=_earlier(user),
         )
         if _settle(after, principal, now):
-            changed[user.pk] = (user, after)
-    return changed
+            changed.append((user, after))
+    names = _names_of(user for user, _ in changed)
+    found = {}
+    for user, after in changed:
+        ref = _earlier(after)
+        person = index.by_ref(ref) if ref else None
+        then = {ref: person.name} if ref and person else names
+        found[user.pk] = Rematched(
+            user, after, in_words(user, names), in_words(after, then)
+        )
+    return found
+
+
+def _names_of(users: Iterable[InventoryUser]) -> dict[ObjectRef, str]:
+    refs = {ref for user in users if (ref := _earlier(user))}
+    ids = sorted({ref.object_id for ref in refs})
+    rows = DirectoryUser.objects.select_related("cloud_idp")
+    return {
+        ObjectRef(row.cloud_idp.tenant_id, row.object_id): str(row)
+        for chunk in _chunks(ids)
+        for row in rows.filter(object_id__in=chunk)
+    }
+
+
+def in_words(user: InventoryUser, names: Mapping[ObjectRef, str]) -> str:
+    """To whom a stored verdict leads."""
+    ref = _earlier(user)
+    match Match(user.match):
+        case Match.MATCHED:
+            return names.get(ref, "one person") if ref else "one person"
+        case Match.AMBIGUOUS:
+            return "unknown: several people have the name"
+        case Match.CHANGED:
+            return "unknown: the name leads to somebody else than before"
+        case Match.NONE:
+            return "not a directory user"
+    return f"unknown: {user.reason}" if user.reason else "unknown"
 
 
 def _users_touched_by(planned: PlannedChange) -> QuerySet[InventoryUser]:

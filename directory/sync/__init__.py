@@ -3,6 +3,6 @@
 Only this package writes directory rows (users, groups, memberships).
 """
 
-from directory.sync.request import cancel_sync, request_sync
+from directory.sync.request import cancel_sync, request_object, request_sync
 
-__all__ = ["cancel_sync", "request_sync"]
+__all__ = ["cancel_sync", "request_object", "request_sync"]

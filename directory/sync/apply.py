@@ -60,7 +60,7 @@ def apply_plan(
     derived: Derived,
     *,
     lease: Lease,
-    delta_links: DeltaLinks,
+    delta_links: DeltaLinks | None,
     selection: str,
     clock: Clock,
     columns: Mapping[str, Any],
@@ -69,7 +69,8 @@ def apply_plan(
     """Write the plan, save the delta links and end the run, all or nothing.
 
     `selection` is the signature of what the plan was made by; `columns` are written
-    to the run's row with its end, and `prepared` is what is kept of the plan.
+    to the run's row with its end, and `prepared` is what is kept of the plan. Without
+    delta links it was a read of one object, which says nothing of the others.
 
     Raises:
         LeaseLost: another worker has taken the run over, or it was canceled.
@@ -110,10 +111,16 @@ def apply_plan(
                 run=lease.run_id,
                 remapped=cloud_idp.delta_selection != selection,
             )
-        _save_connection(cloud_idp, plan, delta_links, selection)
+        if delta_links is None:
+            cloud_idp.generation += 1
+            cloud_idp.save(update_fields=["generation"])
+        else:
+            _save_connection(cloud_idp, plan, delta_links, selection)
         change = AppliedChange(
             cloud_idp_id=cloud_idp.pk,
             full=plan.full,
+            asked=plan.asked,
+            began_at=plan.began_at,
             user_ids=_affected_people(plan),
             group_ids=_affected_groups(plan, derived),
         )

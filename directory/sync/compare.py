@@ -106,8 +106,11 @@ class Comparison:
         register: Register,
         selection: Selection,
         now: datetime,
+        fresh: BitMap | None = None,
     ) -> None:
         self._selection = selection
+        # Read one by one since this round began: what it says of them may be older.
+        self.fresh = fresh or BitMap()
         self.cloud_idp = cloud_idp
         self.round = round_
         self.register = register
@@ -128,7 +131,7 @@ class Comparison:
             Kind.USER: union(members.users.joined.values()),
             Kind.GROUP: union(members.groups.joined.values()),
         }
-        self.seen = union(round_.seen.values())
+        self.seen = union(round_.seen.values()) | self.fresh
 
     # --- People and groups
 
@@ -155,6 +158,9 @@ class Comparison:
             answered.update(numbers)
             known = {} if first else sort.rows(numbers)
             for number, value, what, object_id in some:
+                if number in self.fresh:
+                    answered.discard(number)
+                    continue
                 if first and sort.is_whole(what):
                     # Of a first read nobody is compared: the page has it all.
                     objects.new.numbers.add(number)
@@ -270,31 +276,36 @@ class Comparison:
         stored: Callable[[BitMap], dict[int, BitMap]],
         held: Callable[[Hold], HeldSet],
     ) -> None:
-        plan = self.plan
-        concerned = BitMap(sides.joined) | BitMap(sides.left)
+        plan, fresh = self.plan, self.fresh
+        concerned = (BitMap(sides.joined) | BitMap(sides.left)) - fresh
         concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
         listed: BitMap = BitMap()
         if self.round.full:
             listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
+            listed -= fresh
             concerned |= listed
         concerned -= self.gone[Kind.GROUP]
         before = stored(concerned)
         departed, gone = self.departed[kind], self.gone[kind]
         for group in concerned:
             had = before.get(group, _NOBODY)
-            joined = sides.joined.get(group, _NOBODY)
+            joined, told = _NOBODY, _NOBODY
+            if group not in fresh:
+                joined = sides.joined.get(group, _NOBODY)
+                told = sides.left.get(group, _NOBODY)
+                if fresh:
+                    joined, told = joined - fresh, told - fresh
             hold = self.holds.get(group)
             sets = held(hold) if hold is not None else None
-            if group in listed and not sets and joined == had:
+            if group in listed and not sets and joined == had and not fresh:
                 continue
             observed = sets.observed(had) if sets else had
             inferred = sets.inferred if sets else _NOBODY
             if group in listed:
-                after = (joined - gone) | (observed & departed)
+                after = (joined - gone) | (observed & (departed | fresh))
                 inferred = inferred | (observed - after)
             else:
-                after = (observed | (joined - gone)) - sides.left.get(group, _NOBODY)
-            told = sides.left.get(group, _NOBODY)
+                after = (observed | (joined - gone)) - told
             left = had - after
             change = MemberChange(after - had, left, (left & inferred) - told)
             if change:
@@ -326,7 +337,7 @@ class Comparison:
             concerned |= BitMap(stored) & self.round.seen[Resource.GROUPS]
         else:
             stored = stored_others(self.cloud_idp, concerned)
-        for group in concerned - self.gone[Kind.GROUP]:
+        for group in concerned - self.gone[Kind.GROUP] - self.fresh:
             had = stored.get(group, _NOBODY)
             joined = sides.joined.get(group, _NOBODY)
             if self.round.full:

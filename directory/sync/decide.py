@@ -68,7 +68,8 @@ def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstanc
     if not cloud_idp.completely_read:
         return Circumstances()
     before = (
-        SyncRun.objects.filter(cloud_idp=cloud_idp, finished_at__isnull=False)
+        SyncRun.objects.reads()
+        .filter(cloud_idp=cloud_idp, finished_at__isnull=False, dry_run=False)
         .exclude(pk=run.pk)
         .exclude(state=SyncRun.State.CANCELED)
         .exclude(error_code="console:disabled")

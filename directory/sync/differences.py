@@ -104,6 +104,8 @@ class Plan:
     generation: int
     # When the read began.
     began_at: datetime | None = None
+    # Of a read of one person or group: which.
+    asked: int | None = None
     # Objects that have a row, as far as that is known without asking.
     listed: BitMap = field(default_factory=BitMap)
     people: Objects[UserRow] = field(default_factory=Objects)

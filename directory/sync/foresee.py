@@ -68,6 +68,7 @@ def planned_change(plan: Plan, derived: Derived) -> PlannedChange:
         tenant_id=cloud_idp.tenant_id,
         full=plan.full,
         first=plan.full and not cloud_idp.completely_read,
+        asked=plan.asked,
         began_at=plan.began_at,
         people=_rows(plan.people),
         groups=_rows(plan.groups),

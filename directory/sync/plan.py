@@ -33,9 +33,15 @@ def make_plan(
     decide: Decide = hold_nothing,
     report: Report = lambda _phase: None,
     began_at: datetime | None = None,
+    asked: int | None = None,
+    fresh: BitMap | None = None,
 ) -> Plan:
-    """Compare what was read with the rows. `report` is told each step in words."""
-    comparison = Comparison(cloud_idp, round_, register, selection, now)
+    """Compare what was read with the rows. `report` is told each step in words.
+
+    What was read of `fresh` people and groups is left alone: it may be older than what
+    is in effect.
+    """
+    comparison = Comparison(cloud_idp, round_, register, selection, now, fresh)
     report("Comparing people")
     comparison.compare_people()
     report("Comparing groups")
@@ -44,7 +50,7 @@ def make_plan(
     comparison.compare_members()
     report("Deciding what is held")
     plan = comparison.plan
-    plan.began_at = began_at
+    plan.began_at, plan.asked = began_at, asked
     plan.listed = BitMap(register.hashes)
     held = decide(plan)
     plan.losses = held.losses

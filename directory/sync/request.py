@@ -5,7 +5,12 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from directory.models import CloudIdentityProvider, SyncRun
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+    SyncRun,
+)
 from jamfidp.history import record
 
 
@@ -88,5 +93,50 @@ def _widened(run: SyncRun, kind: SyncRun.Kind) -> SyncRun:
     return run
 
 
+def request_object(
+    *,
+    target: DirectoryUser | DirectoryGroup,
+    trigger: SyncRun.Trigger,
+    actor: Any | None,
+    now: datetime,
+) -> SyncRun:
+    """Return the active read of one person or group, making one when there is none.
+
+    It goes beside reads of the whole directory.
+    """
+    active = SyncRun.objects.active().filter(
+        cloud_idp=target.cloud_idp_id, object_number=target.pk
+    )
+    found = active.first()
+    if found is not None:
+        return found
+    try:
+        with transaction.atomic():
+            run = SyncRun.objects.create(
+                cloud_idp_id=target.cloud_idp_id,
+                kind=SyncRun.Kind.OBJECT,
+                object_number=target.pk,
+                trigger=trigger,
+                requested_by=actor,
+                created_at=now,
+            )
+            if actor is not None:
+                record.record(
+                    obj=run.cloud_idp,
+                    actor=actor,
+                    note=f"Sync of {target} requested",
+                    action="sync",
+                    details={"sync_run": run.pk, "object_id": target.object_id},
+                    now=now,
+                )
+    except IntegrityError:
+        # Somebody asked at the same moment.
+        found = active.first()
+        if found is None:
+            raise
+        return found
+    return run
+
+
 def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:
-    return SyncRun.objects.active().filter(cloud_idp=cloud_idp).first()
+    return SyncRun.objects.active().reads().filter(cloud_idp=cloud_idp).first()

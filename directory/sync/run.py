@@ -28,6 +28,7 @@ from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
 from directory.sync.selection import Selection, selection_of
+from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 LONGEST_PAUSE = timedelta(hours=1)
 # A step that takes less is not worth a word.
 SAID_AFTER = timedelta(seconds=1)
+# How often a plan is made, where something else is applied before it.
+PLANS = 5
 
 
 class SyncFailed(Exception):
@@ -94,7 +97,8 @@ def work(
             retry_after=getattr(error, "retry_after", None),
             now=clock(),
         )
-        status.record_failure(run.cloud_idp, error, now=clock())
+        if run.is_read:
+            status.record_failure(run.cloud_idp, error, now=clock())
     except SyncFailed as failure:
         _fail(
             run,
@@ -131,7 +135,8 @@ def work(
         # What was read may be what it stumbled over.
         _drop_pages(run)
     else:
-        status.record_success(run.cloud_idp, now=clock())
+        if run.is_read:
+            status.record_success(run.cloud_idp, now=clock())
 
 
 def _work(
@@ -149,6 +154,9 @@ def _work(
             code="console:disabled",
         )
     selection = selection_of(run.cloud_idp)
+    if run.kind == SyncRun.Kind.OBJECT:
+        _read_one(run, lease, selection, clock, decide)
+        return
     watch = Stopwatch()
     _begin(run, lease, selection, clock)
     fetch = _fetch(run, lease, selection, clock, open_lines, heard)
@@ -171,6 +179,31 @@ def _work(
         ) from None
     watch.lap("Reading")
     _apply(run, lease, fetch, round_, selection, clock, decide, watch)
+
+
+def _read_one(
+    run: SyncRun,
+    lease: Lease,
+    selection: Selection,
+    clock: Clock,
+    decide: Decide | None,
+) -> None:
+    run.selection = selection.signature
+    lease.renew(selection=run.selection)
+    try:
+        read_one(run, lease, clock=clock, decide=decide or decider(run, selection))
+    except NotKnown:
+        raise SyncFailed(
+            "The console no longer knows this person or group.",
+            advice="A full read finds everybody that the tenant has.",
+            code="console:unknown-object",
+        ) from None
+    except PlanOutdated:
+        raise SyncFailed(
+            "The connection was changed meanwhile. Nothing was applied.",
+            advice="Ask again.",
+            code="console:outdated",
+        ) from None
 
 
 def _fetch(
@@ -284,8 +317,56 @@ def _apply(
         lease_expires_at=now + APPLY_LEASE,
         **fetch.counted(),
     )
-    round_.merge()
-    _check_not_empty(run, round_)
+    for attempt in range(PLANS):
+        round_.merge()
+        _check_not_empty(run, round_)
+        try:
+            _plan_and_apply(run, lease, fetch, round_, selection, clock, decide, watch)
+        except PlanOutdated:
+            if attempt == PLANS - 1 or not _may_plan_anew(run, selection):
+                raise SyncFailed(
+                    "The connection was changed while its directory was read. Nothing "
+                    "was applied.",
+                    advice="The next sync reads with the new settings.",
+                    code="console:outdated",
+                ) from None
+            logger.info("Sync run %s plans anew", run.pk)
+            if fetch.register.whole:
+                fetch.register.load()
+        else:
+            break
+    if fetch.pages.any_stored:
+        _drop_pages(run)
+
+
+def _may_plan_anew(run: SyncRun, selection: Selection) -> bool:
+    """Whether what was read still fits: somebody was read alone meanwhile, or a hold
+    was decided, and the connection reads what it read."""
+    cloud_idp = (
+        CloudIdentityProvider.objects.select_related("mappings")
+        .filter(pk=run.cloud_idp_id, enabled=True)
+        .first()
+    )
+    if cloud_idp is None or selection_of(cloud_idp).signature != selection.signature:
+        return False
+    run.cloud_idp = cloud_idp
+    return True
+
+
+def _plan_and_apply(
+    run: SyncRun,
+    lease: Lease,
+    fetch: Fetch,
+    round_: Round,
+    selection: Selection,
+    clock: Clock,
+    decide: Decide | None,
+    watch: Stopwatch,
+) -> None:
+    now = clock()
+    lease.renew(heartbeat_at=now, lease_expires_at=now + APPLY_LEASE)
+    # Known before the comparison: what is read alone after this outdates the plan.
+    read_alone = fresh(run)
     plan = make_plan(
         cloud_idp=run.cloud_idp,
         round_=round_,
@@ -295,6 +376,7 @@ def _apply(
         decide=decide or decider(run, selection),
         report=_reporter(lease, clock),
         began_at=run.started_at,
+        fresh=read_alone,
     )
     # Of a large directory these are most of what the process holds.
     fetch.register.forget()
@@ -303,31 +385,22 @@ def _apply(
     derived, consequences = after_guards(plan)
     prepared = prepare(plan, consequences, with_values=run.dry_run)
     watch.lap("Working out what follows")
-    try:
-        if run.dry_run:
-            _keep_plan(run, lease, plan, prepared, watch, now=clock())
-            return
-        written = apply_plan(
-            plan,
-            derived,
-            lease=lease,
-            delta_links=fetch.delta_links,
-            selection=selection.signature,
-            clock=clock,
-            columns={"phases": watch.phases},
-            prepared=prepared,
-        )
-    except PlanOutdated:
-        raise SyncFailed(
-            "The connection was changed while its directory was read. Nothing was "
-            "applied.",
-            advice="The next sync reads with the new settings.",
-            code="console:outdated",
-        ) from None
+    if run.dry_run:
+        _keep_plan(run, lease, plan, prepared, watch, now=clock())
+        return
+    written = apply_plan(
+        plan,
+        derived,
+        lease=lease,
+        delta_links=fetch.delta_links,
+        selection=selection.signature,
+        clock=clock,
+        columns={"phases": watch.phases},
+        prepared=prepared,
+    )
     watch.lap("Applying")
     SyncRun.objects.filter(pk=run.pk).update(phases=watch.phases)
-    if fetch.pages.any_stored:
-        _drop_pages(run)
+    look_again(run, read_alone, now=clock())
     logger.info(
         "Sync run %s applied: %s, rows %s in %.1f s",
         run.pk,
@@ -445,7 +518,7 @@ def _fail(
         error_code=code,
         request_id=request_id,
     )
-    if ended and not run.dry_run:
+    if ended and run.is_read and not run.dry_run:
         CloudIdentityProvider.objects.filter(pk=run.cloud_idp_id).update(
             next_sync_at=now + _pause(run.cloud_idp_id, retry_after)
         )
@@ -453,9 +526,8 @@ def _fail(
 
 def _pause(cloud_idp_id: int, retry_after: float | None) -> timedelta:
     """Return how long to wait after a failure: longer with each one in a row."""
-    states = SyncRun.objects.filter(
-        cloud_idp_id=cloud_idp_id, dry_run=False
-    ).values_list("state", flat=True)[:10]
+    runs = SyncRun.objects.reads().filter(cloud_idp_id=cloud_idp_id, dry_run=False)
+    states = runs.values_list("state", flat=True)[:10]
     in_a_row = 0
     for state in states:
         if state != SyncRun.State.FAILED:

@@ -23,6 +23,7 @@ from directory.memberships import (
 from directory.models import DirectoryGroup
 from directory.search import matching
 from directory.views.past import earlier_summary
+from directory.views.sync_runs import may_sync
 from jamfidp.access import privilege
 from jamfidp.components import Branch, Crumb, Tab
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -66,6 +67,7 @@ def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         fragments={"group-members": "directory/_group_members.html"},
         context={
             "group": group,
+            "may_sync": may_sync(request.user, group.cloud_idp),
             "crumbs": [Crumb("Directory groups", reverse("directory:group-list"))],
             "twins": _twins(group),
             "tree": [branch(nested) for nested in tree],

@@ -13,10 +13,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from directory import freshness, tasks
-from directory.models import CloudIdentityProvider, SyncRun
-from directory.sync import cancel_sync, request_sync
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+    SyncRun,
+)
+from directory.sync import cancel_sync, request_object, request_sync
 from directory.views.connections import _frame as connection_frame
-from jamfidp.access import privilege
+from jamfidp.access import ConsoleUser, privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
 from jamfidp.keyset import page as keyset_page
@@ -90,6 +95,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         fragments={"syncrun-state": "directory/_syncrun_swap.html"},
         context={
             "run": run,
+            "subject": subject_of(run),
             "crumbs": [Crumb("Sync runs", reverse("directory:syncrun-list"))],
             "reference": reference(run),
             "privileges_until": freshness.privileges_until(run.cloud_idp),
@@ -217,6 +223,52 @@ def request_run(request: ConsoleRequest, pk: int) -> HttpResponse:
             "A read of changes is under way. Ask for the full read when it has ended.",
         )
     return redirect(run)
+
+
+@privilege("directory.view_directoryuser", "directory.sync_cloudidentityprovider")
+@require_POST
+def sync_user(request: ConsoleRequest, pk: int) -> HttpResponse:
+    return _sync_one(request, get_object_or_404(DirectoryUser, pk=pk))
+
+
+@privilege("directory.view_directorygroup", "directory.sync_cloudidentityprovider")
+@require_POST
+def sync_group(request: ConsoleRequest, pk: int) -> HttpResponse:
+    return _sync_one(request, get_object_or_404(DirectoryGroup, pk=pk))
+
+
+def _sync_one(
+    request: ConsoleRequest, target: DirectoryUser | DirectoryGroup
+) -> HttpResponse:
+    """'Sync now' of one person or group; its steps are on the run's page."""
+    if not target.cloud_idp.enabled:
+        messages.error(
+            request,
+            f"{target.cloud_idp} is disabled, so Microsoft is not asked. Enable it "
+            "first.",
+        )
+        return redirect(target)
+    now = timezone.now()
+    run = request_object(
+        target=target, trigger=SyncRun.Trigger.PERSON, actor=request.user, now=now
+    )
+    transaction.on_commit(lambda: tasks.announce(run, now=now))
+    return redirect(run)
+
+
+def may_sync(viewer: ConsoleUser, cloud_idp: CloudIdentityProvider) -> bool:
+    return cloud_idp.enabled and viewer.has_perm("directory.sync_cloudidentityprovider")
+
+
+def subject_of(run: SyncRun) -> DirectoryUser | DirectoryGroup | None:
+    """The person or group that a read of one object is about, if it is still known."""
+    if run.is_read:
+        return None
+    number = run.object_number or 0
+    return (
+        DirectoryUser.objects.filter(pk=number).first()
+        or DirectoryGroup.objects.filter(pk=number).first()
+    )
 
 
 @privilege("directory.sync_cloudidentityprovider")

@@ -13,6 +13,7 @@ from directory.dependents import ObjectRef, registered
 from directory.memberships import HeldGroup, groups_of
 from directory.models import DirectoryUser
 from directory.views.past import earlier_summary
+from directory.views.sync_runs import may_sync
 from jamfidp.access import privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -54,6 +55,7 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
         "directory/user_detail.html",
         {
             "person": user,
+            "may_sync": may_sync(request.user, user.cloud_idp),
             "crumbs": [Crumb("Directory users", reverse("directory:user-list"))],
             "attributes": attributes_of(user),
             "direct": [each.group for each in held if each.direct],

@@ -10,9 +10,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from directory import tokens
-from directory.dependents import ObjectRef
+from directory.dependents import AppliedChange, ObjectRef
 from directory.entra import EntraSession
-from directory.models import CloudIdentityProvider, SyncRun
+from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp.accounts.models import DirectoryBinding, SignInConfirmation
 
 
@@ -60,11 +60,15 @@ def forget(tenant_id: str) -> None:
     SignInConfirmation.objects.filter(tenant_id=tenant_id).delete()
 
 
-def overtaken(cloud_idp_id: int, tenant_id: str, *, now: datetime) -> None:
-    """Forget what was answered before the read that was just applied had begun."""
-    began = (
-        SyncRun.objects.filter(cloud_idp_id=cloud_idp_id, state=SyncRun.State.APPLYING)
-        .values_list("started_at", flat=True)
-        .first()
+def overtaken(change: AppliedChange, tenant_id: str, *, now: datetime) -> None:
+    """Forget what was answered before the read that was just applied had begun.
+
+    A read of one person says nothing of what the others were answered.
+    """
+    answers = SignInConfirmation.objects.filter(
+        tenant_id=tenant_id, at__lt=change.began_at or now
     )
-    SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=began or now).delete()
+    if change.asked is not None:
+        people = DirectoryUser.objects.filter(pk=change.asked)
+        answers = answers.filter(object_id__in=people.values("object_id"))
+    answers.delete()

@@ -163,7 +163,7 @@ class AccountsDependents:
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
         cloud_idp = CloudIdentityProvider.objects.get(pk=change.cloud_idp_id)
-        confirmation.overtaken(cloud_idp.pk, cloud_idp.tenant_id, now=now)
+        confirmation.overtaken(change, cloud_idp.tenant_id, now=now)
         alarms.look_for_look_alikes(
             cloud_idp, changed=None if change.full else change.group_ids, now=now
         )

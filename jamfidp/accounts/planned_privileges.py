@@ -310,6 +310,7 @@ class _Look:
             who.live is not None
             and self._planned.began_at is not None
             and who.live.at < self._planned.began_at
+            and self._planned.asked in (None, number)
         )
         before = self._standing(
             who, self._connection_now, now.facts(number), self._now_groups, who.live

@@ -1,0 +1,262 @@
+"""Reading one person or one group now: as true as a read, beside it and before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from directory import tasks
+from directory.models import (
+    DirectoryGroup,
+    DirectoryMembership,
+    DirectoryUser,
+    HeldChange,
+    PlanConsequence,
+    State,
+    SyncRun,
+)
+from directory.sync import request_object
+from directory.sync.differences import Plan
+from directory.sync.holds import Held
+from directory.sync.run import work
+from directory.sync.single import fresh
+from tests import factories
+from tests.conftest import Sandbox
+from tests.directory.syncing import Story, connected, held, truth
+from tests.directory.test_sync_pages import text
+
+ANA = "ana.ruiz@fernhill.example"
+
+
+@pytest.fixture
+def known(sandbox: Sandbox, db: None) -> Story:
+    story = connected(sandbox)
+    story.read(SyncRun.Kind.FULL)
+    return story
+
+
+def sync(
+    story: Story, target: DirectoryUser | DirectoryGroup, **options: Any
+) -> SyncRun:
+    run = request_object(
+        target=target,
+        trigger=SyncRun.Trigger.PERSON,
+        actor=None,
+        now=timezone.now(),
+    )
+    work(run.pk, **options)
+    run.refresh_from_db()
+    return run
+
+
+def done(run: SyncRun) -> SyncRun:
+    assert run.state == SyncRun.State.SUCCEEDED, f"{run.error} {run.steps}"
+    return run
+
+
+def test_a_person_is_read_in_named_steps_with_their_requests(known: Story) -> None:
+    known.control("PATCH", f"users/{ANA}", {"department": "Space"})
+    links = known.cloud_idp.users_delta_link
+
+    run = done(sync(known, known.user(ANA)))
+
+    assert known.user(ANA).department == "Space"
+    names = [step["name"] for step in run.steps]
+    assert names[0] == "Look the person up in Microsoft Graph"
+    assert names[-4:] == [
+        "Compare with what is in effect",
+        "Ask the guards",
+        "Work out what follows",
+        "Apply",
+    ]
+    assert all(step["state"] == "done" for step in run.steps)
+    (request,) = [
+        each for each in run.steps[0]["requests"] if "/users/" in each["request"]
+    ]
+    assert request["status"] == 200
+    assert request["request_id"]
+    known.cloud_idp.refresh_from_db()
+    assert known.cloud_idp.users_delta_link == links
+    assert run.plan_stored
+
+
+def test_whoever_left_a_group_loses_what_it_gave_before_the_next_read(
+    known: Story,
+) -> None:
+    frontend = known.group("Frontend")
+    factories.bind(factories.account_group("Mac Admins"), frontend)
+    account = factories.entra_account(known.user(ANA))
+    assert account.has_perm("scoping.view_computer")
+    known.control("DELETE", f"groups/Frontend/members/{ANA}")
+
+    run = done(sync(known, known.user(ANA)))
+
+    assert ANA not in known.direct_members("Frontend")
+    again = type(account).objects.get(pk=account.pk)
+    assert not again.has_perm("scoping.view_computer")
+    assert PlanConsequence.objects.filter(run=run, kind="privileges lost").exists()
+    assert held(known) == truth(known)
+    # The round of changes says the same once more.
+    known.read()
+    assert held(known) == truth(known)
+
+
+def test_a_person_who_joined_is_in_the_group_and_those_above_it(known: Story) -> None:
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+
+    done(sync(known, known.user(ANA)))
+
+    assert ANA in known.direct_members("Alumni")
+    assert held(known) == truth(known)
+
+
+def test_a_member_of_a_nested_group_does_not_become_a_direct_one(
+    known: Story,
+) -> None:
+    direct = set(
+        DirectoryMembership.objects.filter(user=known.user(ANA)).values_list(
+            "group__display_name", flat=True
+        )
+    )
+    assert "Engineering" not in direct
+
+    done(sync(known, known.user(ANA)))
+
+    assert held(known) == truth(known)
+
+
+def test_who_left_a_group_directly_and_is_in_it_through_another_is_no_direct_member(
+    known: Story,
+) -> None:
+    known.control("PUT", f"groups/Engineering/members/{ANA}")
+    known.read()
+    assert ANA in known.direct_members("Engineering")
+    known.control("DELETE", f"groups/Engineering/members/{ANA}")
+
+    done(sync(known, known.user(ANA)))
+
+    assert ANA not in known.direct_members("Engineering")
+    assert ANA in known.members("Engineering")
+    assert held(known) == truth(known)
+
+
+def test_a_person_who_cannot_be_found_is_deleted_and_can_return(known: Story) -> None:
+    ana = known.user(ANA)
+    known.control("DELETE", f"users/{ANA}")
+
+    done(sync(known, ana))
+
+    ana.refresh_from_db()
+    assert ana.state == State.DELETED
+    assert ana.state_told
+
+
+def test_a_group_is_read_with_all_its_members(known: Story) -> None:
+    known.control("DELETE", f"groups/Frontend/members/{ANA}")
+    known.control("PATCH", "groups/Frontend", {"description": "Sites and shops"})
+
+    done(sync(known, known.group("Frontend")))
+
+    assert known.group("Frontend").description == "Sites and shops"
+    assert held(known) == truth(known)
+
+
+def test_guards_hold_of_it_as_of_any_read(known: Story) -> None:
+    ana = known.user(ANA)
+    known.control("PATCH", f"users/{ANA}", {"department": "Space"})
+
+    def hold(plan: Plan) -> Held:
+        held = Held()
+        held.hold_people(list(plan.people.changes), "people changed")
+        return held
+
+    run = done(sync(known, ana, decide=hold))
+
+    assert known.user(ANA).department != "Space"
+    assert HeldChange.objects.filter(number=ana.pk, closed_at=None).exists()
+    guards = next(step for step in run.steps if step["name"] == "Ask the guards")
+    assert guards["detail"] == "1 held."
+
+
+def test_microsoft_does_not_answer_and_nothing_changes(known: Story) -> None:
+    before, due = held(known), known.cloud_idp.next_sync_at
+    known.fault(f"/v1.0/users/{known.user(ANA).object_id}", status=403, times=9)
+
+    run = sync(known, known.user(ANA))
+
+    assert run.state == SyncRun.State.FAILED
+    assert run.steps[0]["state"] == "failed"
+    assert held(known) == before
+    known.cloud_idp.refresh_from_db()
+    assert known.cloud_idp.next_sync_at == due
+
+
+def test_a_read_that_goes_on_meanwhile_does_not_undo_it(known: Story) -> None:
+    """The full read has read Ana as a member; she leaves, and is read alone, before it
+    is applied."""
+    once: list[SyncRun] = []
+
+    def decide(plan: Plan) -> Held:
+        if plan.full and not once:
+            known.control("DELETE", f"groups/Frontend/members/{ANA}")
+            known.control("PATCH", f"users/{ANA}", {"department": "Space"})
+            once.append(done(sync(known, known.user(ANA))))
+        return Held()
+
+    run = known.request(SyncRun.Kind.FULL)
+    work(run.pk, decide=decide)
+
+    run.refresh_from_db()
+    assert run.state == SyncRun.State.SUCCEEDED, run.error
+    assert ANA not in known.direct_members("Frontend")
+    assert known.user(ANA).department == "Space"
+    assert set(fresh(run)) == {known.user(ANA).pk}
+    # What she became in between is asked once more.
+    again = SyncRun.objects.active().get(kind=SyncRun.Kind.OBJECT)
+    assert again.object_number == known.user(ANA).pk
+
+
+def test_one_read_of_a_person_at_a_time_beside_a_read_of_all(known: Story) -> None:
+    full = known.request(SyncRun.Kind.FULL)
+    ana = known.user(ANA)
+    first = request_object(
+        target=ana, trigger=SyncRun.Trigger.PERSON, actor=None, now=timezone.now()
+    )
+    second = request_object(
+        target=ana, trigger=SyncRun.Trigger.PERSON, actor=None, now=timezone.now()
+    )
+    assert first == second
+    assert full != first
+    assert known.request() == full
+
+
+def test_the_button_leads_to_the_steps(
+    known: Story, console: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks.run_sync, "apply_async", lambda args: work(args[0]))
+    ana = known.user(ANA)
+    assert "Sync now" in text(console, ana.get_absolute_url())
+
+    answer = console.post(reverse("directory:user-sync-request", args=[ana.pk]))
+    run = SyncRun.objects.get(kind=SyncRun.Kind.OBJECT)
+    tasks.announce_waiting(now=timezone.now())
+
+    page = text(console, answer["Location"])
+    assert run.get_absolute_url() == answer["Location"]
+    assert "Ana Ruiz" in page
+    assert "Look the person up in Microsoft Graph" in page
+    assert "GET /v1.0/users/{}" in page
+
+
+def test_without_the_privilege_there_is_no_button_and_no_request(
+    known: Story, client: Client
+) -> None:
+    client.force_login(factories.custom_account("vera", "Read Directory Users"))
+    ana = known.user(ANA)
+    assert "Sync now" not in text(client, ana.get_absolute_url())
+    address = reverse("directory:user-sync-request", args=[ana.pk])
+    assert client.post(address).status_code == 403
