@@ -13,7 +13,7 @@ PRODUCTION_ENV := $(CHECKS_ENV)-0123456789 CONSOLE_URL=https://console.example.c
 FUZZED = tests/security/test_public_endpoints.py
 TEMPLATES = $$(git ls-files -co --exclude-standard 'templates/*.html' 'templates/**/*.html')
 
-.PHONY: help install demo demo-check demo-reset test conformance witness deep audit coverage test-postgres bench check static-checks fix lock
+.PHONY: help install demo demo-check demo-reset test conformance witness deep kill-test scaled-out-test audit coverage test-postgres bench check static-checks fix lock
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -76,6 +76,12 @@ var/audit/.installed: tests/audit/requirements.lock $(VENV)/.installed
 
 audit: install var/audit/.installed ## Ask which dependencies have known vulnerabilities; fails where one could not be audited
 	@$(BIN)/python -m tests.audit
+
+scaled-out-test: install ## Four workers, twenty connections, PostgreSQL, Redis or BROKER=amqp://…; workers are killed
+	@$(BIN)/python -m tests.scaled_out $(ARGS)
+
+kill-test: install ## SIGKILL workers at moments of chance; TEST_DATABASE=postgres for PostgreSQL
+	@$(BIN)/python -m tests.kills $(ARGS)
 
 coverage: install ## Run the suite on SQLite, each claim once; hold lines, branches and templates against the floor
 	@rm -rf var/coverage && mkdir -p var/coverage

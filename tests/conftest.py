@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ importlib.import_module(settings.ROOT_URLCONF)
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60
+SANDBOX = (sys.executable, "manage.py", "entra_sandbox")
 
 
 def pytest_configure() -> None:
@@ -80,16 +81,16 @@ class Sandbox:
         self.control("POST", "reset")
 
 
-def start_sandbox(state_dir: Path, *options: str) -> Sandbox:
+def start_sandbox(
+    state_dir: Path, *options: str, command: Sequence[str] = SANDBOX
+) -> Sandbox:
     """Start `manage.py entra_sandbox` on free ports and wait until it listens."""
     ready = state_dir / "sandbox.json"
     ready.unlink(missing_ok=True)
     with (state_dir / "sandbox.log").open("wb") as log:
         process = subprocess.Popen(
             [
-                sys.executable,
-                "manage.py",
-                "entra_sandbox",
+                *command,
                 "--port=0",
                 "--pages-port=0",
                 f"--state-dir={state_dir}",

@@ -541,7 +541,7 @@ QUARREL = Company(
     global_administrator=BERTRAM,
 )
 
-COMPANIES = (FERNHILL, QUARREL)
+COMPANIES: tuple[Company, ...] = (FERNHILL, QUARREL)
 
 PIA = Person(
     object_id="00000000-0000-0000-4a1b-0c5d3e7f2a90",
