@@ -25,6 +25,8 @@ def b64(raw: bytes) -> str:
 class PasskeyDevice:
     origin: str = "http://localhost:8000"
     count: int = 0
+    # A part of the public key that is not told, by its number in COSE.
+    left_out: int | None = None
     credential_id: bytes = field(default_factory=lambda: os.urandom(32))
     key: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
@@ -33,15 +35,16 @@ class PasskeyDevice:
     def create(self, questions: dict[str, Any], **changed: Any) -> str:
         """Answer `navigator.credentials.create`."""
         numbers = self.key.public_key().public_numbers()
-        public_key = cbor2.dumps(
-            {
-                1: 2,
-                3: -7,
-                -1: 1,
-                -2: numbers.x.to_bytes(32, "big"),
-                -3: numbers.y.to_bytes(32, "big"),
-            }
-        )
+        parts: dict[int, Any] = {
+            1: 2,
+            3: -7,
+            -1: 1,
+            -2: numbers.x.to_bytes(32, "big"),
+            -3: numbers.y.to_bytes(32, "big"),
+        }
+        if self.left_out is not None:
+            del parts[self.left_out]
+        public_key = cbor2.dumps(parts)
         attested = (
             bytes(16)
             + struct.pack(">H", len(self.credential_id))

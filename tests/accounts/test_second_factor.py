@@ -538,7 +538,9 @@ def test_a_copied_passkey_is_noticed_by_its_counter(
     assert browser.post(f"{STEP}passkey/", {"answer": answer}).status_code == 422
 
 
-@pytest.mark.parametrize("answer", ["", "{", "[]", "{}", "x" * 30_000, '{"id": 1}'])
+@pytest.mark.parametrize(
+    "answer", ["", "{", "[]", "{}", "[" * 9000, "x" * 30_000, '{"id": 1}']
+)
 def test_what_is_no_answer_of_a_passkey_is_refused(
     browser: Client, administrator: User, answer: str
 ) -> None:
@@ -549,7 +551,7 @@ def test_what_is_no_answer_of_a_passkey_is_refused(
     assert browser.post(f"{STEP}passkey/", {"answer": answer}).status_code == 422
 
 
-@pytest.mark.parametrize("answer", ["{", "[]", "{}", "x" * 30_000])
+@pytest.mark.parametrize("answer", ["{", "[]", "{}", "[" * 9000, "x" * 30_000])
 def test_what_is_no_new_passkey_is_refused(
     browser: Client, administrator: User, answer: str
 ) -> None:
@@ -557,6 +559,21 @@ def test_what_is_no_new_passkey_is_refused(
     browser.post(f"{ADD}passkey/questions/")
 
     response = browser.post(f"{ADD}passkey/", {"name": "x", "answer": answer})
+
+    assert response.status_code == 422
+    assert not Passkey.objects.exists()
+
+
+def test_a_passkey_whose_key_lacks_a_part_is_refused(
+    browser: Client, administrator: User
+) -> None:
+    password(browser)
+    asked = browser.post(f"{ADD}passkey/questions/").json()
+    device = PasskeyDevice(left_out=-1)
+
+    response = browser.post(
+        f"{ADD}passkey/", {"name": "x", "answer": device.create(asked)}
+    )
 
     assert response.status_code == 422
     assert not Passkey.objects.exists()
