@@ -1175,6 +1175,37 @@ class HeldChange(models.Model):
         return f"Held change of {self.number}"
 
 
+class UnconfirmedLoss(models.Model):
+    """A loss of privileges that rests on absence in a full read alone.
+
+    Microsoft was asked and said otherwise, or nothing. Until the loss is confirmed, taken
+    back or older than the freshness limit the privileges stay, as does all else.
+    """
+
+    class Answer(models.TextChoices):
+        CONTRADICTED = "CONTRADICTED", "Microsoft says otherwise"
+        UNANSWERED = "UNANSWERED", "Microsoft did not answer"
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="unconfirmed_losses"
+    )
+    person_id = models.IntegerField()
+    # The group that gives privileges; null: the person themselves.
+    group_id = models.IntegerField(null=True)
+    since = models.DateTimeField()
+    answer = models.CharField(max_length=12, choices=Answer.choices)
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["cloud_idp", "person_id"], name="unconfirmed_loss_person"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Loss of {self.person_id} in {self.group_id}"
+
+
 class MembershipInterval(models.Model):
     """When a member, person or group, was in a group that it joined or left.
 

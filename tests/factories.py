@@ -23,6 +23,7 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
     GroupNesting,
+    GuardLimits,
     StagedPage,
     SyncRun,
 )
@@ -302,6 +303,18 @@ def account_group(
     for account in accounts:
         account.groups.add(group)
     return group
+
+
+def guard_limits(cloud_idp: CloudIdentityProvider, absolute: int) -> GuardLimits:
+    """Limits of a connection: so many lost are held, whatever the percentage."""
+    return GuardLimits.objects.create(
+        cloud_idp=cloud_idp,
+        **{
+            f"{what}_{sort}": value
+            for what in ("people", "memberships", "members")
+            for sort, value in (("percent", 100), ("absolute", absolute))
+        },
+    )
 
 
 def bind(

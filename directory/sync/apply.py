@@ -26,6 +26,7 @@ from directory.models import (
     HeldChange,
     ObservedHash,
     SyncRun,
+    UnconfirmedLoss,
 )
 from directory.sync import intervals, rows
 from directory.sync.attributes import GroupRow, Row, UserRow
@@ -324,8 +325,9 @@ def _write_observed(plan: Plan, run_id: int) -> None:
             rows.insert(ObservedHash, columns, sorted(known))
     else:
         rows.upsert(ObservedHash, columns, known, key=("cloud_idp_id", "number"))
+    write_unconfirmed(plan)
     for number, hold in plan.holds.items():
-        _write_hold(plan, number, hold, run_id)
+        write_hold(plan, number, hold, run_id)
     for number, hold in plan.holds_before.items():
         if number not in plan.holds and hold.pk is not None:
             HeldChange.objects.filter(pk=hold.pk).update(
@@ -335,6 +337,26 @@ def _write_observed(plan: Plan, run_id: int) -> None:
                 if _applied(plan, number)
                 else HeldChange.Outcome.HEALED,
             )
+
+
+def write_unconfirmed(plan: Plan) -> None:
+    """Keep which losses of privileges wait to be confirmed, and since when."""
+    waiting = UnconfirmedLoss.objects.filter(cloud_idp=plan.cloud_idp)
+    known = {(loss.person_id, loss.group_id): loss for loss in waiting}
+    over = [known[each].pk for each in known.keys() - plan.unconfirmed.keys()]
+    for some in rows.chunks(over):
+        waiting.filter(pk__in=some).delete()
+    UnconfirmedLoss.objects.bulk_create(
+        UnconfirmedLoss(
+            cloud_idp=plan.cloud_idp,
+            person_id=person,
+            group_id=group,
+            since=plan.now,
+            answer=answer,
+        )
+        for (person, group), answer in plan.unconfirmed.items()
+        if (person, group) not in known
+    )
 
 
 def _applied(plan: Plan, number: int) -> bool:
@@ -349,7 +371,7 @@ def _applied(plan: Plan, number: int) -> bool:
     )
 
 
-def _write_hold(plan: Plan, number: int, hold: Hold, run_id: int) -> None:
+def write_hold(plan: Plan, number: int, hold: Hold, run_id: int) -> None:
     payload_hash = hold.payload_hash
     if hold.pk is None:
         HeldChange.objects.create(

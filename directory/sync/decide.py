@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Sum
+from pyroaring import BitMap
 
 from directory.models import (
     CloudIdentityProvider,
@@ -14,7 +15,7 @@ from directory.models import (
     GuardLimits,
     SyncRun,
 )
-from directory.sync import guards, usage
+from directory.sync import confirm, guards, usage
 from directory.sync.differences import Plan
 from directory.sync.guards import Facts, Limit, Limits, Tally
 from directory.sync.holds import Decide, Held
@@ -29,7 +30,7 @@ def decider(run: SyncRun, selection: Selection) -> Decide:
     """Return what decides for a run: the guards, knowing what it follows upon."""
 
     def decide(plan: Plan) -> Held:
-        facts = gather(plan, circumstances(run, plan, selection))
+        facts = gather(plan, circumstances(run, plan, selection), confirm.ask)
         held = guards.judge(facts)
         held.losses = _stored(guards.tally(facts, held))
         return held
@@ -82,11 +83,29 @@ def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstanc
     )
 
 
-def gather(plan: Plan, follows: Circumstances = Circumstances()) -> Facts:
-    """Collect what the rules decide by; little where the plan takes nothing away."""
-    in_use = usage.groups_in_use(plan.cloud_idp) if _moves(plan) else {}
+def gather(
+    plan: Plan,
+    follows: Circumstances = Circumstances(),
+    ask: confirm.Ask = lambda _cloud_idp, _asked: {},
+) -> Facts:
+    """Collect what the rules decide by; little where the plan takes nothing away.
+
+    `ask` looks up losses of privileges that rest on absence. What it confirms, the plan
+    then takes as told by Entra.
+    """
+    moves = _moves(plan)
+    in_use = usage.groups_in_use(plan.cloud_idp) if moves else {}
+    own = usage.people_in_use(plan.cloud_idp) if moves else {}
     used, given = usage.used_groups(plan, in_use)
-    given |= usage.given_to_people(plan, usage.people_in_use(plan.cloud_idp))
+    given |= usage.given_to_people(plan, own)
+    asked = confirm.question(plan, used, own)
+    unconfirmed = ask(plan.cloud_idp, asked) if asked else {}
+    confirm.believe(plan, used, asked, unconfirmed)
+    plan.unconfirmed = {loss: str(answer) for loss, answer in unconfirmed.items()}
+    members: dict[int, BitMap] = {}
+    for number, group in unconfirmed:
+        if group is not None:
+            members.setdefault(group, BitMap()).add(number)
     facts = Facts(
         plan=plan,
         limits=limits_of(plan.cloud_idp),
@@ -97,6 +116,8 @@ def gather(plan: Plan, follows: Circumstances = Circumstances()) -> Facts:
         ),
         used=used,
         given_full_access=given,
+        unconfirmed_people=BitMap(n for n, group in unconfirmed if group is None),
+        unconfirmed_members=members,
         after_error=follows.after_error,
         after_restore=follows.after_restore,
         selection_changed=follows.selection_changed,

@@ -120,6 +120,9 @@ class Plan:
     hashes: dict[int, int | None] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     holds_before: dict[int, Hold] = field(default_factory=dict)
+    # Losses of privileges that nobody confirmed: a person and the group, or None for the
+    # person themselves, with what Microsoft said.
+    unconfirmed: dict[tuple[int, int | None], str] = field(default_factory=dict)
     # What is lost, for the limits of the next 24 hours.
     losses: dict[str, Any] = field(default_factory=dict)
     # What `foresee` found, where a guard has asked.

@@ -41,6 +41,8 @@ class Guard(StrEnum):
     FULL_ACCESS = "full-access"
     NEW_NESTING = "new-nesting"
     CHANGED_RULE = "changed-rule"
+    UNCONFIRMED = "unconfirmed"
+    RUN_FAILED = "run-failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,10 @@ class Facts:
     used: Sequence[Used] = ()
     # People to whom the plan gives Full Access.
     given_full_access: BitMap = field(default_factory=BitMap)
+    # Losses of privileges that rest on absence and that Microsoft did not confirm: of
+    # people, and of members by the group that gives the privileges.
+    unconfirmed_people: BitMap = field(default_factory=BitMap)
+    unconfirmed_members: Mapping[int, BitMap] = field(default_factory=dict)
     after_error: bool = False
     after_restore: bool = False
     selection_changed: bool = False
@@ -207,19 +213,36 @@ def _members_lost(facts: Facts, held: Held) -> None:
         lost, recent = len(used.lost), facts.recent.members.get(used.group, 0)
         of = len(used.before) + recent
         if lost and facts.limits.members.met(lost + recent, of=of):
-            _hold_loss_of(used, facts.lost, held)
+            hold_loss_of(used, facts.lost, held)
 
 
-def _hold_loss_of(used: Used, lost: Lost, held: Held) -> None:
-    """Hold all by which the group would lose people."""
-    held.hold_people(lost.people & used.lost, Guard.MEMBERS_LOST)
-    held.hold_groups(lost.groups & used.below, Guard.MEMBERS_LOST)
+def hold_loss_of(
+    used: Used,
+    lost: Lost,
+    held: Held,
+    guard: Guard = Guard.MEMBERS_LOST,
+    people: BitMap | None = None,
+) -> None:
+    """Hold all by which the group would lose people, or some of them."""
+    people = used.lost if people is None else people
+    held.hold_people(lost.people & people, guard)
+    held.hold_groups(lost.groups & used.below, guard)
     for group, left in lost.users.items():
-        if group in used.below and left.intersect(used.lost):
-            held.hold_users(group, Guard.MEMBERS_LOST, left=left & used.lost)
+        if group in used.below and left.intersect(people):
+            held.hold_users(group, guard, left=left & people)
     for group, left in lost.nesting.items():
         if used.nested and group in used.below:
-            held.hold_nesting(group, Guard.MEMBERS_LOST, left=left)
+            held.hold_nesting(group, guard, left=left)
+
+
+def _unconfirmed(facts: Facts, held: Held) -> None:
+    held.hold_people(
+        facts.unconfirmed_people & facts.inferred.people, Guard.UNCONFIRMED
+    )
+    for used in facts.used:
+        people = facts.unconfirmed_members.get(used.group)
+        if people:
+            hold_loss_of(used, facts.inferred, held, Guard.UNCONFIRMED, people)
 
 
 def _answer_small(facts: Facts, held: Held) -> None:
@@ -407,6 +430,15 @@ RULES: Sequence[Rule] = (
         _selection_changed,
     ),
     Rule(
+        Guard.UNCONFIRMED,
+        "Not confirmed by Microsoft",
+        "A full read left it out. Asked about it, Microsoft said otherwise or did not "
+        "answer, so privileges that rest on it stay for as long as the directory may "
+        "be old, and end then.",
+        _unconfirmed,
+        loss=False,
+    ),
+    Rule(
         Guard.FULL_ACCESS,
         "Gives Full Access",
         "It would give somebody Full Access to this console.",
@@ -429,6 +461,17 @@ RULES: Sequence[Rule] = (
         loss=False,
     ),
 )
+
+# Written by a run that failed: what it had read of losses of privileges.
+FAILED_RUN = (
+    "Sync failed",
+    "The sync that read it failed later on. Privileges are lost at once; the rest waits "
+    "for the next sync that succeeds.",
+)
+WORDS: Mapping[str, tuple[str, str]] = {
+    **{rule.guard.value: (rule.title, rule.why) for rule in RULES},
+    Guard.RUN_FAILED.value: FAILED_RUN,
+}
 
 _LOSSES = frozenset(rule.guard.value for rule in RULES if rule.loss)
 

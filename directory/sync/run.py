@@ -17,6 +17,7 @@ from directory.models import (
     StagedPage,
     SyncRun,
 )
+from directory.sync import rescue
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.decide import decider
 from directory.sync.differences import Plan
@@ -161,13 +162,37 @@ def _work(
     _begin(run, lease, selection, clock)
     fetch = _fetch(run, lease, selection, clock, open_lines, heard)
     try:
-        round_ = fetch.read()
-    except errors.DeltaExpired as expired:
-        # Once in a run: a directory that forgets at once is a failure.
-        logger.info("Sync run %s begins again with a full read: %s", run.pk, expired)
-        _begin_again(run, lease, expired)
-        fetch = _fetch(run, lease, selection, clock, open_lines, heard)
-        round_ = fetch.read()
+        try:
+            round_ = _read(fetch)
+        except errors.DeltaExpired as expired:
+            # Once in a run: a directory that forgets at once is a failure.
+            logger.info("Sync run %s begins again, reading all: %s", run.pk, expired)
+            _begin_again(run, lease, expired)
+            fetch = _fetch(run, lease, selection, clock, open_lines, heard)
+            round_ = _read(fetch)
+        watch.lap("Reading")
+        _apply(run, lease, fetch, round_, selection, clock, decide, watch)
+    except (LeaseLost, Canceled):
+        raise
+    except Exception:
+        if not run.dry_run:
+            _rescue(fetch, lease, selection, clock)
+        raise
+
+
+def _rescue(fetch: Fetch, lease: Lease, selection: Selection, clock: Clock) -> None:
+    """Let losses of privileges take effect that were read; the rest is not applied."""
+    try:
+        rescue.keep_losses_of_privileges(
+            fetch=fetch, lease=lease, selection=selection, clock=clock
+        )
+    except Exception:
+        logger.exception("Sync run %s: what it had read is lost", fetch.run.pk)
+
+
+def _read(fetch: Fetch) -> Round:
+    try:
+        return fetch.read()
     except DeadlinePassed:
         raise SyncFailed(
             f"Reading took longer than {settings.SYNC_DEADLINE_MINUTES} minutes. "
@@ -177,8 +202,6 @@ def _work(
             code="console:deadline",
             resumable=True,
         ) from None
-    watch.lap("Reading")
-    _apply(run, lease, fetch, round_, selection, clock, decide, watch)
 
 
 def _read_one(

@@ -227,3 +227,17 @@ def given_to_people(plan: Plan, people: Mapping[int, Gives]) -> BitMap:
     full = BitMap(n for n, gives in people.items() if gives == Gives.FULL_ACCESS)
     concerned = full & (BitMap(plan.people.changes) | plan.people.new.numbers)
     return _People(plan).active(concerned, concerned)
+
+
+def deactivated(plan: Plan, people: Iterable[int]) -> BitMap:
+    """Those of the people whom the plan leaves without the right to any privilege."""
+    found = BitMap()
+    for number in BitMap(people) & BitMap(plan.people.changes):
+        after = plan.people.changes[number].after
+        if (
+            after.get("state", PRESENT) != PRESENT
+            or after.get("account_enabled", True) is not True
+            or after.get("user_type", "Member").casefold() in ("", "guest")
+        ):
+            found.add(number)
+    return found

@@ -87,6 +87,18 @@ _WORDS = {
         _SYNC,
     ),
     Reason.NOT_MEMBER: ("Not a member of the directory group {subject}.", _ENTRA),
+    Reason.LEFT: (
+        "Entra says that {who} {is_are} no longer a member of the directory group "
+        "{subject}. The change is held for everything else; a loss of privileges never "
+        "waits.",
+        _ENTRA,
+    ),
+    Reason.NOT_AGREED: (
+        "The directory group {subject} gives Full Access. Microsoft says that it holds "
+        "{whom}, and an administrator of this console has to agree to it first.",
+        "Ask an administrator to approve the change under Activity > Held changes, "
+        "after the next sync.",
+    ),
     Reason.NO_GROUP: ("No account group has this account as a member.", _GROUP),
 }
 
@@ -95,6 +107,8 @@ _WORDS = {
 ABOUT_GROUPS = frozenset(
     {
         Reason.NOT_MEMBER,
+        Reason.LEFT,
+        Reason.NOT_AGREED,
         Reason.GROUP_GONE,
         Reason.GROUP_HIDDEN,
         Reason.DIRECT_UNKNOWN,

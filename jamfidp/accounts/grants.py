@@ -36,6 +36,8 @@ class Reason(StrEnum):
     GROUP_HIDDEN = "membership hidden"
     DIRECT_UNKNOWN = "not known whether a direct member"
     NOT_MEMBER = "not a member"
+    LEFT = "left, and held here"
+    NOT_AGREED = "not agreed to"
     NO_GROUP = "no account group"
 
 
@@ -91,11 +93,30 @@ class PersonFacts:
     guest: bool | None = False
 
 
+def smaller(one: PersonFacts | None, other: PersonFacts | None) -> PersonFacts | None:
+    """Return what is the case by both; what one does not know is not known."""
+    if one is None or other is None:
+        return None
+    return PersonFacts(
+        present=one.present and other.present,
+        deleted=one.deleted or other.deleted,
+        enabled=_least(one.enabled, other.enabled, False),
+        guest=_least(one.guest, other.guest, True),
+    )
+
+
+def _least(one: bool | None, other: bool | None, least: bool) -> bool | None:
+    if least in (one, other):
+        return least
+    return None if None in (one, other) else one
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BindingFacts:
     """A binding, and what the directory says of its group and this person.
 
     `through` names the groups nested in it that have the person as a direct member.
+    `left` says that Entra took the person out, while the change is held here.
     `live` is what Microsoft Graph said at the sign-in, nested groups included; None
     where the rows are newer.
     """
@@ -108,6 +129,7 @@ class BindingFacts:
     hidden: bool = False
     direct: bool = False
     through: Sequence[str] = ()
+    left: bool = False
     live: bool | None = None
 
 
@@ -278,6 +300,28 @@ def decide(
     return standing(grants, withheld)
 
 
+def without_unagreed(held: Standing, in_effect: Standing) -> Standing:
+    """Take away Full Access that rests on what Microsoft said at the sign-in alone.
+
+    Whoever is given it in Entra has it here once somebody agrees, by a sync.
+    """
+    agreed = {
+        grant.path.account_group.pk
+        for grant in in_effect.grants
+        if grant.site_id is None and grant.path.account_group is not None
+    }
+    kept, taken = [], list(held.withheld)
+    for grant in held.grants:
+        group = grant.path.account_group
+        everywhere = grant.site_id is None and grant.path.directory_ref is not None
+        if everywhere and group is not None and group.pk not in agreed:
+            name = grant.path.directory_group
+            taken.append(Withheld(reason=Reason.NOT_AGREED, subject=name))
+        else:
+            kept.append(grant)
+    return standing(kept, taken)
+
+
 def _group_grant(group: GroupFacts, path: Path) -> Grant:
     return _grant(
         names_of(group.privilege_set, group.custom),
@@ -357,6 +401,8 @@ def _through(
         return Withheld(reason=Reason.GROUP_GONE, subject=binding.name)
     if binding.live is False:
         return Withheld(reason=Reason.NOT_MEMBER, subject=binding.name)
+    if binding.left:
+        return Withheld(reason=Reason.LEFT, subject=binding.name)
     nested = binding.nested and connection is not None and connection.transitive
     through = ""
     live = False

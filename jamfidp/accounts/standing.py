@@ -7,6 +7,7 @@ next request after the sync that says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from directory import observed
 from directory.dependents import ObjectRef
 from directory.models import (
     CloudIdentityProvider,
@@ -133,15 +135,39 @@ def _of_person(
     live = SignInConfirmation.objects.filter(
         tenant_id=ref.tenant_id, object_id=ref.object_id
     ).first()
-    return grants.decide(
-        account,
-        assigned=assigned,
-        connection=connection_facts(cloud_idp),
-        person=person_facts(person) if live is None else live_facts(live),
-        bindings=_bindings(cloud_idp, person, live) if bindings else [],
-        freshness=freshness(),
-        now=now,
-    )
+    lost = observed.NOTHING
+    facts = _bindings(cloud_idp, person, live) if bindings else []
+    if person is not None:
+        lost = observed.of_person(
+            person,
+            {each.number for each in facts if each.number is not None},
+            wait=freshness(),
+            now=now,
+        )
+    in_effect = person_facts(person)
+    if lost.row is not None:
+        in_effect = grants.smaller(in_effect, person_facts(lost.row))
+
+    def decided(live: SignInConfirmation | None) -> grants.Standing:
+        shown = in_effect
+        if live is not None:
+            shown = live_facts(live)
+            if lost.row is not None:
+                shown = grants.smaller(in_effect, shown)
+        return grants.decide(
+            account,
+            assigned=assigned,
+            connection=connection_facts(cloud_idp),
+            person=shown,
+            bindings=[each.facts(live, lost) for each in facts],
+            freshness=freshness(),
+            now=now,
+        )
+
+    held = decided(live)
+    if live is None or not held.grants:
+        return held
+    return grants.without_unagreed(held, decided(None))
 
 
 def connection_facts(
@@ -185,7 +211,7 @@ def _bindings(
     cloud_idp: CloudIdentityProvider | None,
     person: DirectoryUser | None,
     live: SignInConfirmation | None,
-) -> list[grants.BindingFacts]:
+) -> list[_Binding]:
     if cloud_idp is None or (person is None and live is None):
         return []
     rows = list(
@@ -221,21 +247,49 @@ def _bindings(
     facts = []
     for row in rows:
         group = directory_groups.get(row.object_id)
-        confirmed = row.object_id in live.group_ids if live is not None else None
+        number = group.pk if group else None
         facts.append(
-            grants.BindingFacts(
-                group=group_facts(row.account_group),
-                ref=ObjectRef(row.tenant_id, row.object_id),
-                name=group.display_name if group else row.name_when_bound,
-                nested=row.nested,
-                present=group is not None or bool(confirmed),
-                hidden=group is not None and group.hidden_membership,
-                direct=group is not None and group.pk in direct,
-                through=through.get(group.pk, ()) if group else (),
-                live=confirmed,
+            _Binding(
+                row=row,
+                group=group,
+                direct=number in direct,
+                through=through.get(number, ()) if number else (),
             )
         )
     return facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Binding:
+    """A binding, its group if that is in the directory, and how it holds the person."""
+
+    row: DirectoryBinding
+    group: DirectoryGroup | None
+    direct: bool
+    through: Sequence[str]
+
+    @property
+    def number(self) -> int | None:
+        return self.group.pk if self.group else None
+
+    def facts(
+        self, live: SignInConfirmation | None, lost: observed.Lost
+    ) -> grants.BindingFacts:
+        row, group = self.row, self.group
+        confirmed = row.object_id in live.group_ids if live is not None else None
+        there = group is not None and group.pk not in lost.gone
+        return grants.BindingFacts(
+            group=group_facts(row.account_group),
+            ref=ObjectRef(row.tenant_id, row.object_id),
+            name=group.display_name if group else row.name_when_bound,
+            nested=row.nested,
+            present=there or bool(confirmed and group is None),
+            hidden=group is not None and group.hidden_membership,
+            direct=self.direct,
+            through=self.through,
+            left=bool(self.direct or self.through) and self.number in lost.left,
+            live=confirmed,
+        )
 
 
 def has_perm(user: User, perm: str, obj: Any = None) -> bool:

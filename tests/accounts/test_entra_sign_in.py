@@ -56,7 +56,9 @@ class Console:
             | values,
         )
 
-    def bound_group(self, *members: DirectoryUser, nested: bool = False) -> str:
+    def bound_group(
+        self, *members: DirectoryUser, nested: bool = False, **account_group: Any
+    ) -> str:
         """Bind a group that the tenant has, and the last sync has read."""
         made = self.sandbox.control(
             "POST",
@@ -69,7 +71,11 @@ class Console:
         group = factories.directory_group(
             "Console admins", self.cloud_idp, *members, object_id=made["id"]
         )
-        factories.bind(factories.account_group("Administrators"), group, nested=nested)
+        factories.bind(
+            factories.account_group("Administrators", **account_group),
+            group,
+            nested=nested,
+        )
         return group.object_id
 
     def in_entra(self, method: str, path: str, json: Any = None) -> Any:
@@ -258,7 +264,7 @@ def test_f44_a_person_whom_no_sync_has_seen_is_in_no_bound_group(
 def test_f44_a_person_whom_no_sync_has_seen_gets_in_when_graph_confirms_it(
     console: Console,
 ) -> None:
-    group = console.bound_group(nested=True)
+    group = console.bound_group(nested=True, site=factories.site())
     console.in_entra("PUT", f"groups/{group}/members/{cast.ANA.object_id}")
 
     assert console.sign_in()["Location"] == "/"
@@ -336,9 +342,24 @@ def test_who_was_deleted_since_the_last_sync_is_told_so(
 
 
 def test_who_was_enabled_again_since_the_last_sync_gets_in(console: Console) -> None:
-    console.bound_group(console.person(cast.ANA, account_enabled=False))
+    ana = console.person(cast.ANA, account_enabled=False)
+    console.bound_group(ana, site=factories.site())
 
     assert console.sign_in()["Location"] == "/"
+
+
+def test_full_access_is_not_given_by_what_microsoft_says_at_the_sign_in(
+    console: Console,
+) -> None:
+    """Whoever is given it in Entra waits for the sync, and for somebody who agrees."""
+    ana = console.person(cast.ANA, account_enabled=False)
+    console.bound_group(ana)
+
+    console.refusal(console.sign_in())
+
+    ref = ObjectRef(cast.FERNHILL.tenant_id, cast.ANA.object_id)
+    held = standing.of_person(ref, now=timezone.now())
+    assert [one.reason for one in held.withheld] == [Reason.NOT_AGREED]
 
 
 @pytest.mark.parametrize(

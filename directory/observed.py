@@ -1,0 +1,161 @@
+"""What Entra took from a person and is held here: privileges are lost all the same.
+
+Privileges use the smaller of what is in effect and what is observed. Scopes use what is
+in effect.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from pyroaring import BitMap
+
+from directory.models import (
+    DirectoryGroup,
+    DirectoryMembership,
+    DirectoryObject,
+    DirectoryUser,
+    GroupClosure,
+    GroupNesting,
+    HeldChange,
+    State,
+    UnconfirmedLoss,
+)
+
+# How many values one query names.
+CHUNK = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What is held of a person's losses. `row` is the person as Entra has them."""
+
+    row: DirectoryUser | None = None
+    # Groups of those asked about that the person no longer counts for.
+    left: frozenset[int] = frozenset()
+    # Groups of those asked about that are no longer in the directory.
+    gone: frozenset[int] = frozenset()
+
+
+NOTHING = Lost()
+
+
+def of_person(
+    person: DirectoryUser, groups: Collection[int], *, wait: timedelta, now: datetime
+) -> Lost:
+    """Return what a person has lost of these groups, nested ones counted.
+
+    What rests on absence in a full read alone, and was not confirmed, waits for as long
+    as `wait` says.
+    """
+    held = HeldChange.objects.filter(cloud_idp_id=person.cloud_idp_id, closed_at=None)
+    if not held.exists():
+        return NOTHING
+    waiting = _waiting(person, since=now - wait)
+    row = held.filter(number=person.pk).exclude(observed=None).first()
+    changed = _Changed()
+    below = _below(groups)
+    # What is asked about, and all through which the person may count for it.
+    for number, observed, users, nested in _in_chunks(
+        held.filter(kind=DirectoryObject.Kind.GROUP), below
+    ):
+        changed.note(number, observed, users, nested, person.pk)
+    left: frozenset[int] = frozenset()
+    if changed:
+        left = _no_longer(person, groups, changed).difference(waiting)
+    observed_row = None if row is None or None in waiting else _as_row(person, row)
+    gone = frozenset(changed.gone & BitMap(groups)).difference(waiting)
+    return Lost(observed_row, left, gone)
+
+
+def _waiting(person: DirectoryUser, *, since: datetime) -> set[int | None]:
+    losses = UnconfirmedLoss.objects.filter(
+        cloud_idp_id=person.cloud_idp_id, person_id=person.pk, since__gt=since
+    )
+    return set(losses.values_list("group_id", flat=True))
+
+
+def _as_row(person: DirectoryUser, held: HeldChange) -> DirectoryUser:
+    known = {field.attname for field in DirectoryUser._meta.concrete_fields}
+    columns: dict[str, Any] = held.observed or {}
+    row = DirectoryUser(
+        pk=person.pk, cloud_idp_id=person.cloud_idp_id, object_id=person.object_id
+    )
+    for name in known & columns.keys():
+        setattr(row, name, columns[name])
+    return row
+
+
+@dataclass(slots=True)
+class _Changed:
+    """Of groups: those the person left, nesting that ended, those that are gone."""
+
+    left: BitMap = field(default_factory=BitMap)
+    edges: dict[int, BitMap] = field(default_factory=dict)
+    gone: BitMap = field(default_factory=BitMap)
+
+    def __bool__(self) -> bool:
+        return bool(self.left or self.edges or self.gone)
+
+    def note(
+        self,
+        group: int,
+        observed: dict[str, Any] | None,
+        users: bytes | None,
+        nested: bytes | None,
+        person: int,
+    ) -> None:
+        if observed is not None and observed.get("state") != State.PRESENT:
+            self.gone.add(group)
+        if users is not None and person in BitMap.deserialize(bytes(users)):
+            self.left.add(group)
+        if nested is not None:
+            self.edges[group] = BitMap.deserialize(bytes(nested))
+
+
+def _in_chunks(held: Any, numbers: BitMap) -> Iterable[tuple[int, Any, Any, Any]]:
+    wanted = list(numbers)
+    for at in range(0, len(wanted), CHUNK):
+        yield from held.filter(number__in=wanted[at : at + CHUNK]).values_list(
+            "number", "observed", "users_left", "groups_left"
+        )
+
+
+def _below(groups: Collection[int]) -> BitMap:
+    wanted = list(groups)
+    found = BitMap(wanted)
+    for at in range(0, len(wanted), CHUNK):
+        pairs = GroupClosure.objects.filter(ancestor_id__in=wanted[at : at + CHUNK])
+        found.update(pairs.values_list("descendant_id", flat=True))
+    return found
+
+
+def _no_longer(
+    person: DirectoryUser, groups: Collection[int], changed: _Changed
+) -> frozenset[int]:
+    """The groups that the person counts for in effect, and not as Entra has it."""
+    direct = BitMap(
+        DirectoryMembership.objects.filter(
+            user=person, group__state=DirectoryGroup.State.PRESENT
+        ).values_list("group_id", flat=True)
+    )
+    edges: dict[int, list[int]] = defaultdict(list)
+    for parent, child in GroupNesting.objects.filter(
+        parent__cloud_idp_id=person.cloud_idp_id
+    ).values_list("parent_id", "child_id"):
+        if child not in changed.edges.get(parent, ()):
+            edges[parent].append(child)
+    still = direct - changed.left - changed.gone
+    lost = set()
+    for group in groups:
+        reached, open_ = BitMap([group]), [group]
+        while open_:
+            for child in edges[open_.pop()]:
+                if child not in reached and child not in changed.gone:
+                    reached.add(child)
+                    open_.append(child)
+        if not reached.intersect(still):
+            lost.add(group)
+    return frozenset(lost)

@@ -1,0 +1,94 @@
+"""What a failed run had read of losses of privileges: they take effect all the same.
+
+Nothing of the run is applied. The losses are stored as held changes, which privileges
+heed at once; the next run that succeeds applies or heals them.
+"""
+
+from django.db import transaction
+
+from directory.dependents import Gives, registered
+from directory.models import CloudIdentityProvider
+from directory.sync import usage
+from directory.sync.apply import write_hold
+from directory.sync.differences import Plan
+from directory.sync.fetch import Clock, Fetch
+from directory.sync.guards import Guard, hold_loss_of, losses
+from directory.sync.holds import Held
+from directory.sync.lease import Lease
+from directory.sync.plan import make_plan
+from directory.sync.selection import Selection
+from directory.sync.stage import Round
+
+
+def keep_losses_of_privileges(
+    *, fetch: Fetch, lease: Lease, selection: Selection, clock: Clock
+) -> None:
+    """Store what was read of them, if the run still has its lease.
+
+    What the pages of a full read say of an object itself counts; what they leave out
+    does not, since they are not complete.
+    """
+    cloud_idp = CloudIdentityProvider.objects.select_related("mappings").get(
+        pk=fetch.run.cloud_idp_id
+    )
+    if not cloud_idp.completely_read:
+        return
+    round_ = Round(full=False, pages=fetch.pages)
+    round_.merge()
+    plan = make_plan(
+        cloud_idp=cloud_idp,
+        round_=round_,
+        register=fetch.register,
+        selection=selection,
+        now=clock(),
+        decide=_losses_of_privileges,
+    )
+    changed = [
+        (number, hold)
+        for number, hold in plan.holds.items()
+        if hold.pk is None or hold.payload_hash != hold.stored_hash
+    ]
+    if not changed:
+        return
+    with transaction.atomic():
+        if not lease.write(heartbeat_at=plan.now):
+            return
+        same = CloudIdentityProvider.objects.select_for_update(of=("self",)).filter(
+            pk=cloud_idp.pk, generation=plan.generation
+        )
+        if not same.exists():
+            return
+        for number, hold in changed:
+            write_hold(plan, number, hold, lease.run_id)
+        for dependents in registered():
+            dependents.after_connection_change(cloud_idp.tenant_id, now=plan.now)
+
+
+def _losses_of_privileges(plan: Plan) -> Held:
+    held = Held()
+    own = usage.people_in_use(plan.cloud_idp)
+    used, _given = usage.used_groups(plan, usage.groups_in_use(plan.cloud_idp))
+    lost = losses(plan, {})
+    for one in used:
+        if one.gives >= Gives.PRIVILEGES:
+            hold_loss_of(one, lost, held, Guard.RUN_FAILED)
+            held.hold_people(usage.deactivated(plan, one.before), Guard.RUN_FAILED)
+    held.hold_people(usage.deactivated(plan, own), Guard.RUN_FAILED)
+    _hold_what_is_held(plan, held)
+    return held
+
+
+def _hold_what_is_held(plan: Plan, held: Held) -> None:
+    for number, hold in plan.holds_before.items():
+        for guard in hold.guards:
+            if number in plan.people.changes or number in plan.people.new.numbers:
+                held.hold_people([number], guard)
+            if number in plan.groups.changes or number in plan.groups.new.numbers:
+                held.hold_groups([number], guard)
+            users, nesting = plan.users.get(number), plan.nesting.get(number)
+            if users is not None:
+                held.hold_users(number, guard, joined=users.joined, left=users.left)
+            if nesting is not None:
+                held.hold_nesting(
+                    number, guard, joined=nesting.joined, left=nesting.left
+                )
