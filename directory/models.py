@@ -221,6 +221,9 @@ class CloudIdentityProvider(models.Model):
     first_complete_read_at = models.DateTimeField(null=True, blank=True)
     last_full_read_at = models.DateTimeField(null=True, blank=True)
     last_good_read_at = models.DateTimeField(null=True, blank=True)
+    # When the console's database was restored from a backup: until a good read that
+    # began later, nothing read before gives a privilege.
+    restored_at = models.DateTimeField(null=True, blank=True)
     next_sync_at = models.DateTimeField(null=True, blank=True)
     # Grows with every applied run; cached results say for which generation they hold.
     generation = models.PositiveIntegerField(default=0)
@@ -1158,8 +1161,14 @@ class HeldChange(models.Model):
     closed_at = models.DateTimeField(null=True)
     closed_by = models.IntegerField(null=True)
     outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True)
+    # What somebody decided of it, as long as that holds.
+    decision = models.ForeignKey(
+        "Decision", models.SET_NULL, null=True, related_name="in_force_of"
+    )
 
     class Meta:
+        default_permissions: ClassVar = ()
+        permissions: ClassVar = [("decide_heldchange", "Can decide held changes")]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["cloud_idp", "number"],
@@ -1173,6 +1182,99 @@ class HeldChange(models.Model):
 
     def __str__(self) -> str:
         return f"Held change of {self.number}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:heldchange-detail", args=[self.pk])
+
+
+class Decision(models.Model):
+    """What somebody decided of held changes, with a reason.
+
+    Bound to the hash of each change; an approval also to all that follows from it. It is
+    void when one of these is another.
+    """
+
+    class Verdict(models.TextChoices):
+        APPROVED = "APPROVED", "Approved"
+        REJECTED = "REJECTED", "Rejected"
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, related_name="decisions"
+    )
+    verdict = models.CharField(max_length=8, choices=Verdict.choices)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    actor_name = models.CharField(max_length=255)
+    reason = models.TextField()
+    at = models.DateTimeField()
+    # A rejection has an end.
+    ends_at = models.DateTimeField(null=True)
+    # Of an approval: names all that follows from it.
+    consequences_hash = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        ordering: ClassVar = ["-at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.get_verdict_display()} by {self.actor_name}"
+
+
+class DecidedChange(models.Model):
+    """One held change of a decision, and what came of that."""
+
+    class Outcome(models.TextChoices):
+        OPEN = "", "In force"
+        APPLIED = "APPLIED", "Applied"
+        HEALED = "HEALED", "Entra took it back"
+        VOID = "VOID", "Void, since something changed"
+        ENDED = "ENDED", "Ended"
+        REPLACED = "REPLACED", "Decided anew"
+
+    decision = models.ForeignKey(Decision, models.CASCADE, related_name="changes")
+    held = models.ForeignKey(HeldChange, models.CASCADE, related_name="decided")
+    payload_hash = models.CharField(max_length=64)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["decision", "held"], name="decided_change_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.decision} of {self.held}"
+
+
+class EverythingHeld(models.Model):
+    """Somebody said that nothing is to be applied: of one connection, or of all.
+
+    Runs go on reading and planning. Losses of privileges take effect all the same.
+    """
+
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider, models.CASCADE, null=True, related_name="everything_held"
+    )
+    reason = models.TextField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    by_name = models.CharField(max_length=255)
+    at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True)
+    released_by_name = models.CharField(max_length=255, blank=True)
+    release_reason = models.TextField(blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        ordering: ClassVar = ["-at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"Everything of {self.cloud_idp or 'all connections'} is held"
 
 
 class UnconfirmedLoss(models.Model):

@@ -2,7 +2,15 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from directory.views import export, groups, past, plans, sync_runs, users
+from directory.views import (
+    export,
+    groups,
+    held_changes,
+    past,
+    plans,
+    sync_runs,
+    users,
+)
 
 browsing_patterns: list[URLPattern | URLResolver] = [
     path("users/", users.user_list, name="user-list"),
@@ -29,6 +37,29 @@ browsing_patterns: list[URLPattern | URLResolver] = [
     ),
     path("directory/picker/groups/", groups.pick_groups, name="pick-groups"),
     path("directory/picker/users/", groups.pick_users, name="pick-users"),
+    path(
+        "activity/held-changes/", held_changes.held_change_list, name="heldchange-list"
+    ),
+    path(
+        "activity/held-changes/<int:pk>/",
+        held_changes.held_change_detail,
+        name="heldchange-detail",
+    ),
+    path(
+        "activity/held-changes/of/<int:pk>/review/",
+        held_changes.held_change_review,
+        name="heldchange-review",
+    ),
+    path(
+        "activity/held-changes/everything/",
+        held_changes.hold_all,
+        name="hold-everything",
+    ),
+    path(
+        "activity/held-changes/everything/<int:pk>/release/",
+        held_changes.release_all,
+        name="hold-everything-release",
+    ),
     path("activity/sync-runs/", sync_runs.sync_run_list, name="syncrun-list"),
     path(
         "activity/sync-runs/<int:pk>/",

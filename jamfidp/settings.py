@@ -140,6 +140,7 @@ TEMPLATES = serving.templates(
     "django.contrib.messages.context_processors.messages",
     "jamfidp.navigation.console",
     "jamfidp.notices.bell.bell",
+    "directory.held_banner.held",
 )
 
 DATABASES = {

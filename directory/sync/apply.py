@@ -11,11 +11,13 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Model
+from django.urls import reverse
 from pyroaring import BitMap
 
 from directory.dependents import AppliedChange, registered
 from directory.models import (
     CloudIdentityProvider,
+    DecidedChange,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
@@ -28,7 +30,7 @@ from directory.models import (
     SyncRun,
     UnconfirmedLoss,
 )
-from directory.sync import intervals, rows
+from directory.sync import agreed, intervals, rows
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.derive import Derived
 from directory.sync.differences import Change, MemberChange, Objects, Plan
@@ -37,6 +39,8 @@ from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
 from directory.sync.selection import selection_of
 from directory.sync.stored_plans import Prepared
+from jamfidp.notices.announce import announce, resolve
+from jamfidp.notices.kinds import HELD_CHANGES
 
 
 class PlanOutdated(Exception):
@@ -330,13 +334,51 @@ def _write_observed(plan: Plan, run_id: int) -> None:
         write_hold(plan, number, hold, run_id)
     for number, hold in plan.holds_before.items():
         if number not in plan.holds and hold.pk is not None:
-            HeldChange.objects.filter(pk=hold.pk).update(
-                closed_at=plan.now,
-                closed_by=run_id,
-                outcome=HeldChange.Outcome.APPLIED
+            outcome = (
+                HeldChange.Outcome.APPLIED
                 if _applied(plan, number)
-                else HeldChange.Outcome.HEALED,
+                else HeldChange.Outcome.HEALED
             )
+            HeldChange.objects.filter(pk=hold.pk).update(
+                closed_at=plan.now, closed_by=run_id, outcome=outcome
+            )
+            _end_decision([hold.pk], outcome.value, now=plan.now)
+    for why in (agreed.VOID_CHANGED, agreed.VOID_CONSEQUENCES, agreed.ENDED):
+        over = [pk for pk, reason in plan.decisions_over.items() if reason == why]
+        ended = why == agreed.ENDED
+        void = DecidedChange.Outcome.ENDED if ended else DecidedChange.Outcome.VOID
+        _end_decision(over, void.value, now=plan.now)
+        HeldChange.objects.filter(pk__in=over).update(decision=None)
+    if plan.holds or plan.holds_before:
+        announce_held(plan.cloud_idp, now=plan.now)
+
+
+def _end_decision(held: Sequence[int], outcome: str, *, now: datetime) -> None:
+    DecidedChange.objects.filter(held__in=held, outcome="").update(
+        outcome=outcome, ended_at=now
+    )
+
+
+def announce_held(cloud_idp: CloudIdentityProvider, *, now: datetime) -> None:
+    """Tell that changes wait for a decision, once, until none does."""
+    waiting = HeldChange.objects.filter(
+        cloud_idp=cloud_idp, closed_at=None, decision=None
+    ).count()
+    key = f"held-changes:{cloud_idp.pk}"
+    if not waiting:
+        resolve(key, now=now)
+        return
+    announce(
+        kind=HELD_CHANGES,
+        title=f"Changes of {cloud_idp} are held",
+        body="A sync holds changes of the directory back until somebody approves or "
+        "rejects them. Everything else is applied, and losses of privileges are never "
+        "held.",
+        link=f"{reverse('directory:heldchange-list')}?connection={cloud_idp.pk}",
+        about=cloud_idp,
+        key=key,
+        now=now,
+    )
 
 
 def write_unconfirmed(plan: Plan) -> None:

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from pyroaring import BitMap
 
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryUser,
+    EverythingHeld,
     GuardLimits,
     SyncRun,
 )
-from directory.sync import confirm, guards, usage
+from directory.sync import agreed, confirm, guards, usage
 from directory.sync.differences import Plan
 from directory.sync.guards import Facts, Limit, Limits, Tally
 from directory.sync.holds import Decide, Held
@@ -33,9 +34,36 @@ def decider(run: SyncRun, selection: Selection) -> Decide:
         facts = gather(plan, circumstances(run, plan, selection), confirm.ask)
         held = guards.judge(facts)
         held.losses = _stored(guards.tally(facts, held))
+        everything = everything_held(plan.cloud_idp) is not None
+        if everything:
+            hold_everything(plan, held)
+        agreed.heed(plan, held, applying=not everything)
         return held
 
     return decide
+
+
+def everything_held(cloud_idp: CloudIdentityProvider) -> EverythingHeld | None:
+    """Return who said that nothing of a connection, or of any, is to be applied."""
+    return (
+        EverythingHeld.objects.filter(released_at=None)
+        .filter(Q(cloud_idp=cloud_idp) | Q(cloud_idp=None))
+        .first()
+    )
+
+
+def hold_everything(plan: Plan, held: Held) -> None:
+    """Hold all that the plan does. Privileges are lost all the same, see observed.py."""
+    guard = guards.Guard.EVERYTHING
+    held.hold_people(plan.people.changes, guard)
+    held.hold_people(plan.people.new.numbers, guard)
+    held.hold_groups(plan.groups.changes, guard)
+    held.hold_groups(plan.groups.new.numbers, guard)
+    for group, change in plan.users.items():
+        held.hold_users(group, guard, joined=change.joined, left=change.left)
+    for group, change in plan.nesting.items():
+        held.hold_nesting(group, guard, joined=change.joined, left=change.left)
+    held.losses = {}
 
 
 def limits_of(cloud_idp: CloudIdentityProvider) -> Limits:

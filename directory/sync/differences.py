@@ -123,6 +123,8 @@ class Plan:
     # Losses of privileges that nobody confirmed: a person and the group, or None for the
     # person themselves, with what Microsoft said.
     unconfirmed: dict[tuple[int, int | None], str] = field(default_factory=dict)
+    # Decisions that no longer hold: the held change, by primary key, and why.
+    decisions_over: dict[int, str] = field(default_factory=dict)
     # What is lost, for the limits of the next 24 hours.
     losses: dict[str, Any] = field(default_factory=dict)
     # What `foresee` found, where a guard has asked.

@@ -43,6 +43,8 @@ class Guard(StrEnum):
     CHANGED_RULE = "changed-rule"
     UNCONFIRMED = "unconfirmed"
     RUN_FAILED = "run-failed"
+    REJECTED = "rejected"
+    EVERYTHING = "everything"
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,6 +473,14 @@ FAILED_RUN = (
 WORDS: Mapping[str, tuple[str, str]] = {
     **{rule.guard.value: (rule.title, rule.why) for rule in RULES},
     Guard.RUN_FAILED.value: FAILED_RUN,
+    Guard.REJECTED.value: (
+        "Rejected",
+        "Somebody decided that it stays as it was here, until the rejection ends.",
+    ),
+    Guard.EVERYTHING.value: (
+        "Everything is held",
+        "Somebody said that nothing is to be applied.",
+    ),
 }
 
 _LOSSES = frozenset(rule.guard.value for rule in RULES if rule.loss)

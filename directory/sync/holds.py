@@ -148,6 +148,8 @@ class Held:
     nesting: dict[int, HeldSet] = field(default_factory=dict)
     # Guards of members, by group.
     members: dict[int, set[str]] = field(default_factory=dict)
+    # Asked once the holds stand: the numbers of those that somebody agreed to.
+    agreed: Callable[["Plan"], BitMap] | None = None
     # What takes effect of the losses, as SyncRun.losses keeps it.
     losses: dict[str, Any] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from directory.sync.differences import PRESENT, Change, Plan
 from directory.sync.holds import Decide, hold_nothing
 from directory.sync.numbers import Register
 from directory.sync.selection import Selection
-from directory.sync.settle import complete, settle
+from directory.sync.settle import complete, release, settle
 from directory.sync.stage import Round
 
 Report = Callable[[str], None]
@@ -55,6 +55,8 @@ def make_plan(
     held = decide(plan)
     plan.losses = held.losses
     settle(plan, held)
+    if held.agreed is not None:
+        release(plan, held.agreed(plan))
     complete(plan, plan.listed)
     plan.counts = counted(plan)
     return plan

@@ -9,6 +9,7 @@ from django.db import transaction
 from directory.dependents import Gives, registered
 from directory.models import CloudIdentityProvider
 from directory.sync import usage
+from directory.sync.agreed import hold_all_of
 from directory.sync.apply import write_hold
 from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, Fetch
@@ -80,15 +81,4 @@ def _losses_of_privileges(plan: Plan) -> Held:
 
 def _hold_what_is_held(plan: Plan, held: Held) -> None:
     for number, hold in plan.holds_before.items():
-        for guard in hold.guards:
-            if number in plan.people.changes or number in plan.people.new.numbers:
-                held.hold_people([number], guard)
-            if number in plan.groups.changes or number in plan.groups.new.numbers:
-                held.hold_groups([number], guard)
-            users, nesting = plan.users.get(number), plan.nesting.get(number)
-            if users is not None:
-                held.hold_users(number, guard, joined=users.joined, left=users.left)
-            if nesting is not None:
-                held.hold_nesting(
-                    number, guard, joined=nesting.joined, left=nesting.left
-                )
+        hold_all_of(plan, held, number, hold.guards)

@@ -66,6 +66,93 @@ def settle(plan: Plan, held: Held) -> None:
             hold.guards = tuple(sorted({*hold.guards, *guards}))
 
 
+def release(plan: Plan, chosen: BitMap) -> None:
+    """Put what is held of these objects back into the plan, with what follows from it.
+
+    A membership waits as long as the member or the group is held itself.
+    """
+    follow = {kind: BitMap() for kind in Kind}
+    for kind, model in ((Kind.USER, DirectoryUser), (Kind.GROUP, DirectoryGroup)):
+        rows = {n: h.row for n, h in plan.holds.items() if h.kind == kind and h.row}
+        states = _states(model, rows)
+        for number, row in rows.items():
+            before = states.get(number)
+            if before is None or (before == PRESENT != row.state):
+                follow[kind].add(number)
+    _release_rows(plan, Kind.USER, plan.people, DirectoryUser, UserRow, chosen)
+    _release_rows(plan, Kind.GROUP, plan.groups, DirectoryGroup, GroupRow, chosen)
+    for number, hold in list(plan.holds.items()):
+        itself = number in follow[Kind.GROUP]
+        if not itself or number in chosen:
+            for kind, held, changes in (
+                (Kind.USER, hold.users, plan.users),
+                (Kind.GROUP, hold.groups, plan.nesting),
+            ):
+                waiting = follow[kind] - chosen
+                freed = follow[kind] & chosen
+                if number in chosen:
+                    freed |= (held.joined | held.left) - waiting
+                _release_members(changes, number, held, freed)
+        if hold.row is None and not hold.users and not hold.groups:
+            del plan.holds[number]
+
+
+def _states(model: Model, numbers: Mapping[int, object]) -> dict[int, str]:
+    return {
+        number: state
+        for some in chunks(numbers)
+        for number, state in model._default_manager.filter(pk__in=some).values_list(
+            "pk", "state"
+        )
+    }
+
+
+def _release_rows(
+    plan: Plan,
+    kind: Kind,
+    objects: Objects[Row],
+    model: Model,
+    row_class: type[Row],
+    chosen: BitMap,
+) -> None:
+    holds = {
+        number: hold
+        for number in chosen
+        if (hold := plan.holds.get(number)) is not None
+        and hold.kind == kind
+        and hold.row is not None
+    }
+    stored, names = rows_of(model, row_class, holds), object_ids(holds)
+    for number, hold in holds.items():
+        row, before = hold.row, stored.get(number)
+        assert isinstance(row, row_class)  # noqa: S101 - the kind says so
+        hold.row = None
+        if before is None:
+            objects.new.add(number, names[number], row)
+            continue
+        changed = [n for n in row._fields if getattr(row, n) != getattr(before, n)]
+        objects.changes[number] = Change(
+            before={name: getattr(before, name) for name in changed},
+            after={name: getattr(row, name) for name in changed},
+            told=hold.told,
+        )
+
+
+def _release_members(
+    changes: dict[int, MemberChange], group: int, held: HeldSet, members: BitMap
+) -> None:
+    joined, left = held.joined & members, held.left & members
+    if not (joined or left):
+        return
+    change = changes.setdefault(group, MemberChange())
+    change.joined |= joined
+    change.left |= left
+    change.inferred |= held.inferred & left
+    held.joined -= joined
+    held.left -= left
+    held.inferred -= left
+
+
 def _hold(plan: Plan, number: int, kind: Kind) -> Hold:
     """Return the hold of an object in this plan; it keeps the row it is stored in."""
     if number not in plan.holds:

@@ -185,6 +185,12 @@ ACTIONS: Sequence[Privilege] = (
         Reach.FULL,
         ("directory.sync_cloudidentityprovider",),
     ),
+    Privilege(
+        "Approve Held Changes",
+        Tab.ACTIONS,
+        Reach.FULL,
+        ("directory.decide_heldchange",),
+    ),
     # Not in Auditor: reading one person at a time is another thing than taking all.
     Privilege(
         "Export Directory", Tab.ACTIONS, Reach.FULL, ("directory.export_directory",)

@@ -20,6 +20,7 @@ class Item:
     url_name: str
     permissions: tuple[str, ...] = ()
     also: tuple[str, ...] = ()  # other pages during which this entry is current
+    count: str = ""  # the variable of every page that says how many wait there
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Link:
     icon: str
     url: str
     current: bool
+    count: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,13 @@ NAVIGATION = (
                 "refresh",
                 "directory:syncrun-list",
                 ("directory.view_syncrun",),
+            ),
+            Item(
+                "Held changes",
+                "hand-stop",
+                "directory:heldchange-list",
+                ("directory.view_syncrun",),
+                count="held_changes_waiting",
             ),
             Item(
                 "History",
@@ -195,6 +204,7 @@ def sections_for(
                     item.icon,
                     reverse(item.url_name),
                     current=0 < longest == covered[item],
+                    count=item.count,
                 )
                 for item in items
             ),
@@ -232,3 +242,10 @@ def navigation(context: template.Context) -> tuple[Section, ...]:
     if request is None or user is None or not user.is_authenticated:
         return ()
     return sections_for(user, request.path)
+
+
+@register.simple_tag(takes_context=True)
+def waiting(context: template.Context, name: str) -> int:
+    """How many wait behind an entry; counted only here."""
+    value = context.get(name)
+    return int(value() if callable(value) else value or 0)
