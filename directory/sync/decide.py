@@ -107,8 +107,14 @@ def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstanc
     )
     return Circumstances(
         after_error=plan.full and before == SyncRun.State.FAILED,
+        after_restore=plan.full and not_read_since_restore(cloud_idp),
         selection_changed=cloud_idp.delta_selection != selection.signature,
     )
+
+
+def not_read_since_restore(cloud_idp: CloudIdentityProvider) -> bool:
+    restored, read = cloud_idp.restored_at, cloud_idp.last_good_read_at
+    return restored is not None and (read is None or read <= restored)
 
 
 def gather(
@@ -129,7 +135,8 @@ def gather(
     asked = confirm.question(plan, used, own)
     unconfirmed = ask(plan.cloud_idp, asked) if asked else {}
     confirm.believe(plan, used, asked, unconfirmed)
-    plan.unconfirmed = {loss: str(answer) for loss, answer in unconfirmed.items()}
+    if not (follows.after_restore or _held_since_restore(plan)):
+        plan.unconfirmed = {loss: str(answer) for loss, answer in unconfirmed.items()}
     members: dict[int, BitMap] = {}
     for number, group in unconfirmed:
         if group is not None:
@@ -158,6 +165,13 @@ def gather(
         facts.memberships = counted.aggregate(sum=Sum("direct_users"))["sum"] or 0
         facts.recent = recent(plan)
     return facts
+
+
+def _held_since_restore(plan: Plan) -> bool:
+    """Whether losses are held that a backup did not know: none of them is waited for,
+    since their privileges were suspended before."""
+    restore = guards.Guard.AFTER_RESTORE
+    return any(restore in hold.guards for hold in plan.holds_before.values())
 
 
 def _moves(plan: Plan) -> bool:

@@ -48,6 +48,11 @@ _WORDS = {
         "Privileges held through the directory are suspended until the next one.",
         _SYNC,
     ),
+    Reason.RESTORED: (
+        "The console was restored from a backup, and {subject} has not been read since. "
+        "Privileges held through the directory are suspended until it is.",
+        _SYNC,
+    ),
     Reason.NOT_SEEN: (
         "The last read of {subject} did not contain {whom}. Somebody who was "
         "added to Entra since then becomes known with the next sync.",

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     CONNECTION_DISABLED = "connection disabled"
     NEVER_READ = "never completely read"
     STALE = "directory too old"
+    RESTORED = "not read since a restore"
     NOT_SEEN = "person not read"
     PERSON_DELETED = "person deleted"
     PERSON_DISABLED = "person disabled"
@@ -81,6 +82,8 @@ class ConnectionFacts:
     last_good_read_at: datetime | None
     # Jamf Pro's switch "Transitive groups for Single Sign-On".
     transitive: bool = True
+    # When the console was restored from a backup; what was read before gives nothing.
+    restored_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,6 +366,8 @@ def suspension(
     read_at = connection.last_good_read_at
     if not connection.completely_read or read_at is None:
         return Withheld(reason=Reason.NEVER_READ, subject=connection.name)
+    if connection.restored_at is not None and read_at <= connection.restored_at:
+        return Withheld(reason=Reason.RESTORED, subject=connection.name, at=read_at)
     if now - read_at > freshness:
         return Withheld(reason=Reason.STALE, subject=connection.name, at=read_at)
     return None

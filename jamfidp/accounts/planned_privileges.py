@@ -138,12 +138,15 @@ class _Look:
         # Age is not what the plan changes: both times are decided as if just read.
         facts = standing.facts_of(cloud_idp)
         self._connection_now = replace(
-            facts, last_good_read_at=now if facts.completely_read else None
+            facts,
+            last_good_read_at=now if facts.completely_read else None,
+            restored_at=None,
         )
         self._connection_then = replace(
             facts,
             completely_read=facts.completely_read or planned.first,
             last_good_read_at=now,
+            restored_at=None,
         )
         bound = {each.object_id for each in bindings}
         self._now_groups = _Groups.of(

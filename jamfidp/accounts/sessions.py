@@ -98,7 +98,8 @@ def end_where_nothing_is_held(accounts: Iterable[User], *, now: datetime) -> Non
     """
     for account in accounts:
         held = standing.read(account, now=now)
-        suspended = {one.reason for one in held.withheld} == {Reason.STALE}
+        reasons_given = {one.reason for one in held.withheld}
+        suspended = reasons_given in ({Reason.STALE}, {Reason.RESTORED})
         if held.holds_nothing and not suspended:
             reasons = [explain(one, you=True).what for one in held.withheld]
             end_all_of(

@@ -183,6 +183,7 @@ def facts_of(cloud_idp: CloudIdentityProvider) -> grants.ConnectionFacts:
         completely_read=cloud_idp.completely_read,
         last_good_read_at=cloud_idp.last_good_read_at,
         transitive=cloud_idp.transitive_membership_enabled,
+        restored_at=cloud_idp.restored_at,
     )
 
 
