@@ -15,6 +15,7 @@ from directory.models import (
     DirectoryObject,
     DirectoryUser,
     EverythingHeld,
+    GroupClosure,
     HeldChange,
     State,
 )
@@ -252,7 +253,9 @@ def _value(value: object) -> str:
 
 def waiting(cloud_idp: CloudIdentityProvider | None = None) -> QuerySet[HeldChange]:
     """Open changes that nobody has decided."""
-    rows = HeldChange.objects.filter(closed_at=None, decision=None)
+    rows = HeldChange.objects.filter(
+        closed_at=None, decision=None, cloud_idp__deleted_at=None
+    )
     return rows if cloud_idp is None else rows.filter(cloud_idp=cloud_idp)
 
 
@@ -282,6 +285,21 @@ def held_memberships_of(
     }
     rows = DirectoryGroup.objects.filter(pk__in=found).order_by("sort_key")
     return [(row, found[row.pk]) for row in rows]
+
+
+def leaving(group: DirectoryGroup) -> dict[int, HeldChange]:
+    """People who left this group, or one nested in it, according to Entra alone."""
+    below = GroupClosure.objects.filter(ancestor=group).values_list(
+        "descendant_id", flat=True
+    )
+    found: dict[int, HeldChange] = {}
+    for held in (
+        HeldChange.objects.filter(closed_at=None, number__in=[group.pk, *below])
+        .exclude(users_left=None)
+        .select_related("decision")
+    ):
+        found |= dict.fromkeys(unpack(held.users_left), held)
+    return found
 
 
 def everything_held() -> list[EverythingHeld]:

@@ -55,7 +55,8 @@ def after_restore(*, now: datetime) -> Done:
         lease_expires_at=None,
         fencing_token=F("fencing_token") + 1,
     )
-    connections = CloudIdentityProvider.objects.all()
+    # A deleted one may be taken up again.
+    connections = CloudIdentityProvider.with_deleted.all()
     for cloud_idp in connections:
         record(
             obj=cloud_idp,

@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 
-from directory import freshness, lists, picking
+from directory import freshness, held_words, lists, picking
 from directory.dependents import ObjectRef, registered
 from directory.memberships import (
     NestedGroup,
@@ -86,6 +86,7 @@ def group_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
                 for fragment in dependents.group_fragments(ref)
             ],
             "as_of": freshness.as_of(timezone.now(), [group.cloud_idp]),
+            "held": held_words.held_of(group.pk),
             **earlier_summary(group.pk),
             **(members_of(request, group) if may_see_users else {}),
         },
@@ -107,10 +108,12 @@ def members_of(request: ConsoleRequest, group: DirectoryGroup) -> dict[str, Any]
         size=lists.PAGE_SIZE,
     )
     ways = ways_in(group, page.rows) if nested else {}
+    leaving = held_words.leaving(group)
     return {
         "members": [
             {
                 "user": user,
+                "held": leaving.get(user.pk),
                 "path": [
                     Crumb(str(through), through.get_absolute_url())
                     for through in ways.get(user.pk, ())

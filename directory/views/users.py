@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 from django.utils import timezone
 
-from directory import freshness, lists
+from directory import freshness, held_words, lists
 from directory.dependents import ObjectRef, registered
 from directory.memberships import HeldGroup, groups_of
 from directory.models import DirectoryUser
@@ -74,6 +74,10 @@ def user_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
                 for fragment in dependents.user_fragments(ref)
             ],
             "as_of": freshness.as_of(timezone.now(), [user.cloud_idp]),
+            "held": held_words.held_of(user.pk),
+            "held_memberships": held_words.held_memberships_of(user)
+            if may_see_groups
+            else [],
             **earlier_summary(user.pk),
         },
     )

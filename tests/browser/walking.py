@@ -57,6 +57,9 @@ NO_PAGE = {
     # Leads to the sign-in unless it is its moment.
     "accounts:setup": "before the first account",
     "accounts:entra-refused": "after a refusal",
+    # The demo holds nothing; a walk of their own sees them.
+    "directory:heldchange-detail": "while something is held",
+    "directory:hold-everything-release": "form",
     "connector:signed-out": "takes Microsoft's answer",
     # Parts that other pages fetch.
     "accounts:directory-user": "fragment",
@@ -128,6 +131,9 @@ SAMPLES = {
     "connector:continue": "SELECT 'gone' AS flow_id",
     "connector:go": "SELECT 'gone' AS flow_id",
     "directory:cloud-idp": "SELECT id AS pk FROM directory_cloudidentityprovider",
+    "directory:heldchange-review": (
+        "SELECT id AS pk FROM directory_cloudidentityprovider"
+    ),
     "directory:user": (
         "SELECT id AS pk FROM directory_directoryuser WHERE display_name = 'Ana Ruiz'"
         " ORDER BY user_principal_name"

@@ -141,6 +141,9 @@ def test_what_was_open_is_void(story: Story) -> None:
         last_seen_at=now,
         expires_at=now + timedelta(hours=1),
     )
+    decision = Decision.objects.create(
+        cloud_idp=story.cloud_idp, verdict="APPROVED", reason="Yes", at=now
+    )
     held = HeldChange.objects.create(
         cloud_idp=story.cloud_idp,
         number=story.user(ANA).pk,
@@ -148,12 +151,9 @@ def test_what_was_open_is_void(story: Story) -> None:
         payload_hash="a",
         opened_at=now,
         changed_at=now,
-        decision=Decision.objects.create(
-            cloud_idp=story.cloud_idp, verdict="APPROVED", reason="Yes", at=now
-        ),
+        decision=decision,
     )
-    assert held.decision is not None
-    DecidedChange.objects.create(decision=held.decision, held=held, payload_hash="a")
+    DecidedChange.objects.create(decision=decision, held=held, payload_hash="a")
     waiting = story.request()
 
     restored(story, backup())
@@ -161,8 +161,7 @@ def test_what_was_open_is_void(story: Story) -> None:
     session = AccountSession.objects.get()
     assert session.ended_at is not None
     assert not session.data
-    held.refresh_from_db()
-    assert held.decision is None
+    assert HeldChange.objects.get(pk=held.pk).decision is None
     assert held.decided.get().outcome == DecidedChange.Outcome.VOID
     waiting.refresh_from_db()
     assert waiting.state == SyncRun.State.CANCELED

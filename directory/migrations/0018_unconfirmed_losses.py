@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("directory", "0016_deleted_connections"),
+        ("directory", "0017_reads_of_one_object"),
     ]
 
     operations = [

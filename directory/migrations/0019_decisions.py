@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("directory", "0016_unconfirmed_losses"),
+        ("directory", "0018_unconfirmed_losses"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,157 @@
+"""Pages of held changes: what waits, deciding, and what other pages say of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    Decision,
+    DirectoryGroup,
+    DirectoryUser,
+    EverythingHeld,
+    HeldChange,
+    SyncRun,
+)
+from tests import factories
+from tests.directory.journey import browser_for
+from tests.directory.rounds import group, guid, left, member, take, user
+from tests.directory.test_decisions import guarded
+
+ANA, MILO, TEAM = map(guid, ("ana", "milo", "team"))
+
+
+@pytest.fixture
+def held(db: None) -> HeldChange:
+    """Ana left Team in Entra, and that is held."""
+    idp = factories.cloud_idp(first_complete_read_at=None)
+    AttributeMappings.objects.create(cloud_idp=idp)
+    take(
+        idp,
+        full=True,
+        users=[user(ANA, displayName="Ana Ruiz"), user(MILO)],
+        groups=[group(TEAM, member(ANA), member(MILO), displayName="Team")],
+    )
+    factories.guard_limits(idp, 1)
+    take(idp, groups=[group(TEAM, left(ANA), displayName="Team")], decide=guarded)
+    return HeldChange.objects.get()
+
+
+@pytest.fixture
+def browser(db: None) -> Client:
+    return browser_for(factories.administrator("ada"))
+
+
+def text(answer: Any) -> str:
+    return " ".join(answer.content.decode().split())
+
+
+def test_the_list_says_what_is_held_and_why(held: HeldChange, browser: Client) -> None:
+    page = text(browser.get(reverse("directory:heldchange-list")))
+    assert "1 person leaves" in page
+    assert "Many memberships lost" in page
+    assert 'aria-label="1 waiting"' in page, "the badge of the navigation"
+
+
+def test_a_held_change_names_who_leaves_and_asks_for_the_name(
+    held: HeldChange, browser: Client
+) -> None:
+    page = text(browser.get(held.get_absolute_url()))
+    assert "People who leave" in page
+    assert "Ana Ruiz" in page
+    assert "More memberships would be lost" in page
+    assert "Nothing else of the console is touched" in page
+    assert "To approve, type" in page
+
+
+def decided(browser: Client, held: HeldChange, **given: Any) -> Any:
+    page = browser.get(held.get_absolute_url())
+    return browser.post(
+        reverse("directory:heldchange-review", args=[held.cloud_idp_id]),
+        {
+            "change": held.pk,
+            "seal": page.context["review"].seal,
+            "typed": "Fernhill Studio",
+            "reason": "They moved",
+            "days": "7",
+        }
+        | given,
+    )
+
+
+def test_approving_asks_for_a_sync(held: HeldChange, browser: Client) -> None:
+    answer = decided(browser, held, verdict="approve")
+    assert answer.status_code == 302
+    assert Decision.objects.get().verdict == Decision.Verdict.APPROVED
+    assert SyncRun.objects.filter(state=SyncRun.State.QUEUED).exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"verdict": "approve", "typed": ""}, "Type the name of the connection"),
+        ({"verdict": "approve", "seal": "old"}, "has changed since you looked"),
+        ({"verdict": "reject", "days": "0"}, "ends after 1 to 365 days"),
+        ({"verdict": "reject", "reason": ""}, "Say why"),
+    ],
+)
+def test_a_refusal_stands_beside_the_form_and_keeps_what_was_typed(
+    held: HeldChange, browser: Client, given: dict[str, str], why: str
+) -> None:
+    answer = decided(browser, held, **given)
+    assert answer.status_code == 400
+    page = text(answer)
+    assert why in page
+    assert given.get("reason", "They moved") in page
+    assert not Decision.objects.exists()
+
+
+def test_a_rejection_stands_on_every_page_that_it_concerns(
+    held: HeldChange, browser: Client
+) -> None:
+    decided(browser, held, verdict="reject")
+    ana = DirectoryUser.objects.get(object_id=ANA)
+    team = DirectoryGroup.objects.get(object_id=TEAM)
+
+    for page in (ana, team, held):
+        shown = text(browser.get(page.get_absolute_url()))
+        assert "Differs from Entra by decision" in shown
+        assert "by decision of <bdi>" in shown.lower()
+    members = text(browser.get(f"{team.get_absolute_url()}?members=direct"))
+    assert members.count("differs from Entra by decision of") == 1
+
+
+def test_whoever_may_not_decide_sees_and_does_not(held: HeldChange) -> None:
+    reader = browser_for(factories.custom_account("rea", "View Sync Runs"))
+    page = text(reader.get(held.get_absolute_url()))
+    assert "needs the privilege Approve Held Changes" in page
+    assert "Ana Ruiz" not in page, "nor sees people without the privilege"
+
+    for url in (
+        reverse("directory:heldchange-review", args=[held.cloud_idp_id]),
+        reverse("directory:hold-everything"),
+    ):
+        assert reader.post(url, {"change": held.pk}).status_code == 403
+
+
+def test_while_everything_is_held_every_page_says_so(
+    held: HeldChange, browser: Client
+) -> None:
+    refused = browser.post(reverse("directory:hold-everything"), {"reason": " "})
+    assert "Say why" in text(refused)
+    browser.post(reverse("directory:hold-everything"), {"reason": "An attack"})
+
+    page = text(browser.get(reverse("directory:user-list")))
+    assert "Everything of all connections is held." in page
+    assert "An attack" in page
+
+    everything = EverythingHeld.objects.get()
+    url = reverse("directory:hold-everything-release", args=[everything.pk])
+    browser.post(url, {"reason": "Over"})
+    assert "An attack" not in text(browser.get(reverse("directory:user-list")))
+    assert CloudIdentityProvider.objects.exists()
