@@ -20,7 +20,7 @@ from directory.models import (
     State,
     SyncRun,
 )
-from directory.sync import rows
+from directory.sync import rows, stored_plans
 from directory.sync.attributes import USER_ATTRIBUTES, UserRow, without
 from directory.sync.holds import stored_hold
 from directory.sync.stored import rows_of
@@ -47,6 +47,7 @@ def forget_attributes(
     _blank(people.exclude(state=State.PRESENT), names, now=now)
     _forget_earlier(cloud_idp, names)
     _forget_held(cloud_idp, names)
+    stored_plans.forget_values(cloud_idp, columns=names)
     # Pages of a run that is at work go when it ends: it finds other mappings then.
     StagedPage.objects.filter(run__cloud_idp=cloud_idp).exclude(
         run__state__in=SyncRun.ACTIVE

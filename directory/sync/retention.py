@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, Model, OuterRef
+from pyroaring import BitMap
 
 from directory.models import (
     CloudIdentityProvider,
@@ -100,6 +101,8 @@ def erase_gone(cloud_idp: CloudIdentityProvider, *, now: datetime) -> int:
             earlier = EarlierValue.objects.filter(number__in=some)
             earlier.exclude(attribute__in=KEPT_OF_ERASED).delete()
             _keep_last_values(model, some)
+        if numbers:
+            stored_plans.forget_values(cloud_idp, numbers=BitMap(numbers))
         gone.delete()
         erased += len(numbers)
     return erased

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from directory.dependents import (
     Subject,
 )
 from directory.models import (
+    CloudIdentityProvider,
     DirectoryGroup,
     DirectoryUser,
     PlanConsequence,
@@ -490,6 +491,47 @@ def consequence_of(row: PlanConsequence) -> Consequence:
         full_access=row.full_access,
         differences={number: (was, now) for number, (was, now) in pairs},
     )
+
+
+def forget_values(
+    cloud_idp: CloudIdentityProvider,
+    *,
+    numbers: BitMap | None = None,
+    columns: Collection[str] = (),
+) -> None:
+    """Erase what plans say of these people and groups, or in these columns.
+
+    That something was planned for them stays, by number alone.
+    """
+    parts = PlanPart.objects.filter(run__cloud_idp=cloud_idp, numbers_only=False)
+    parts = parts.exclude(section=Section.MEMBERS)
+    if numbers:
+        parts = parts.filter(first__lte=numbers.max(), last__gte=numbers.min())
+    for part in parts.iterator(chunk_size=1):
+        entries = orjson.loads(zlib.decompress(bytes(part.body)))
+        if sum(_silence(entry, numbers, columns) for entry in entries):
+            part.body = zlib.compress(orjson.dumps(entries), LEVEL)
+            part.save(update_fields=["body"])
+
+
+# Where a packed difference of a person or group has what.
+_BEFORE, _AFTER, _OBJECT_ID = 3, 4, 5
+
+
+def _silence(
+    entry: list[Any], numbers: BitMap | None, columns: Collection[str]
+) -> bool:
+    """Take values out of one packed difference; say whether there were any."""
+    gone = numbers is not None and entry[0] in numbers
+    silenced = False
+    for at in (_BEFORE, _AFTER):
+        values = entry[at] or {}
+        kept = {} if gone else {k: v for k, v in values.items() if k not in columns}
+        if kept != values:
+            entry[at], silenced = kept, True
+    if gone and len(entry) > _OBJECT_ID and entry[_OBJECT_ID]:
+        entry[_OBJECT_ID], silenced = "", True
+    return silenced
 
 
 def clear(*, older_than: datetime) -> None:

@@ -17,8 +17,9 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import stored_plans
+from directory.sync.forget import forget_attributes
 from directory.sync.holds import Held
-from directory.sync.retention import clear_plans
+from directory.sync.retention import clear_plans, erase_gone
 from directory.sync.stored_plans import Section, differences
 from tests import factories
 from tests.conftest import Sandbox
@@ -156,6 +157,36 @@ def test_plans_are_kept_for_a_time_and_go_with_their_run(
     run.refresh_from_db()
     assert not run.plan_stored
     assert not PlanPart.objects.exists()
+
+
+def test_of_whom_is_erased_a_plan_keeps_the_number_alone(
+    fernhill: CloudIdentityProvider, settings: Any
+) -> None:
+    settings.DIRECTORY_GONE_DAYS = 30
+    take(
+        fernhill, users=[user(ANA, displayName="Ana Ruiz"), user(MILO, jobTitle="Dev")]
+    )
+    run = last_run()
+    ana = number(ANA)
+    take(fernhill, users=[removed(ANA, "deleted")])
+
+    erase_gone(fernhill, now=timezone.now() + timedelta(days=31))
+
+    said = {each.number: each.values for each in differences(run, Section.PEOPLE)}
+    assert said[ana] == {}
+    assert said[number(MILO)]["position"] == ("", "Dev")
+
+
+def test_what_is_no_longer_mapped_is_no_longer_in_plans(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(fernhill, users=[user(ANA, displayName="Ana Ruiz", jobTitle="Dev")])
+
+    forget_attributes(fernhill, {"position": ""}, now=timezone.now())
+
+    (said,) = differences(last_run(), Section.PEOPLE)
+    assert "position" not in said.values
+    assert "display_name" in said.values
 
 
 # Dry runs ------------------------------------------------------------------------
