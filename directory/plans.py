@@ -164,9 +164,14 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count:,} {one if count == 1 else many}"
 
 
+def subject_noun(subject: Subject, count: int) -> str:
+    if count == 1:
+        return subject.value
+    return {Subject.PERSON: "people"}.get(subject, f"{subject.value}s")
+
+
 def subjects_in_words(subject: Subject, count: int) -> str:
-    many = {Subject.PERSON: "people"}.get(subject, f"{subject.value}s")
-    return counted(count, subject.value, many)
+    return f"{count:,} {subject_noun(subject, count)}"
 
 
 def title_of(each: Consequence) -> str:

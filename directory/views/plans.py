@@ -124,6 +124,7 @@ def consequence(request: ConsoleRequest, pk: int, position: int) -> HttpResponse
                 for number in shown
             ],
             "total": len(line.visible),
+            "noun": plans.subject_noun(line.consequence.subject, len(line.visible)),
             "next_position": shown[-1] if len(numbers) > SUBJECTS_SHOWN else "",
             "first": after < 0,
             "groups": list(plans.group_lines(groups, run).values())

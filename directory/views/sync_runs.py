@@ -126,10 +126,16 @@ def progress(run: SyncRun, now: datetime) -> dict[str, Any]:
     return {
         "phase": run.phase or run.get_state_display(),
         "counts": [
-            ("Pages", run.pages),
-            ("Users", run.users_read),
-            ("Groups", run.groups_read),
-            ("Memberships", run.memberships_read),
+            *(
+                [
+                    ("Pages", run.pages),
+                    ("Users", run.users_read),
+                    ("Groups", run.groups_read),
+                    ("Memberships", run.memberships_read),
+                ]
+                if run.is_read
+                else []
+            ),
             ("Requests", run.requests),
         ],
         "rate": f"{objects / seconds:,.0f} a second"

@@ -424,7 +424,8 @@ class _Look:
             what=sorted(names),
             detail=detail,
             groups=groups,
-            full_access=any(names.values()),
+            full_access=kind is ConsequenceKind.PRIVILEGES_GAINED
+            and any(names.values()),
         )
 
 
