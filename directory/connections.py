@@ -15,6 +15,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import request_sync
+from directory.sync.filters import ReadFilter
 from directory.sync.forget import forget_attributes
 from jamfidp.access import ConsoleUser
 from jamfidp.history.record import record
@@ -101,6 +102,48 @@ def save_mappings(
         return None
     return request_sync(
         cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL,
+        trigger=SyncRun.Trigger.PERSON,
+        actor=actor,
+        now=now,
+    )
+
+
+@transaction.atomic
+def save_filter(
+    cloud_idp: CloudIdentityProvider, chosen: ReadFilter, *, actor: Any, now: datetime
+) -> SyncRun | None:
+    """Store which people and groups are read; another filter needs everything read.
+
+    Nothing is changed in the rows: whoever is left out is so by the next full read.
+
+    Returns the full read that was requested, or None when nothing changed or the
+    connection is disabled.
+    """
+    current = CloudIdentityProvider.objects.select_for_update().get(pk=cloud_idp.pk)
+    before = ReadFilter.from_json(current.read_filter)
+    if before.signature == chosen.signature:
+        return None
+    current.read_filter = cloud_idp.read_filter = chosen.to_json()
+    current.save(update_fields=["read_filter"])
+    words, earlier = chosen.words(), before.words()
+    picked = [", ".join(sorted(each.group_ids)) for each in (before, chosen)]
+    record(
+        obj=current,
+        actor=actor,
+        note="Changed which people and groups are read",
+        details={
+            name: [earlier[name], words[name]]
+            for name in words
+            if earlier[name] != words[name]
+        }
+        | ({"picked groups": picked} if picked[0] != picked[1] else {}),
+        now=now,
+    )
+    if not current.enabled:
+        return None
+    return request_sync(
+        cloud_idp=current,
         kind=SyncRun.Kind.FULL,
         trigger=SyncRun.Trigger.PERSON,
         actor=actor,

@@ -158,6 +158,10 @@ class Dependents(Protocol):
         """People of a tenant who hold privileges of their own, by object id."""
         ...
 
+    def people_named(self, tenant_id: str) -> Collection[str]:
+        """Object ids of the people of a tenant whom something here names."""
+        ...
+
     def uses_of_group(
         self, ref: ObjectRef, *, viewer: ConsoleUser
     ) -> Sequence[Use]: ...

@@ -8,7 +8,9 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from directory import attributes
+from directory.entra import is_guid
 from directory.models import AttributeMappings, CloudIdentityProvider
+from directory.sync.filters import GroupType, ReadFilter
 
 if TYPE_CHECKING:
     ConnectionModelForm = forms.ModelForm[CloudIdentityProvider]
@@ -47,6 +49,43 @@ class DomainsField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool((initial or []) != self.to_python(data))
+
+
+class LinesField(forms.CharField):
+    """Texts, one a line."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "spellcheck": "false"})
+    limit = 200
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        lines = map(str.strip, (super().to_python(value) or "").splitlines())
+        return list(dict.fromkeys(line for line in lines if line))
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        if len(value) > self.limit:
+            raise ValidationError(f"Enter {self.limit} lines at most.")
+
+    def run_validators(self, value: Any) -> None:
+        """The rules of a single text do not apply to a list."""
+
+
+class ObjectIdsField(LinesField):
+    """Object ids of Entra, one a line; kept in lower case, as Microsoft writes them."""
+
+    limit = 2000
+
+    def to_python(self, value: Any) -> Any:
+        return list(dict.fromkeys(line.lower() for line in super().to_python(value)))
+
+    def validate(self, value: Any) -> None:
+        super().validate(value)
+        wrong = [line for line in value if not is_guid(line)]
+        if wrong:
+            raise ValidationError(f"Not an object ID: {', '.join(wrong[:5])}.")
 
 
 class ConnectionForm(ConnectionModelForm):
@@ -165,6 +204,84 @@ def _choices(offered: Sequence[str]) -> list[Any]:
     ]
     others = [name for name in offered if attributes.property_named(name) is None]
     return [*found, *((name, name) for name in others)]
+
+
+class FilterForm(forms.Form):
+    """Which people and groups a connection reads."""
+
+    which = forms.ChoiceField(
+        label="Which groups",
+        choices=[("all", "Every group"), ("some", "Only these groups")],
+        widget=forms.RadioSelect,
+    )
+    name_patterns = LinesField(
+        label="Names",
+        required=False,
+        help_text="One pattern a line, with * for anything and ? for one character: "
+        "Mac *. Letter case and accents do not matter.",
+    )
+    group_types = forms.MultipleChoiceField(
+        label="Types",
+        required=False,
+        choices=[(each.value, each.label) for each in GroupType],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="With names, a group has to match one of the names and be of one of "
+        "the types.",
+    )
+    group_ids = ObjectIdsField(
+        label="Besides, by object ID",
+        required=False,
+        help_text="One object ID a line. These groups are read whatever they are "
+        "called.",
+    )
+    members = forms.BooleanField(label="Members", required=False)
+    guests = forms.BooleanField(label="Guests", required=False)
+    only_enabled = forms.BooleanField(
+        label="Only whose account is enabled",
+        required=False,
+        help_text="A disabled person then is no longer read, and is not known: neither "
+        "a member of a group nor none.",
+    )
+
+    @classmethod
+    def of(cls, chosen: ReadFilter) -> "FilterForm":
+        """A form that shows a filter."""
+        return cls(
+            initial={
+                "which": "some" if chosen.picks_groups else "all",
+                "name_patterns": list(chosen.name_patterns),
+                "group_types": list(chosen.group_types),
+                "group_ids": list(chosen.group_ids),
+                "members": chosen.members,
+                "guests": chosen.guests,
+                "only_enabled": chosen.only_enabled,
+            }
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        named = ("name_patterns", "group_types", "group_ids")
+        which = cleaned.get("which")
+        if which == "some" and not self.errors and not any(map(cleaned.get, named)):
+            self.add_error(
+                "which", "Say which groups: by name, by type, or by object ID."
+            )
+        if not self.errors and not (cleaned.get("members") or cleaned.get("guests")):
+            self.add_error("members", "Read members, guests, or both.")
+        return cleaned
+
+    def chosen(self) -> ReadFilter:
+        """What was chosen. Call it when the form is valid."""
+        data = self.cleaned_data
+        some = data["which"] == "some"
+        return ReadFilter(
+            group_ids=tuple(data["group_ids"]) if some else (),
+            name_patterns=tuple(data["name_patterns"]) if some else (),
+            group_types=tuple(data["group_types"]) if some else (),
+            members=data["members"],
+            guests=data["guests"],
+            only_enabled=data["only_enabled"],
+        )
 
 
 class RequestForm(forms.Form):

@@ -184,6 +184,16 @@ def _state(value: str, label: str) -> Choice[Any]:
     return Choice(value, label, lambda rows: rows.filter(state=value.upper()))
 
 
+# Who is not in the directory, or of whom that is not known: each is another thing.
+_ELSEWHERE: list[Choice[Any]] = [
+    _state("deleted", "Deleted, can be restored"),
+    _state("gone", "Deleted for good"),
+    _state("filtered", "Filtered out"),
+    _state("unreadable", "No longer readable"),
+    _state("mentioned", "Not read yet"),
+]
+
+
 def _connections() -> list[Filter[Any]]:
     """The filter by connection, where there is a choice."""
     names = list(
@@ -235,8 +245,7 @@ def users(query: QueryDict) -> Listing[DirectoryUser]:
                     "Disabled",
                     lambda rows: rows.filter(state="PRESENT", account_enabled=False),
                 ),
-                _state("deleted", "Deleted"),
-                _state("mentioned", "Not read yet"),
+                *_ELSEWHERE,
             ],
             "In the directory",
             lambda rows: rows.filter(state="PRESENT"),
@@ -287,7 +296,7 @@ def groups(query: QueryDict) -> Listing[DirectoryGroup]:
         Filter(
             "status",
             "Status",
-            [_state("deleted", "Deleted"), _state("mentioned", "Not read yet")],
+            _ELSEWHERE,
             "In the directory",
             lambda rows: rows.filter(state="PRESENT"),
         ),

@@ -216,6 +216,8 @@ class CloudIdentityProvider(models.Model):
     # What the delta links select (mappings, filters): another selection needs another
     # full read, since Graph keeps it in the link and the rows hold only what passed.
     delta_selection = models.TextField(blank=True)
+    # Which people and groups are read, see directory.sync.filters; empty: all.
+    read_filter = models.JSONField(default=dict, blank=True)
     # Why the next read has to be a full one; empty when it need not.
     full_read_reason = models.CharField(max_length=255, blank=True)
     first_complete_read_at = models.DateTimeField(null=True, blank=True)

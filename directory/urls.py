@@ -7,6 +7,7 @@ from directory.views import (
     connections,
     consent,
     credentials,
+    filters,
     mappings,
     registration,
     request_link,
@@ -193,6 +194,11 @@ connection_patterns: list[URLPattern | URLResolver] = [
         "settings/cloud-idps/<int:pk>/mappings/properties/",
         mappings.mapping_properties,
         name="cloud-idp-properties",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/filters/",
+        filters.cloud_idp_filters,
+        name="cloud-idp-filters",
     ),
     path(
         "settings/cloud-idps/<int:pk>/test/",

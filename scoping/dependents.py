@@ -44,6 +44,9 @@ class ScopingDependents:
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return uses.groups_in_use(tenant_id)
 
+    def people_named(self, tenant_id: str) -> Collection[str]:
+        return uses.people_named(tenant_id)
+
     def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
         return {}
 

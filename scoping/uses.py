@@ -82,6 +82,14 @@ def groups_in_use(tenant_id: str) -> list[GroupInUse]:
     return [GroupInUse(object_id, nested) for object_id, nested in sorted(named)]
 
 
+def people_named(tenant_id: str) -> set[str]:
+    """The people of a tenant whom scopes name."""
+    entries = ScopeEntry.objects.filter(
+        tenant_id=tenant_id, kind=ScopeEntry.Kind.DIRECTORY_USER
+    )
+    return set(entries.values_list("object_id", flat=True))
+
+
 def uses_of_user(ref: ObjectRef, *, viewer: ConsoleUser) -> list[Use]:
     """Scopes that name this person."""
     return _uses_of_ref(ref, viewer, (ScopeEntry.Kind.DIRECTORY_USER,))

@@ -37,7 +37,7 @@ from directory.sync.differences import Change, MemberChange, Objects, Plan
 from directory.sync.fetch import Clock, DeltaLinks
 from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
-from directory.sync.selection import selection_of
+from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
 from jamfidp.notices.announce import announce, resolve
 from jamfidp.notices.kinds import HELD_CHANGES
@@ -114,7 +114,7 @@ def apply_plan(
             remembered = intervals.remember(
                 plan,
                 run=lease.run_id,
-                remapped=cloud_idp.delta_selection != selection,
+                remapped=not same_mappings(cloud_idp.delta_selection, selection),
             )
         if delta_links is None:
             cloud_idp.generation += 1
@@ -450,6 +450,8 @@ def _save_connection(
     cloud_idp.delta_selection = selection
     cloud_idp.generation += 1
     cloud_idp.last_good_read_at = now
+    if plan.full_read_reason:
+        cloud_idp.full_read_reason = plan.full_read_reason
     if plan.full:
         cloud_idp.full_read_reason = ""
         cloud_idp.last_full_read_at = now

@@ -37,6 +37,7 @@ from directory.sync.stored import (
 )
 
 Kind = DirectoryObject.Kind
+RETURNED = "Somebody or something came back that the filter had left out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class _Sort(Generic[Row]):
     # Whether what came is all there is, so that no row before it matters.
     is_whole: Callable[[Any], bool]
     absent: Callable[[Row, bool], Row | None]
+    # Whether the filter keeps one, and what it makes of one that it does not keep.
+    keeps: Callable[[str, Row], bool]
+    left_out: Callable[[Row, Row], Row]
     now: datetime
 
     def rows(self, numbers: Iterable[int]) -> dict[int, Row]:
@@ -63,7 +67,7 @@ class _Sort(Generic[Row]):
         return held if isinstance(held, type(self.new)) else row
 
 
-def _people(now: datetime) -> _Sort[UserRow]:
+def _people(selection: Selection, now: datetime) -> _Sort[UserRow]:
     def answered(before: UserRow, what: Any) -> UserRow:
         if isinstance(what, list):
             return attributes.whole_user_row(before, what, now=now)
@@ -77,6 +81,8 @@ def _people(now: datetime) -> _Sort[UserRow]:
         answered,
         lambda what: isinstance(what, list),
         lambda before, member: observe.absent_person(before, member=member, now=now),
+        lambda _object_id, row: selection.filter.keeps_person(row),
+        lambda before, after: observe.filtered_person(before, after, now=now),
         now,
     )
 
@@ -92,6 +98,8 @@ def _groups(selection: Selection, now: datetime) -> _Sort[GroupRow]:
         ),
         lambda _what: False,
         lambda before, member: observe.absent_group(before, member=member, now=now),
+        selection.filter.keeps_group,
+        lambda before, after: observe.filtered_group(before, after, now=now),
         now,
     )
 
@@ -132,11 +140,14 @@ class Comparison:
             Kind.GROUP: union(members.groups.joined.values()),
         }
         self.seen = union(round_.seen.values()) | self.fresh
+        # Whose members are not read.
+        self._filtered: BitMap = BitMap()
 
     # --- People and groups
 
     def compare_people(self) -> None:
-        self._compare_objects(_people(self.plan.now), self.plan.people)
+        sort = _people(self._selection, self.plan.now)
+        self._compare_objects(sort, self.plan.people)
 
     def compare_groups(self) -> None:
         sort = _groups(self._selection, self.plan.now)
@@ -164,14 +175,15 @@ class Comparison:
                 if first and sort.is_whole(what):
                     # Of a first read nobody is compared: the page has it all.
                     objects.new.numbers.add(number)
-                    objects.new.present.add(number)
+                    if self._is_kept(sort, object_id, what):
+                        objects.new.present.add(number)
                     self.plan.hashes[number] = value
                     continue
                 row, hold = known.get(number), self.holds.get(number)
                 observed = sort.observed(row, hold)
-                after = self._answered(sort, number, observed, what)
                 # Present, with more to it than came: no answer has that hash.
                 self.plan.hashes[number] = None if isinstance(what, str) else value or 0
+                after = self._answered(sort, number, object_id, observed, what)
                 self._note(sort, objects, number, object_id, row, after, told=True)
         for number, object_id, row, hold in self._left_out(sort, answered):
             observed = after = sort.observed(row, hold)
@@ -186,18 +198,49 @@ class Comparison:
         new = attributes.in_state(sort.new, State.PRESENT, now=sort.now)
         for number, _value, what, object_id in self.round.entries(sort.resource):
             if sort.is_whole(what):
-                yield number, object_id, sort.answered(new, what)
+                row = sort.answered(new, what)
+                kept = sort.keeps(object_id, row)
+                yield number, object_id, row if kept else sort.left_out(sort.new, row)
+
+    def _is_kept(self, sort: _Sort[Row], object_id: str, what: Any) -> bool:
+        picks = self._selection.filter.picks_people
+        return not picks or sort.keeps(object_id, sort.answered(sort.new, what))
 
     def _answered(
-        self, sort: _Sort[Row], number: int, observed: Row | None, what: Any
+        self,
+        sort: _Sort[Row],
+        number: int,
+        object_id: str,
+        observed: Row | None,
+        what: Any,
     ) -> Row | None:
         if not isinstance(what, str):
-            return sort.answered(observed or sort.new, what)
+            return self._listed(sort, number, object_id, observed or sort.new, what)
         member = number in self.named[sort.kind]
         after = observe.removed(observed, sort.new, what, member=member, now=sort.now)
         if after is None:
             self._depart(sort.kind, number, gone=what == Removed.DELETED)
         return after
+
+    def _listed(
+        self, sort: _Sort[Row], number: int, object_id: str, before: Row, what: Any
+    ) -> Row:
+        """Return the row of one that Entra lists, if the filter keeps it."""
+        after = sort.answered(before, what)
+        if not sort.keeps(object_id, after):
+            return sort.left_out(before, after)
+        if before.state == State.FILTERED and not self._may_return(sort, what):
+            # Who is in such a group, or the rest of such a person, is not known.
+            self.plan.full_read_reason = RETURNED
+            self.plan.hashes[number] = 0
+            return sort.left_out(before, after)
+        return after
+
+    def _may_return(self, sort: _Sort[Row], what: Any) -> bool:
+        """Whether all came of one that the filter left out until now."""
+        if self.round.full:
+            return True
+        return sort.kind == Kind.USER and sort.is_whole(what)
 
     def _note(
         self,
@@ -239,7 +282,7 @@ class Comparison:
             numbers |= self.register.listed[sort.kind] - self.seen
             elsewhere = sort.model._default_manager.filter(
                 cloud_idp=self.cloud_idp
-            ).exclude(state__in=[State.PRESENT, State.FILTERED, State.GONE])
+            ).exclude(state__in=[State.PRESENT, State.GONE])
             numbers |= BitMap(elsewhere.values_list("pk", flat=True)) - self.seen
         for some in chunks(numbers - answered):
             known, names = sort.rows(some), object_ids(some)
@@ -252,6 +295,7 @@ class Comparison:
 
     def compare_members(self) -> None:
         members = self.round.members
+        self._filtered = self._filtered_groups()
         self._compare(
             members.users,
             Kind.USER,
@@ -284,7 +328,7 @@ class Comparison:
             listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
             listed -= fresh
             concerned |= listed
-        concerned -= self.gone[Kind.GROUP]
+        concerned -= self.gone[Kind.GROUP] | self._filtered
         before = stored(concerned)
         departed, gone = self.departed[kind], self.gone[kind]
         for group in concerned:
@@ -315,6 +359,24 @@ class Comparison:
         else:
             plan.nesting_before = before
 
+    def _filtered_groups(self) -> BitMap:
+        """Return the groups that the filter leaves out, as observed."""
+        rows = DirectoryGroup.objects.filter(
+            cloud_idp=self.cloud_idp, state=State.FILTERED
+        )
+        found = BitMap(rows.values_list("pk", flat=True))
+        for number, change in self.plan.groups.changes.items():
+            if change.state_after == State.FILTERED:
+                found.add(number)
+            elif change.state_after is not None:
+                found.discard(number)
+        found |= BitMap(
+            number
+            for number, (_object_id, row) in self.plan.groups.new.kept.items()
+            if row.state == State.FILTERED
+        )
+        return found
+
     def _stored_users(self, groups: BitMap) -> dict[int, BitMap]:
         if self.round.full:
             found = GroupBitmap.objects.filter(group__cloud_idp=self.cloud_idp)
@@ -337,7 +399,7 @@ class Comparison:
             concerned |= BitMap(stored) & self.round.seen[Resource.GROUPS]
         else:
             stored = stored_others(self.cloud_idp, concerned)
-        for group in concerned - self.gone[Kind.GROUP] - self.fresh:
+        for group in concerned - self.gone[Kind.GROUP] - self.fresh - self._filtered:
             had = stored.get(group, _NOBODY)
             joined = sides.joined.get(group, _NOBODY)
             if self.round.full:

@@ -91,7 +91,8 @@ def derive(plan: Plan) -> Derived:
     people = _People(plan)
 
     touched = _touched(plan, groups, people) - groups.ended
-    above = _above(touched, below)
+    # A group that holds nobody any more may stay where it is nested.
+    above = _above(touched | groups.ended, below)
     reached = (touched | above | derived.closure_changed) - groups.ended
     if below is None:
         below = _stored_below(reached)
@@ -100,7 +101,7 @@ def derive(plan: Plan) -> Derived:
     people.look_at(union(change.joined for change in plan.users.values()))
 
     members: dict[int, BitMap] = {}
-    direct: dict[int, BitMap] = {}
+    direct: dict[int, BitMap] = dict.fromkeys(groups.ended, _NOBODY)
     for group in touched:
         sets = stored.get(group)
         members[group] = _members(plan, group, sets)

@@ -129,6 +129,8 @@ class Plan:
     losses: dict[str, Any] = field(default_factory=dict)
     # What `foresee` found, where a guard has asked.
     foreseen: Any = None
+    # Why changes alone do not do any more: the next read has to be a full one.
+    full_read_reason: str = ""
     # In words of the run's page: what changed, counted.
     counts: dict[str, int] = field(default_factory=dict)
 

@@ -70,6 +70,25 @@ def _absent(before: Row, fate: State, *, member: bool, now: datetime) -> Row | N
     return in_state(before, fate, now=now, told=False)
 
 
+def filtered_person(before: UserRow, after: UserRow, *, now: datetime) -> UserRow:
+    """Return the person whom the filter leaves out: known by what it looks at.
+
+    What was read before stays, so that whatever names the person can say whom it names.
+    """
+    kept = before._replace(
+        account_enabled=after.account_enabled, user_type=after.user_type
+    )
+    return in_state(kept, State.FILTERED, now=now)
+
+
+def filtered_group(before: GroupRow, after: GroupRow, *, now: datetime) -> GroupRow:
+    """Return the group that the filter leaves out: known by name, without members."""
+    kept = after._replace(
+        state=before.state, state_since=before.state_since, state_told=before.state_told
+    )
+    return in_state(kept, State.FILTERED, now=now)
+
+
 def mentioned(row: Row, *, now: datetime) -> Row:
     """Return the row of an object that is named as a member and was not read."""
     return row._replace(state_since=now)

@@ -28,7 +28,7 @@ from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
-from directory.sync.selection import Selection, selection_of
+from directory.sync.selection import Selection, same_mappings, selection_of
 from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
@@ -281,7 +281,8 @@ def _needs_everything(cloud_idp: CloudIdentityProvider, selection: Selection) ->
     if not (cloud_idp.users_delta_link and cloud_idp.groups_delta_link):
         return "The directory has not been read completely yet."
     if cloud_idp.delta_selection != selection.signature:
-        return "The attribute mappings changed."
+        same = same_mappings(cloud_idp.delta_selection, selection.signature)
+        return "The filter changed." if same else "The attribute mappings changed."
     return cloud_idp.full_read_reason
 
 

@@ -325,6 +325,7 @@ def _tabs(cloud_idp: CloudIdentityProvider, current: str) -> Sequence[Tab]:
     names = (
         ("Overview", "directory:cloud-idp-detail"),
         ("Mappings", "directory:cloud-idp-mappings"),
+        ("Filters", "directory:cloud-idp-filters"),
         ("Test", "directory:cloud-idp-test"),
         ("Sync", "directory:cloud-idp-sync"),
         ("Permissions", "directory:cloud-idp-permissions"),

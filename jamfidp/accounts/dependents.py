@@ -45,6 +45,11 @@ class AccountsDependents:
             ).select_related("account_group")
         ]
 
+    def people_named(self, tenant_id: str) -> Collection[str]:
+        """Those who have an account: they cannot use it while they are not read."""
+        accounts = User.objects.filter(tenant_id=tenant_id)
+        return set(accounts.values_list("object_id", flat=True))
+
     def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
         own = User.objects.filter(tenant_id=tenant_id).exclude(
             access_level=AccessLevel.GROUP

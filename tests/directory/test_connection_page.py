@@ -62,6 +62,9 @@ class Watching:
     def groups_in_use(self, tenant_id: str) -> Sequence[Any]:
         return []
 
+    def people_named(self, tenant_id: str) -> list[str]:
+        return []
+
     def people_in_use(self, tenant_id: str) -> dict[str, Any]:
         return {}
 

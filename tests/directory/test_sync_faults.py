@@ -50,6 +50,9 @@ class UsesNothing:
     def groups_in_use(self, tenant_id: str) -> list[Any]:
         return []
 
+    def people_named(self, tenant_id: str) -> list[str]:
+        return []
+
     def people_in_use(self, tenant_id: str) -> dict[str, Any]:
         return {}
 
