@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from directory import clouds, connect, status, tls, tokens
+from directory import clouds, connect, schedules, status, tls, tokens
 from directory.dependents import Use, registered
 from directory.entra import EntraSession, errors
 from directory.models import (
@@ -28,6 +28,7 @@ OPTIONS = (
     "match_domains",
     "match_names_without_domain",
 )
+SCHEDULE = ("delta_minutes", "full_read_hour")
 
 
 class Disabled(Exception):
@@ -107,6 +108,28 @@ def save_mappings(
         actor=actor,
         now=now,
     )
+
+
+@transaction.atomic
+def save_schedule(
+    changed: CloudIdentityProvider, *, actor: Any, now: datetime
+) -> Mapping[str, Any]:
+    """Store how often changes are read, and at which hour everything.
+
+    Returns what changed, as (before, after); nothing is written when nothing did.
+    """
+    before = CloudIdentityProvider.objects.select_for_update().get(pk=changed.pk)
+    changes = _changes(before, changed, SCHEDULE)
+    if not changes:
+        return {}
+    changed.save(update_fields=list(SCHEDULE))
+    if before.enabled and before.last_good_read_at is not None:
+        due = before.last_good_read_at + schedules.delta_every(changed)
+        CloudIdentityProvider.objects.filter(pk=changed.pk).update(next_sync_at=due)
+    record(
+        obj=changed, actor=actor, note="Changed the schedule", details=changes, now=now
+    )
+    return changes
 
 
 @transaction.atomic

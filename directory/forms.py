@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils import timezone
 
 from directory import attributes
 from directory.entra import is_guid
 from directory.models import AttributeMappings, CloudIdentityProvider
+from directory.schedules import (
+    DELTA_MINUTES,
+    SLOWEST_REVOCATION,
+    delta_minutes,
+    full_read_hour,
+)
 from directory.sync.filters import GroupType, ReadFilter
 
 if TYPE_CHECKING:
@@ -282,6 +289,42 @@ class FilterForm(forms.Form):
             guests=data["guests"],
             only_enabled=data["only_enabled"],
         )
+
+
+class ScheduleForm(ConnectionModelForm):
+    """How often changes are read, and at which hour everything."""
+
+    delta_minutes = forms.TypedChoiceField(
+        label="Changes", choices=[(n, "") for n in DELTA_MINUTES], coerce=int
+    )
+    full_read_hour = forms.TypedChoiceField(
+        label="Everything, every day at",
+        choices=[(hour, f"{hour:02}:00") for hour in range(24)],
+        coerce=int,
+    )
+
+    class Meta:
+        model = CloudIdentityProvider
+        fields = ("delta_minutes", "full_read_hour")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        minutes = self.fields["delta_minutes"]
+        offered = sorted({*DELTA_MINUTES, delta_minutes(self.instance)})
+        minutes.choices = [  # type: ignore[attr-defined]
+            (n, "every minute" if n == 1 else f"every {n} minutes") for n in offered
+        ]
+        minutes.help_text = (
+            f"Slower than every {SLOWEST_REVOCATION} minutes, whoever leaves a group "
+            "keeps what it gives for as long."
+        )
+        self.fields[
+            "full_read_hour"
+        ].help_text = (
+            f"In the console's time zone, {timezone.get_default_timezone_name()}."
+        )
+        self.initial["delta_minutes"] = delta_minutes(self.instance)
+        self.initial["full_read_hour"] = full_read_hour(self.instance)
 
 
 class RequestForm(forms.Form):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 
 from directory.models import CloudIdentityProvider, WorkerHeartbeat
+from directory.schedules import delta_every
 
 # A worker writes its heartbeat with every tick (5 s) and every page it reads.
 WORKER_SILENT_AFTER = timedelta(seconds=60)
@@ -61,9 +62,9 @@ def as_of(
     )
 
 
-def stale_after() -> timedelta:
+def stale_after(cloud_idp: CloudIdentityProvider) -> timedelta:
     """Return the age from which a page says that its data is old."""
-    missed = timedelta(minutes=settings.SYNC_DELTA_MINUTES * READS_MISSED)
+    missed = delta_every(cloud_idp) * READS_MISSED
     return max(missed, timedelta(minutes=15))
 
 
@@ -88,7 +89,7 @@ def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
             f"Somebody who is missing here may exist. {first}",
             url,
         )
-    elif idp.last_good_read_at and idp.last_good_read_at < now - stale_after():
+    elif idp.last_good_read_at and idp.last_good_read_at < now - stale_after(idp):
         hours = (now - idp.last_good_read_at) // timedelta(hours=1)
         age = f"{hours} hours" if hours > 1 else "some time"
         yield Caution(

@@ -218,6 +218,11 @@ class CloudIdentityProvider(models.Model):
     delta_selection = models.TextField(blank=True)
     # Which people and groups are read, see directory.sync.filters; empty: all.
     read_filter = models.JSONField(default=dict, blank=True)
+    # When it is read, see directory.schedules; null: as the settings and usage have it.
+    delta_minutes = models.PositiveSmallIntegerField(null=True)
+    full_read_hour = models.PositiveSmallIntegerField(
+        null=True, validators=[MaxValueValidator(23)]
+    )
     # Why the next read has to be a full one; empty when it need not.
     full_read_reason = models.CharField(max_length=255, blank=True)
     first_complete_read_at = models.DateTimeField(null=True, blank=True)

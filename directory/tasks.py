@@ -10,7 +10,6 @@ import socket
 from datetime import datetime, timedelta
 
 from celery import shared_task
-from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -22,6 +21,7 @@ from directory import (
     expiry,
     preconditions,
     public_address,
+    schedules,
     sent_requests,
 )
 from directory.models import (
@@ -31,10 +31,6 @@ from directory.models import (
 )
 from directory.sync import request_sync, retention
 from directory.sync.run import work
-
-# What changes alone cannot tell (somebody restored whom nothing here remembered) is
-# put right by a full read.
-FULL_READ_EVERY = timedelta(days=7)
 
 logger = logging.getLogger(__name__)
 
@@ -180,7 +176,7 @@ def give_up_silent_runs(*, now: datetime) -> None:
 def request_due(*, now: datetime) -> None:
     """Request a read for each enabled connection whose time has come.
 
-    Of changes; of everything the first time, and once a week.
+    Of changes; of everything the first time, and at its hour every day.
     """
     due = (
         CloudIdentityProvider.objects.filter(enabled=True)
@@ -189,12 +185,11 @@ def request_due(*, now: datetime) -> None:
     )
     for cloud_idp in due:
         first = not cloud_idp.completely_read
-        read_fully = cloud_idp.last_full_read_at
-        full = first or read_fully is None or read_fully < now - FULL_READ_EVERY
+        full = schedules.is_full_read_due(cloud_idp, now=now)
         with transaction.atomic():
             # Due again later even if this request comes to nothing.
             CloudIdentityProvider.objects.filter(pk=cloud_idp.pk).update(
-                next_sync_at=now + timedelta(minutes=settings.SYNC_DELTA_MINUTES)
+                next_sync_at=now + schedules.delta_every(cloud_idp)
             )
             request_sync(
                 cloud_idp=cloud_idp,

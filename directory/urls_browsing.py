@@ -8,6 +8,7 @@ from directory.views import (
     held_changes,
     past,
     plans,
+    schedule,
     sync_runs,
     users,
 )
@@ -96,6 +97,11 @@ browsing_patterns: list[URLPattern | URLResolver] = [
         "settings/cloud-idps/<int:pk>/sync/",
         sync_runs.cloud_idp_sync,
         name="cloud-idp-sync",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/sync/schedule/",
+        schedule.cloud_idp_schedule,
+        name="cloud-idp-schedule",
     ),
     path(
         "settings/cloud-idps/<int:pk>/sync/request/",

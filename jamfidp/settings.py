@@ -245,6 +245,7 @@ if CELERY_BROKER_URL == "filesystem://":
         "store_processed": False,
         "polling_interval": 0.2,
     }
+# How often changes are read, where a connection has no interval of its own.
 SYNC_DELTA_MINUTES = env.int("SYNC_DELTA_MINUTES", default=5)
 # A run that reads longer is given up; the next one goes on with its pages.
 SYNC_DEADLINE_MINUTES = env.int("SYNC_DEADLINE_MINUTES", default=180)

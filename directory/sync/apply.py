@@ -4,11 +4,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Model
 from django.urls import reverse
@@ -30,6 +29,7 @@ from directory.models import (
     SyncRun,
     UnconfirmedLoss,
 )
+from directory.schedules import delta_every
 from directory.sync import agreed, intervals, rows
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.derive import Derived
@@ -456,7 +456,7 @@ def _save_connection(
         cloud_idp.full_read_reason = ""
         cloud_idp.last_full_read_at = now
         cloud_idp.first_complete_read_at = cloud_idp.first_complete_read_at or now
-    cloud_idp.next_sync_at = now + timedelta(minutes=settings.SYNC_DELTA_MINUTES)
+    cloud_idp.next_sync_at = now + delta_every(cloud_idp)
     cloud_idp.save(
         update_fields=[
             "users_delta_link",

@@ -66,13 +66,21 @@ class _Event:
 
 
 def _follow_chain(
-    resource: Resource, pages: Callable[[], Iterator[Page]], desk: Desk
+    resource: Resource,
+    pages: Callable[[], Iterator[Page]],
+    desk: Desk,
+    pace: Callable[[], float],
 ) -> None:
-    """Follow one chain of pages, in a thread. Knows neither rows nor runs."""
+    """Follow one chain of pages, in a thread. Knows neither rows nor runs.
+
+    `pace` says how long to wait before the next page, so that others have room.
+    """
     try:
         try:
             for page in pages():
                 desk.put(_Event(resource, page=page))
+                if page.next_link and (seconds := pace()):
+                    desk.rest(seconds)
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - raised again at the desk
@@ -142,7 +150,12 @@ class Fetch:
         chains = [
             threading.Thread(
                 target=_follow_chain,
-                args=(resource, self._chain(resource), self._desk),
+                args=(
+                    resource,
+                    self._chain(resource),
+                    self._desk,
+                    self._traffic.pace,
+                ),
                 name=f"sync-{resource.lower()}",
                 daemon=True,
             )

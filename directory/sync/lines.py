@@ -89,6 +89,11 @@ class Desk:
         except queue.Empty:
             return None
 
+    def rest(self, seconds: float) -> None:
+        """Wait, unless there is nobody at the desk any more. Raises Stopped."""
+        if self._closed.wait(seconds):
+            raise Stopped
+
     def close(self) -> None:
         self._closed.set()
 

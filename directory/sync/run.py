@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from directory import status
+from directory import schedules, status
 from directory.entra import errors
 from directory.models import (
     CloudIdentityProvider,
@@ -544,20 +544,20 @@ def _fail(
     )
     if ended and run.is_read and not run.dry_run:
         CloudIdentityProvider.objects.filter(pk=run.cloud_idp_id).update(
-            next_sync_at=now + _pause(run.cloud_idp_id, retry_after)
+            next_sync_at=now + _pause(run.cloud_idp, retry_after)
         )
 
 
-def _pause(cloud_idp_id: int, retry_after: float | None) -> timedelta:
+def _pause(cloud_idp: CloudIdentityProvider, retry_after: float | None) -> timedelta:
     """Return how long to wait after a failure: longer with each one in a row."""
-    runs = SyncRun.objects.reads().filter(cloud_idp_id=cloud_idp_id, dry_run=False)
+    runs = SyncRun.objects.reads().filter(cloud_idp=cloud_idp, dry_run=False)
     states = runs.values_list("state", flat=True)[:10]
     in_a_row = 0
     for state in states:
         if state != SyncRun.State.FAILED:
             break
         in_a_row += 1
-    usual = timedelta(minutes=settings.SYNC_DELTA_MINUTES)
+    usual = schedules.delta_every(cloud_idp)
     pause: timedelta = usual * (1 << max(in_a_row - 1, 0))
     asked = timedelta(seconds=retry_after or 0)
     return max(min(pause, LONGEST_PAUSE), asked)

@@ -10,9 +10,27 @@ from django.db.models import F
 
 from directory.entra.transport import Exchange
 
+# Microsoft says how much of its limit is used from 80 % on, and counts in windows of ten
+# seconds. Background work slows down before it is refused.
+# https://learn.microsoft.com/graph/throttling-limits#identity-and-access-service-limits
+PACED_FROM = 0.8
+WINDOW = 10.0
+PACED = "Microsoft’s limit is nearly used up: others come first."
+
 # Of failures the last ones are of use; a directory that is down fails often.
 FAILURES_KEPT = 20
 WAITS_KEPT = 20
+
+
+def pause(used: float) -> float:
+    """Return how long background work waits when so much of the limit is used.
+
+    Nothing below 80 %, a whole window from 100 % on, and in between the more the fuller.
+    """
+    if used < PACED_FROM:
+        return 0.0
+    share = (used - PACED_FROM) / (1.0 - PACED_FROM)
+    return max(0.5, WINDOW * min(share, 1.0))
 
 
 @dataclass(slots=True)
@@ -29,6 +47,8 @@ class Traffic:
     resource_units: int = 0
     waited: dict[str, tuple[int, float]] = field(default_factory=dict)
     failures: list[dict[str, Any]] = field(default_factory=list)
+    # How much of Microsoft's limit is used, as it said last (1.0 = all).
+    used: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def exchanged(self, exchange: Exchange) -> None:
@@ -36,6 +56,8 @@ class Traffic:
             self.requests += 1
             self.bytes_received += exchange.bytes_received
             self.resource_units += exchange.resource_units
+            # Said only where much is used; an answer without it says that it is not.
+            self.used = exchange.throttle_percentage or 0.0
             if exchange.status is None or exchange.status >= 400:
                 self.failures.append(
                     {
@@ -50,6 +72,20 @@ class Traffic:
         with self._lock:
             # After every wait the request is sent again.
             self.retries += 1
+        self._note_wait(seconds, reason)
+
+    def pace(self) -> float:
+        """Return how long to wait before the next page, by what Microsoft said last.
+
+        The wait is noted, with its cause; it is no retry.
+        """
+        seconds = pause(self.used)
+        if seconds:
+            self._note_wait(seconds, PACED)
+        return seconds
+
+    def _note_wait(self, seconds: float, reason: str) -> None:
+        with self._lock:
             times, total = self.waited.get(reason, (0, 0.0))
             if reason in self.waited or len(self.waited) < WAITS_KEPT:
                 self.waited[reason] = (times + 1, total + seconds)

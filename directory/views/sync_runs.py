@@ -21,6 +21,8 @@ from directory.models import (
 )
 from directory.sync import cancel_sync, request_object, request_sync
 from directory.views.connections import _frame as connection_frame
+from directory.views.run_statistics import end_of, took, work_of
+from directory.views.schedule import beside_runs
 from jamfidp.access import ConsoleUser, privilege
 from jamfidp.components import Crumb
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -102,6 +104,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "now": now,
             "progress": progress(run, now),
             "changes": changes(run),
+            "work": work_of(run),
             "workers": freshness.workers(now),
             "waiting_too_long": run.state == SyncRun.State.QUEUED
             and run.created_at < now - timedelta(seconds=15),
@@ -141,20 +144,9 @@ def progress(run: SyncRun, now: datetime) -> dict[str, Any]:
         "rate": f"{objects / seconds:,.0f} a second"
         if reading and seconds >= 1 and objects
         else "",
-        "elapsed": elapsed(seconds) if run.started_at else "",
+        "elapsed": took(seconds) if run.started_at else "",
+        **end_of(run, now=now),
     }
-
-
-def elapsed(seconds: float) -> str:
-    """Return a duration in words: '0.4 s', '12 s', '3 min 5 s', '1 h 2 min'."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def changes(run: SyncRun) -> list[tuple[str, int]]:
@@ -188,6 +180,7 @@ def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
             "progress": progress(active, now) if active else None,
             "workers": freshness.workers(now),
             "may_sync": request.user.has_perm("directory.sync_cloudidentityprovider"),
+            **({} if request.htmx.target else beside_runs(request, cloud_idp)),
         },
     )
 

@@ -52,6 +52,7 @@ NO_PAGE = {
     "directory:consent-end": "consent",
     "directory:cloud-idp-consent": "form",
     "directory:cloud-idp-erase": "form",
+    "directory:cloud-idp-schedule": "form",
     "accounts:logout": "form",
     "accounts:choose-site": "form",
     # Leads to the sign-in unless it is its moment.

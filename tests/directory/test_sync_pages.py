@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from directory import tasks
 from directory.models import AttributeMappings, CloudIdentityProvider, SyncRun
-from directory.views.sync_runs import elapsed
+from directory.views.run_statistics import took
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 from tests import factories
 
@@ -263,4 +263,4 @@ def test_the_list_of_runs_pages_and_filters(
     [(0.44, "0.4 s"), (12.9, "12 s"), (185, "3 min 5 s"), (3725, "1 h 2 min")],
 )
 def test_durations_are_said_in_words(seconds: float, words: str) -> None:
-    assert elapsed(seconds) == words
+    assert took(seconds) == words

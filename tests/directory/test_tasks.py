@@ -77,8 +77,8 @@ def test_a_connection_that_was_never_read_is_read_completely(sent: list[int]) ->
     assert run.trigger == SyncRun.Trigger.CONNECTED
 
 
-def test_everything_is_read_again_once_a_week(sent: list[int]) -> None:
-    connection(last_full_read_at=timezone.now() - timedelta(days=7, minutes=1))
+def test_everything_is_read_again_once_a_day(sent: list[int]) -> None:
+    connection(last_full_read_at=timezone.now() - timedelta(days=1, minutes=1))
 
     tasks.tick()
 
