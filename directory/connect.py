@@ -22,7 +22,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.urls import reverse
 
-from directory import clouds, credentials, tokens
+from directory import clouds, credentials, status, tokens
 from directory.connector import configuration, messages
 from directory.connector.keys import signing_key, verifying_keys
 from directory.connector.messages import Answer, EndRequest, StartRequest
@@ -806,6 +806,8 @@ def save(
     cloud_idp.connected_by = actor
     cloud_idp.status = CloudIdentityProvider.Status.ACTIVE
     cloud_idp.status_since = now
+    cloud_idp.checked_at = now
+    cloud_idp.next_check_at = now + status.CHECKED_EVERY
     _apply_consent(cloud_idp, attempt)
     cloud_idp.save()
     mappings.cloud_idp = cloud_idp
@@ -900,10 +902,13 @@ def save_renewed(
     before = cloud_idp.consented_by_upn
     used = cloud_idp.own_registration or find_registration(cloud_idp.cloud)
     _apply_consent(cloud_idp, attempt)
-    if cloud_idp.status != CloudIdentityProvider.Status.ACTIVE:
-        cloud_idp.status = CloudIdentityProvider.Status.ACTIVE
-        cloud_idp.status_since = now
-    cloud_idp.status_detail = cloud_idp.status_code = cloud_idp.status_request_id = ""
+    # What was issued before lacks what is granted now.
+    tokens.forget(cloud_idp)
+    cloud_idp.checked_at = now
+    cloud_idp.next_check_at = now + status.CHECKED_EVERY
+    cloud_idp.failed_checks = 0
+    cloud_idp.asked_to_wait_until = None
+    status.heal(cloud_idp, now=now)
     cloud_idp.save(
         update_fields=[
             "tenant_name",
@@ -914,11 +919,7 @@ def save_renewed(
             "consented_at",
             "permissions_probed",
             "own_registration",
-            "status",
-            "status_since",
-            "status_detail",
-            "status_code",
-            "status_request_id",
+            *status.COLUMNS,
         ]
     )
     record(
@@ -962,5 +963,6 @@ def _apply_consent(cloud_idp: CloudIdentityProvider, attempt: ConsentRequest) ->
     cloud_idp.consented_by_object_id = verified["person"]["object_id"]
     cloud_idp.consented_at = attempt.answered_at or attempt.created_at
     cloud_idp.permissions_probed = verified["permissions"]
+    cloud_idp.consented_client_id = attempt.registration.client_id
     own = attempt.registration.for_one_connection
     cloud_idp.own_registration = attempt.registration if own else None

@@ -1,4 +1,4 @@
-"""Changing a connection: options, mappings, on and off, delete, check."""
+"""Changing a connection: options, mappings, on and off, delete."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,9 +6,8 @@ from typing import Any
 
 from django.db import transaction
 
-from directory import clouds, connect, schedules, status, tls, tokens
+from directory import schedules, status
 from directory.dependents import Use, registered
-from directory.entra import EntraSession, errors
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
@@ -29,10 +28,6 @@ OPTIONS = (
     "match_names_without_domain",
 )
 SCHEDULE = ("delta_minutes", "full_read_hour")
-
-
-class Disabled(Exception):
-    """The connection is switched off."""
 
 
 def uses(cloud_idp: CloudIdentityProvider, *, viewer: ConsoleUser) -> list[Use]:
@@ -188,7 +183,10 @@ def set_enabled(
     if current.enabled == enabled:
         return None
     current.enabled = cloud_idp.enabled = enabled
-    current.save(update_fields=["enabled"])
+    # What Microsoft said before it was switched off may be long past.
+    current.next_check_at = now
+    current.save(update_fields=["enabled", "next_check_at"])
+    status.end_notice(current, now=now)
     record(
         obj=current,
         actor=actor,
@@ -206,55 +204,6 @@ def set_enabled(
         actor=actor,
         now=now,
     )
-
-
-def check(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:
-    """Try the connection: fresh token, the tenant's id, each permission.
-
-    Returns whether everything works; the status and its evidence are stored.
-
-    Raises:
-        Disabled: nothing is asked through a connection that is switched off.
-    """
-    if not cloud_idp.enabled:
-        raise Disabled
-    try:
-        cloud = clouds.cloud(cloud_idp.cloud)
-        with EntraSession(
-            cloud,
-            total_seconds=cloud_idp.search_timeout,
-            tls_observer=tls.noting(cloud_idp),
-        ) as session:
-            # Somebody waits: a credential that was refused is tried again.
-            tokens.for_connection(cloud_idp, session=session, insist=True).token(
-                fresh=True
-            )
-            graph = tokens.graph_client(cloud_idp, session=session, priority="high")
-            organization = graph.organization()
-            if organization.id != cloud_idp.tenant_id:
-                raise connect.OtherTenant(
-                    "Microsoft Graph answered for another tenant.",
-                    advice="Nothing was changed. Report this as a defect.",
-                )
-            probes = graph.probe_permissions()
-    except errors.EntraError as error:
-        status.record_failure(cloud_idp, error, now=now)
-        return False
-    signed_in = [
-        entry
-        for entry in cloud_idp.permissions_probed
-        if entry["permission"] == connect.DELEGATED_PERMISSION
-    ]
-    cloud_idp.permissions_probed = signed_in + connect.evidence(
-        probes, signed_in_at=None, now=now
-    )
-    cloud_idp.save(update_fields=["permissions_probed"])
-    missing = next((probe.error for probe in probes if probe.error), None)
-    if missing is not None:
-        status.record_failure(cloud_idp, missing, now=now)
-        return False
-    status.record_success(cloud_idp, now=now)
-    return True
 
 
 def _changes(before: Any, after: Any, names: Sequence[str]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from directory.registrations import (
     NoRegistration,
     RegistrationRefused,
     connections_of,
+    have_checked,
 )
 from jamfidp import crypto
 from jamfidp.history.record import record
@@ -335,6 +336,7 @@ def put_in_use(row: ApplicationCredential, *, actor: Any, now: datetime) -> None
     row.in_use = True
     row.added_at = now
     row.save(update_fields=["in_use", "added_at"])
+    have_checked(row.registration, now=now)
     _record(row, actor=actor, now=now, note=f"Put in use the {row}")
 
 
@@ -435,6 +437,8 @@ def _add(
         # Sealed for this row: its number has to be known.
         row.sealed = row.seal(plain)
         row.save(update_fields=["sealed"])
+    if row.in_use:
+        have_checked(found, now=now)
     _record(
         row,
         actor=actor,

@@ -78,8 +78,8 @@ def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
             url,
         )
     elif not idp.completely_read:
-        if idp.status_detail:
-            first = f"The first read failed. {idp.status_detail}"
+        if idp.status_sentences:
+            first = f"The first read failed. {idp.status_sentences}"
         elif workers(now).running:
             first = "The first read is running or about to begin."
         else:
@@ -94,7 +94,7 @@ def _cautions(idp: CloudIdentityProvider, now: datetime) -> Iterable[Caution]:
         age = f"{hours} hours" if hours > 1 else "some time"
         yield Caution(
             f"{idp} was last read {age} ago",
-            idp.status_detail
+            idp.status_sentences
             or "Changes in Entra since then are not shown. Look at its Sync tab.",
             url,
         )

@@ -151,15 +151,23 @@ class CloudIdentityProvider(models.Model):
     """
 
     class Status(models.TextChoices):
+        """What Microsoft last made of the connection; see directory.status_table."""
+
         ACTIVE = "ACTIVE", "Active"
+        PENDING_CONSENT = "PENDING_CONSENT", "Pending consent"
         PERMISSIONS_MISSING = "PERMISSIONS_MISSING", "Permissions missing"
         CONSENT_WITHDRAWN = "CONSENT_WITHDRAWN", "Consent withdrawn"
+        APPLICATION_REMOVED = "APPLICATION_REMOVED", "Application removed"
         APPLICATION_DISABLED = "APPLICATION_DISABLED", "Application disabled"
         CREDENTIALS = "CREDENTIALS", "Credentials refused"
+        CREDENTIALS_EXPIRED = "CREDENTIALS_EXPIRED", "Credentials expired"
+        CREDENTIALS_MISSING = "CREDENTIALS_MISSING", "Credentials missing"
         KEY_UNAVAILABLE = "KEY_UNAVAILABLE", "Credentials cannot be read"
         BLOCKED = "BLOCKED", "Blocked by Conditional Access"
+        WRONG_CLOUD = "WRONG_CLOUD", "Wrong cloud"
         TENANT_GONE = "TENANT_GONE", "Tenant not found"
         REFUSED = "REFUSED", "Refused by Microsoft"
+        THROTTLED = "THROTTLED", "Throttled by Microsoft"
         UNREACHABLE = "UNREACHABLE", "Microsoft not reached"
 
     display_name = models.CharField(max_length=255)
@@ -180,6 +188,8 @@ class CloudIdentityProvider(models.Model):
     consented_by_upn = models.CharField(max_length=320)
     consented_by_object_id = models.CharField(max_length=36)
     consented_at = models.DateTimeField()
+    # To which application; another one has to be consented to anew.
+    consented_client_id = models.CharField(max_length=36, blank=True)
     connected_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
@@ -205,10 +215,22 @@ class CloudIdentityProvider(models.Model):
         max_length=24, choices=Status.choices, default=Status.ACTIVE
     )
     status_since = models.DateTimeField()
-    # The evidence: our sentence, Microsoft's code and request id.
+    # The evidence: our sentence, what it advises, Microsoft's code and request id, and
+    # when it was seen last.
     status_detail = models.TextField(blank=True)
+    status_advice = models.TextField(blank=True)
     status_code = models.CharField(max_length=60, blank=True)
     status_request_id = models.CharField(max_length=64, blank=True)
+    status_seen_at = models.DateTimeField(null=True)
+    # Checks with a token that was issued for them; see directory.checking.
+    checked_at = models.DateTimeField(null=True)
+    next_check_at = models.DateTimeField(null=True)
+    failed_checks = models.PositiveSmallIntegerField(default=0)
+    # Microsoft's Retry-After: before that it is not asked by itself.
+    asked_to_wait_until = models.DateTimeField(null=True)
+    # When a process last got a token, and the latest end of all that were issued.
+    token_issued_at = models.DateTimeField(null=True)
+    token_expires_at = models.DateTimeField(null=True)
 
     # Saved in the transaction that applies the data they follow.
     users_delta_link = models.TextField(blank=True)
@@ -272,6 +294,11 @@ class CloudIdentityProvider(models.Model):
     def completely_read(self) -> bool:
         """Unknown is not no: until one full read was applied, absence means nothing."""
         return self.first_complete_read_at is not None
+
+    @property
+    def status_sentences(self) -> str:
+        """What went wrong, and what Microsoft's answer advises; empty while it works."""
+        return " ".join(filter(None, (self.status_detail, self.status_advice)))
 
 
 class GuardLimits(models.Model):

@@ -97,6 +97,12 @@ def connections_of(found: ApplicationRegistration) -> Sequence[CloudIdentityProv
     return list(every.filter(cloud=found.cloud, own_registration=None))
 
 
+def have_checked(found: ApplicationRegistration, *, now: datetime) -> None:
+    """Have the connections checked at once that use a registration: it was changed."""
+    for cloud_idp in connections_of(found):
+        CloudIdentityProvider.objects.filter(pk=cloud_idp.pk).update(next_check_at=now)
+
+
 def unused(cloud_key: str) -> Sequence[ApplicationRegistration]:
     """Return registrations for one connection that no connection uses yet."""
     return list(
@@ -181,6 +187,7 @@ def change_client_id(
     found.client_id = client_id
     found.changed_at = now
     found.save(update_fields=["client_id", "changed_at"])
+    have_checked(found, now=now)
     record(
         obj=found,
         actor=actor,

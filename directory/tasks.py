@@ -16,6 +16,7 @@ from django.utils import timezone
 from kombu.exceptions import KombuError
 
 from directory import (
+    checking,
     connect,
     deletion,
     expiry,
@@ -52,6 +53,7 @@ def tick() -> None:
     heard()
     give_up_silent_runs(now=now)
     request_due(now=now)
+    check_due(now=now)
     announce_waiting(now=now)
     expiry.announce_expiries(now=now)
     look_if_due(now=now)
@@ -94,6 +96,33 @@ def look_at_public_address() -> None:
     """Look at the console's own address from this worker."""
     heard()
     public_address.look_and_keep(by=socket.gethostname(), now=timezone.now())
+
+
+@shared_task(name="directory.tasks.check_connection")
+def check_connection(cloud_idp_id: int) -> None:
+    """Try a connection with a token issued for it."""
+    heard()
+    cloud_idp = CloudIdentityProvider.objects.filter(pk=cloud_idp_id).first()
+    if cloud_idp is None:
+        return
+    try:
+        checking.check_by_itself(cloud_idp, now=timezone.now())
+    except (checking.Disabled, checking.AskedToWait):
+        # Since the tick that found it due.
+        return
+
+
+def check_due(*, now: datetime) -> None:
+    """Have a worker check the connections whose time has come."""
+    for cloud_idp in checking.due(now=now):
+        if not checking.claim(cloud_idp, now=now):
+            continue
+        try:
+            check_connection.apply_async(args=(cloud_idp.pk,))
+        except (KombuError, OSError):
+            logger.warning(
+                "No worker could be told to check connection %s", cloud_idp.pk
+            )
 
 
 def look_if_due(*, now: datetime) -> None:
@@ -181,6 +210,7 @@ def request_due(*, now: datetime) -> None:
     due = (
         CloudIdentityProvider.objects.filter(enabled=True)
         .filter(Q(next_sync_at=None) | Q(next_sync_at__lte=now))
+        .filter(Q(asked_to_wait_until=None) | Q(asked_to_wait_until__lte=now))
         .exclude(pk__in=SyncRun.objects.active().reads().values("cloud_idp"))
     )
     for cloud_idp in due:

@@ -21,6 +21,7 @@ from directory.entra import (
     TokenCache,
     TokenSource,
     errors,
+    means_expired,
 )
 from directory.entra.transport import Priority
 from directory.models import (
@@ -114,11 +115,24 @@ def _kept_refusal(
 ) -> errors.CredentialsRefused:
     return errors.CredentialsRefused(
         row.refused_detail,
+        expired=_has_expired(row) or means_expired(row.refused_code),
         advice="Microsoft is not asked with it again before "
         f"{timezone.localtime(until):%H:%M}. Check the connection to ask at once, or "
         "add another credential under Settings > Entra ID application.",
         code=row.refused_code,
         request_id=row.refused_request_id,
+    )
+
+
+def _has_expired(row: ApplicationCredential) -> bool:
+    """Tell whether a refused credential was past the end that is known of it.
+
+    Microsoft has a number for expired secrets alone.
+    """
+    return (
+        row.expires_at is not None
+        and row.refused_at is not None
+        and row.expires_at <= row.refused_at
     )
 
 
@@ -128,6 +142,8 @@ def note_refusal(
 ) -> None:
     """Keep that Microsoft refused a credential; the history says it once."""
     before = row.refused_at
+    if row.expires_at is not None and row.expires_at <= now:
+        refused.expired = True
     changes = {
         "refused_at": now,
         "refusals": min(row.refusals + 1, len(RESTS)),
@@ -208,15 +224,22 @@ class AcceptedTokens:
         session: EntraSession,
         cache: TokenCache,
         insist: bool = False,
+        note: Callable[[AccessToken], None] = lambda token: None,
     ) -> None:
         self._found = found
         self._tenant_id = tenant_id
         self._session = session
         self._cache = cache
         self._insist = insist
+        self._note = note
         self._accepted: tuple[ApplicationCredential, TokenSource] | None = None
 
     def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
+        token = self._token(fresh=fresh, claims=claims)
+        self._note(token)
+        return token
+
+    def _token(self, *, fresh: bool, claims: str | None) -> AccessToken:
         if self._accepted is not None:
             row, source = self._accepted
             try:
@@ -249,9 +272,16 @@ class AcceptedTokens:
 
 
 def for_connection(
-    cloud_idp: CloudIdentityProvider, *, session: EntraSession, insist: bool = False
+    cloud_idp: CloudIdentityProvider,
+    *,
+    session: EntraSession,
+    insist: bool = False,
+    apart: bool = False,
 ) -> AcceptedTokens:
     """Return app-only tokens for a connection's tenant; they are shared per process.
+
+    Those of a check stay `apart`: until it has ended well, the others go on with what
+    they have.
 
     Raises:
         NoRegistration, clouds.CloudUnavailable
@@ -261,9 +291,21 @@ def for_connection(
         registration_of(cloud_idp),
         cloud_idp.tenant_id,
         session=session,
-        cache=_TOKENS,
+        cache=TokenCache(clouds.METADATA) if apart else _TOKENS,
         insist=insist,
+        note=lambda token: _note_issue(cloud_idp, token),
     )
+
+
+def _note_issue(cloud_idp: CloudIdentityProvider, token: AccessToken) -> None:
+    """Keep until when Microsoft may accept what it has issued to any process."""
+    if not token.just_issued:
+        return
+    now = timezone.now()
+    ends = now + timedelta(seconds=token.expires_in)
+    known = CloudIdentityProvider.objects.filter(pk=cloud_idp.pk)
+    known.update(token_issued_at=now)
+    known.exclude(token_expires_at__gte=ends).update(token_expires_at=ends)
 
 
 def prove(row: ApplicationCredential, *, now: datetime) -> CloudIdentityProvider | None:

@@ -5,7 +5,7 @@ pages, `identity` tokens, `id_token` what they prove, `graph` the directory. Not
 writes to Entra.
 """
 
-from directory.entra.aadsts import callback_error
+from directory.entra.aadsts import callback_error, means_expired
 from directory.entra.batch import LiveAnswer
 from directory.entra.clouds import (
     CHINA,
@@ -126,6 +126,7 @@ __all__ = [
     "discover",
     "is_guid",
     "logout_url",
+    "means_expired",
     "new_sign_in_secrets",
     "nonce_hash",
     "redeem_code",

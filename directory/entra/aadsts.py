@@ -117,7 +117,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             advice="Check the domain, and check that the cloud is the right one.",
         ),
         50196: Meaning(
-            error=errors.SignInUnavailable,
+            error=errors.SignInThrottled,
             sentence="Microsoft stopped answering because the same request came too "
             "often.",
             advice="Wait some minutes. Nothing was changed.",
@@ -193,7 +193,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             sentence="Microsoft's sign-in service has a temporary fault.",
         ),
         90055: Meaning(
-            error=errors.SignInUnavailable,
+            error=errors.SignInThrottled,
             sentence="Microsoft throttles sign-ins to this tenant.",
         ),
         90072: Meaning(
@@ -245,7 +245,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             advice="Sign in from a managed device.",
         ),
         650051: Meaning(
-            error=errors.ConsentMissing,
+            error=errors.ApplicationRemoved,
             sentence="The enterprise application could not be added to the tenant.",
             advice=_CONSENT,
         ),
@@ -371,7 +371,7 @@ AADSTS: Mapping[int, Meaning] = MappingProxyType(
             advice=_CREDENTIAL,
         ),
         7000229: Meaning(
-            error=errors.ConsentMissing,
+            error=errors.ApplicationRemoved,
             sentence="The enterprise application is missing in the tenant.",
             advice=_CONSENT,
         ),
@@ -413,6 +413,12 @@ _OAUTH: Mapping[str, Meaning] = MappingProxyType(
         "unauthorized_client": AADSTS[700016],
     }
 )
+
+
+def means_expired(code: str) -> bool:
+    """Tell whether a refusal's code says that the credential has expired."""
+    return code in {f"AADSTS{number}" for number in _EXPIRED}
+
 
 _NUMBER = re.compile(r"\bAADSTS(\d{4,8})\b")
 _TRACE = re.compile(r"\bTrace ID: ([0-9a-fA-F-]{36})\b")

@@ -89,6 +89,11 @@ class ServiceUnavailable(EntraError):
         super().__init__(message, **reference)
         self.retry_after = retry_after
 
+    @property
+    def throttled(self) -> bool:
+        """Tell a service that limits the console from one that is down."""
+        return self.status == 429
+
 
 class Unreachable(EntraError):
     """No complete answer arrived: name resolution, connection, timeout, cut body."""
@@ -125,6 +130,12 @@ class IdentityError(EntraError):
 
 class SignInUnavailable(IdentityError, ServiceUnavailable):
     """Microsoft's sign-in service throttled or failed every attempt."""
+
+
+class SignInThrottled(SignInUnavailable):
+    """Microsoft's sign-in service limits the console, whatever its HTTP status says."""
+
+    throttled = True
 
 
 class TenantNotFound(IdentityError):
@@ -171,6 +182,15 @@ class ConsentMissing(IdentityError):
     """The application is not, or no longer, consented to in the tenant."""
 
     advice = "Ask a Global Administrator of the tenant to grant admin consent again."
+
+
+class ApplicationRemoved(ConsentMissing):
+    """The enterprise application is not, or no longer, in the tenant."""
+
+    advice = (
+        "Ask a Global Administrator of the tenant to grant admin consent again: "
+        "Microsoft adds the enterprise application by itself."
+    )
 
 
 class ConsentDeclined(IdentityError):

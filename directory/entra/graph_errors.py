@@ -92,7 +92,7 @@ def graph_error(
             "Microsoft no longer knows where the last sync ended.", **reference
         )
     if code == "Authorization_IdentityNotFound":
-        return errors.ConsentMissing(
+        return errors.ApplicationRemoved(
             "The enterprise application is missing in the tenant.", **reference
         )
     if status == 401:

@@ -49,11 +49,15 @@ _CLIENT_CAPABILITIES = ["CP1"]
 class AccessToken:
     """An app-only access token that cannot be printed, logged or pickled."""
 
-    __slots__ = ("_value", "expires_in")
+    __slots__ = ("_value", "expires_in", "just_issued")
 
-    def __init__(self, value: str, expires_in: int) -> None:
+    def __init__(
+        self, value: str, expires_in: int, *, just_issued: bool = False
+    ) -> None:
         self._value = value
         self.expires_in = expires_in
+        self.just_issued = just_issued
+        """Whether Microsoft issued it for this call; else it was in the cache."""
 
     def reveal(self) -> str:
         """Return the token itself, for an Authorization header and nothing else."""
@@ -224,7 +228,11 @@ class TokenSource:
             raise errors.SignInResponseError(
                 "Microsoft's answer to a token request has no access token."
             )
-        return AccessToken(value, lifetime)
+        return AccessToken(
+            value,
+            lifetime,
+            just_issued=answer.get("token_source") == "identity_provider",
+        )
 
 
 def app_only_token(

@@ -1,6 +1,6 @@
 """Settings > Cloud identity providers: the list, and the page of a connection."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from directory import (
+    checking,
     clouds,
     connections,
     credentials,
@@ -34,6 +35,8 @@ from directory.models import (
     SyncRun,
 )
 from directory.permissions import PERMISSIONS
+from directory.status_table import meaning_of, shown_status, word_of
+from directory.views.connection_status import check_of, sentence_of, status_shown
 from directory.views.saving import see_other
 from directory.views.sent_requests import checks_of, pending
 from jamfidp.access import ConsoleUser, privilege
@@ -50,7 +53,6 @@ READ_LATE = timedelta(hours=1)
 READ_TOO_LATE = timedelta(hours=24)
 
 Status = CloudIdentityProvider.Status
-STATES = {Status.ACTIVE.value: "good", Status.UNREACHABLE.value: "attention"}
 
 
 def cloud_name(key: str) -> str:
@@ -87,13 +89,7 @@ def consequences(
 
 def state_of(cloud_idp: CloudIdentityProvider) -> str:
     """The look of a connection's status."""
-    if not cloud_idp.enabled:
-        return "neutral"
-    return STATES.get(cloud_idp.status, "bad")
-
-
-def word_of(cloud_idp: CloudIdentityProvider) -> str:
-    return str(cloud_idp.get_status_display()) if cloud_idp.enabled else "Disabled"
+    return meaning_of(cloud_idp).look
 
 
 @privilege(VIEW)
@@ -164,6 +160,7 @@ def deleted_page(
 def _frame(
     request: ConsoleRequest, cloud_idp: CloudIdentityProvider, current: str
 ) -> dict[str, Any]:
+    now = timezone.now()
     return {
         "cloud_idp": cloud_idp,
         "crumbs": [
@@ -171,13 +168,15 @@ def _frame(
         ],
         "state": state_of(cloud_idp),
         "word": word_of(cloud_idp),
-        "sentence": _sentence(cloud_idp),
+        "sentence": sentence_of(cloud_idp, now),
+        "shown": status_shown(cloud_idp, viewer=request.user, now=now),
         "checks": [*_checks(cloud_idp), *checks_of(cloud_idp)],
         "tabs": _tabs(cloud_idp, current),
         "may_change": request.user.has_perm(CHANGE),
         "may_delete": request.user.has_perm(DELETE),
-        "key_lost": cloud_idp.status == Status.KEY_UNAVAILABLE
-        or not _readable(cloud_idp),
+        # Its own status says the same, with more.
+        "key_lost": shown_status(cloud_idp) != Status.KEY_UNAVAILABLE
+        and not _readable(cloud_idp),
     }
 
 
@@ -188,41 +187,9 @@ def _readable(cloud_idp: CloudIdentityProvider) -> bool:
         return True
 
 
-def _sentence(cloud_idp: CloudIdentityProvider) -> str:
-    now = timezone.now()
-    parts = [
-        f"Consent given by {cloud_idp.consented_by_name or cloud_idp.consented_by_upn} "
-        f"on {timezone.localtime(cloud_idp.consented_at):%-d %B %Y}."
-    ]
-    if not cloud_idp.enabled:
-        parts.append("Nothing is read while it is disabled.")
-    elif cloud_idp.status_detail:
-        parts.insert(0, cloud_idp.status_detail)
-    if cloud_idp.last_good_read_at is None:
-        parts.append("The directory has not been read yet.")
-    else:
-        parts.append(f"Last good read {_ago(now - cloud_idp.last_good_read_at)}.")
-    reference = [cloud_idp.status_code]
-    if cloud_idp.status_request_id:
-        reference.append(f"request {cloud_idp.status_request_id}")
-    if any(reference):
-        parts.append(f"Microsoft's reference: {', '.join(filter(None, reference))}.")
-    return " ".join(parts)
-
-
-def _ago(age: timedelta) -> str:
-    minutes = int(age.total_seconds() // 60)
-    if minutes < 1:
-        return "less than a minute ago"
-    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
-        if minutes >= size:
-            count = minutes // size
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    raise AssertionError("unreachable: a minute is the smallest unit")
-
-
 def _checks(cloud_idp: CloudIdentityProvider) -> Sequence[Check]:
     return [
+        check_of(cloud_idp),
         _credential_check(cloud_idp),
         _permission_check(cloud_idp),
         _read_check(cloud_idp),
@@ -246,7 +213,7 @@ def _credential_check(cloud_idp: CloudIdentityProvider) -> Check:
     try:
         credentials.require_one(found)
     except errors.InvalidCredential as error:
-        return Check(label, "bad", f"{error.message} {error.advice}", url)
+        return Check(label, "bad", error.message, url)
     states = [
         (row, credentials.state_of(row, now=now))
         for row in credentials.in_order(found.credentials.all(), now=now)
@@ -255,7 +222,12 @@ def _credential_check(cloud_idp: CloudIdentityProvider) -> Check:
         (each for each in states if each[1] in credentials.USABLE), states[0]
     )
     kind = row.get_kind_display()
-    if cloud_idp.status == Status.CREDENTIALS or state is State.REFUSED:
+    expired = cloud_idp.status == Status.CREDENTIALS_EXPIRED
+    if expired and row.expires_at is None:
+        return Check(label, "bad", f"{kind} has expired, Microsoft says.", url)
+    if not expired and (
+        cloud_idp.status == Status.CREDENTIALS or state is State.REFUSED
+    ):
         return Check(label, "bad", f"{kind} refused by Microsoft.", url)
     if any(each is State.REFUSED for _, each in states):
         return Check(
@@ -280,14 +252,22 @@ def _day(moment: datetime) -> str:
     return f"{timezone.localtime(moment):%-d %B %Y}"
 
 
+_CONSENT_LOST: Mapping[str, str] = {
+    Status.CONSENT_WITHDRAWN: "Consent was withdrawn in Entra.",
+    Status.PENDING_CONSENT: "Consent to the present application is pending.",
+    Status.APPLICATION_REMOVED: "The application is not in the tenant.",
+}
+
+
 def _permission_check(cloud_idp: CloudIdentityProvider) -> Check:
     url = reverse("directory:cloud-idp-permissions", args=[cloud_idp.pk])
     probed = {
         entry["permission"]: entry["granted"] for entry in cloud_idp.permissions_probed
     }
     missing = [each.name for each in PERMISSIONS if not probed.get(each.name)]
-    if cloud_idp.status == Status.CONSENT_WITHDRAWN:
-        return Check("Permissions", "bad", "Consent was withdrawn in Entra.", url)
+    lost = _CONSENT_LOST.get(cloud_idp.status)
+    if lost is not None:
+        return Check("Permissions", "bad", lost, url)
     if missing:
         return Check("Permissions", "bad", f"Missing: {', '.join(missing)}.", url)
     if cloud_idp.status == Status.PERMISSIONS_MISSING:
@@ -476,9 +456,16 @@ def cloud_idp_check(request: ConsoleRequest, pk: int) -> HttpResponse:
     """Try the connection now; the outcome becomes its status."""
     cloud_idp = _connection(pk)
     try:
-        works = connections.check(cloud_idp, now=timezone.now())
-    except connections.Disabled:
+        works = checking.check(cloud_idp, now=timezone.now())
+    except checking.Disabled:
         messages.error(request, "The connection is disabled: Microsoft was not asked.")
+    except checking.AskedToWait as asked:
+        messages.warning(
+            request,
+            "Microsoft was not asked: it asked the console to wait until "
+            f"{timezone.localtime(asked.until):%H:%M}. The connection is checked by "
+            "itself then.",
+        )
     else:
         if works:
             messages.success(
@@ -486,7 +473,8 @@ def cloud_idp_check(request: ConsoleRequest, pk: int) -> HttpResponse:
             )
         else:
             messages.error(
-                request, cloud_idp.status_detail or "Microsoft's answer was refused."
+                request,
+                cloud_idp.status_sentences or "Microsoft's answer was refused.",
             )
     return see_other(cloud_idp.get_absolute_url())
 

@@ -42,8 +42,8 @@ VIEW = "directory.view_cloudidentityprovider"
 # The look and the words of where a request stands.
 LOOKS: dict[State, tuple[str, str]] = {
     State.OPEN: ("attention", "Pending consent"),
-    State.OPENED: ("progress", "Opened"),
-    State.ANSWERED: ("progress", "Being verified"),
+    State.OPENED: ("progress", "Pending consent, opened"),
+    State.ANSWERED: ("progress", "Consent being verified"),
     State.VERIFIED: ("attention", "Consent given, not saved"),
     State.SAVED: ("good", "Saved"),
     State.FAILED: ("bad", "Not granted"),

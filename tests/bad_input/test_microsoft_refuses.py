@@ -19,6 +19,7 @@ from django.utils import timezone
 from directory import registrations, tokens
 from directory.entra import TokenCache
 from directory.models import SyncRun
+from directory.status_table import what_to_do
 from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held
 
@@ -83,7 +84,7 @@ CASES = {
         lambda story: consent(story, "DELETE"),
         "The enterprise application is missing in the tenant",
         "Ask a Global Administrator of the tenant to grant admin consent again",
-        "CONSENT_WITHDRAWN",
+        "APPLICATION_REMOVED",
         "AADSTS7000229",
     ),
     "enterprise application disabled": Case(
@@ -104,7 +105,7 @@ CASES = {
         lambda story: refuse_tokens(story, 700016, "unauthorized_client"),
         "The application is not known in this tenant",
         "Compare the application (client) ID",
-        "CONSENT_WITHDRAWN",
+        "APPLICATION_REMOVED",
         "AADSTS700016",
     ),
     "Conditional Access": Case(
@@ -151,8 +152,10 @@ def test_a_refusal_is_told_in_words_and_changes_nothing(
     )
     for shown in (at_run, at_connection, at_test):
         assert case.says in shown
-        assert case.advises in shown
         assert case.code in shown
+    assert case.advises in at_run
+    assert case.advises in at_test
+    assert what_to_do(known.cloud_idp) in at_connection
     assert run.request_id
     assert run.request_id in at_run
     assert "people keep the groups of the last good read" in at_run
@@ -221,7 +224,7 @@ def test_throttling_that_does_not_end_is_told_and_the_wait_is_kept(
     assert "HTTP 429" in shown
     assert "The console tries again by itself" in shown
     assert GUID in shown
-    assert known.cloud_idp.status == "UNREACHABLE"
+    assert known.cloud_idp.status == "THROTTLED"
     assert held(known) == before
 
 

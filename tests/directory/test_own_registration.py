@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import connect, connections, credentials, deletion, registrations
+from directory import checking, connect, credentials, deletion, registrations
 from directory.models import ApplicationRegistration, CloudIdentityProvider
 from jamfidp.accounts.models import User
 from jamfidp.history.record import entries_for
@@ -106,7 +106,7 @@ def test_a_tenant_is_connected_read_and_signed_in_to_with_its_own_application(
 
     cloud_idp = CloudIdentityProvider.objects.get()
     assert cloud_idp.own_registration == own(client_id)
-    assert connections.check(cloud_idp, now=timezone.now())
+    assert checking.check(cloud_idp, now=timezone.now())
     asked_for = {
         entry["client_id"]
         for entry in journey.sandbox.control("GET", "journal")["entries"]
@@ -148,7 +148,7 @@ def test_a_connection_changes_to_its_own_application_and_back(
 
     cloud_idp.refresh_from_db()
     assert cloud_idp.own_registration == own(client_id)
-    assert connections.check(cloud_idp, now=timezone.now())
+    assert checking.check(cloud_idp, now=timezone.now())
     changed = entries_for(cloud_idp).filter(note="Renewed consent").latest("pk")
     assert changed.details["client_id"] == [deployment.client_id, client_id]
 

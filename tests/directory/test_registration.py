@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 from django.test import Client
 from django.utils import timezone
 
-from directory import connections, credentials, registrations
+from directory import checking, credentials, registrations
 from directory.entra import (
     CertificateCredential,
     ClientSecret,
@@ -639,7 +639,7 @@ def test_a_certificate_connects_and_reads_a_tenant(
     assert "Microsoft accepts the certificate" in shown(browser, page)
 
     cloud_idp = CloudIdentityProvider.objects.get()
-    assert connections.check(cloud_idp, now=timezone.now())
+    assert checking.check(cloud_idp, now=timezone.now())
 
 
 # --- Reading -----------------------------------------------------------------------

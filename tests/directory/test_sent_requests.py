@@ -17,8 +17,8 @@ from django.utils import timezone
 from lxml import html
 
 from directory import (
+    checking,
     connect,
-    connections,
     credentials,
     deletion,
     sent_requests,
@@ -213,7 +213,7 @@ def test_a_tenant_is_connected_by_somebody_without_an_account(
     assert cloud_idp.consented_by_upn == fernhill["global_admin"]["upn"]
     assert cloud_idp.connected_by == administrator
     assert SyncRun.objects.get().trigger == "CONNECTED"
-    assert connections.check(cloud_idp, now=timezone.now())
+    assert checking.check(cloud_idp, now=timezone.now())
     notice.refresh_from_db()
     assert notice.resolved_at is not None
     assert "Saved" in text_of(journey.console, sent.get_absolute_url())

@@ -191,7 +191,7 @@ def test_an_expired_secret_fails_in_words_and_deletes_nothing(
     assert "secret of the application has expired" in run.error
     assert "7000222" in run.error_code
     assert held(known) == before
-    assert known.cloud_idp.status == "CREDENTIALS"
+    assert known.cloud_idp.status == "CREDENTIALS_EXPIRED"
     assert known.cloud_idp.next_sync_at is not None
     assert known.cloud_idp.next_sync_at > timezone.now() + timedelta(minutes=4)
 

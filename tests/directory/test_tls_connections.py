@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import connections, tls
+from directory import checking, tls
 from directory.entra import TlsInUse
 from directory.models import CloudIdentityProvider, TlsConnection
 from jamfidp.history.models import ObjectHistory
@@ -53,7 +53,7 @@ def test_a_read_and_a_check_note_what_they_spoke(db: None, sandbox: Sandbox) -> 
     assert row.cipher.startswith("TLS_")
     assert row.at >= before
 
-    assert connections.check(story.cloud_idp, now=timezone.now())
+    assert checking.check(story.cloud_idp, now=timezone.now())
     (again,) = story.cloud_idp.tls.all()
     assert again.at > row.at
     assert again.protocol_since == row.protocol_since

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from directory import clouds, connections, credentials, tokens
+from directory import checking, clouds, credentials, tokens
 from directory.entra import EntraSession, TokenCache, errors
 from directory.models import (
     ApplicationCredential,
@@ -231,7 +231,7 @@ def test_a_person_who_waits_has_them_tried_at_once_and_what_works_recovers(
     with pytest.raises(errors.CredentialsRefused):
         ask(story)
 
-    assert connections.check(story.cloud_idp, now=timezone.now())
+    assert checking.check(story.cloud_idp, now=timezone.now())
 
     only.refresh_from_db()
     assert only.refused_at is None
@@ -309,7 +309,7 @@ def test_a_connection_that_falls_back_stays_active_and_says_so(
 ) -> None:
     add(registration, WRONG)
 
-    assert connections.check(story.cloud_idp, now=timezone.now())
+    assert checking.check(story.cloud_idp, now=timezone.now())
 
     story.cloud_idp.refresh_from_db()
     assert story.cloud_idp.status == Status.ACTIVE
@@ -376,12 +376,12 @@ def test_an_assertion_of_the_platform_reads_the_tenant_without_any_secret(
     platform.sandbox.control("DELETE", f"{application}/secrets/sandbox")
     registration.credentials.filter(kind="SECRET").delete()
 
-    assert connections.check(story.cloud_idp, now=timezone.now())
+    assert checking.check(story.cloud_idp, now=timezone.now())
     # What the platform writes counts from the next token on.
     platform.write(subject="system:serviceaccount:console:other")
-    assert not connections.check(story.cloud_idp, now=timezone.now())
+    assert not checking.check(story.cloud_idp, now=timezone.now())
     platform.write()
-    assert connections.check(story.cloud_idp, now=timezone.now())
+    assert checking.check(story.cloud_idp, now=timezone.now())
 
 
 @pytest.mark.parametrize(

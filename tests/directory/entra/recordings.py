@@ -218,7 +218,7 @@ REFUSALS: Mapping[int, tuple[type[errors.IdentityError], str]] = {
     700016: (errors.ApplicationNotFound, "not known in this tenant"),
     7000215: (errors.CredentialsRefused, "secret of the application is wrong"),
     7000222: (errors.CredentialsRefused, "has expired"),
-    7000229: (errors.ConsentMissing, "missing in the tenant"),
+    7000229: (errors.ApplicationRemoved, "missing in the tenant"),
 }
 
 

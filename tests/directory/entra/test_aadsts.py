@@ -22,7 +22,7 @@ from tests.directory.entra.fakes import sign_in_failure
         (700212, "invalid_client", errors.CredentialsRefused),
         (700213, "invalid_client", errors.CredentialsRefused),
         (7002138, "invalid_client", errors.CredentialsRefused),
-        (7000229, "invalid_client", errors.ConsentMissing),
+        (7000229, "invalid_client", errors.ApplicationRemoved),
         (65001, "invalid_grant", errors.ConsentMissing),
         (700016, "unauthorized_client", errors.ApplicationNotFound),
         (7000112, "unauthorized_client", errors.ApplicationDisabled),
@@ -39,7 +39,7 @@ from tests.directory.entra.fakes import sign_in_failure
         (65004, "access_denied", errors.ConsentDeclined),
         (50105, "interaction_required", errors.PersonRefused),
         (50076, "interaction_required", errors.SignInInterrupted),
-        (50196, "invalid_grant", errors.SignInUnavailable),
+        (50196, "invalid_grant", errors.SignInThrottled),
         (4999999, "invalid_client", errors.SignInRefused),
     ],
 )

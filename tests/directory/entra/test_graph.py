@@ -1052,7 +1052,7 @@ def test_a_claims_challenge_is_read_with_and_without_padding() -> None:
         (
             401,
             {"json": graph_failure("Authorization_IdentityNotFound")},
-            errors.ConsentMissing,
+            errors.ApplicationRemoved,
         ),
         (
             403,

@@ -232,7 +232,7 @@ def test_a_claims_challenge_is_passed_on_past_the_cache(
     [
         (401, 7000215, "invalid_client", errors.CredentialsRefused),
         (401, 7000222, "invalid_client", errors.CredentialsRefused),
-        (401, 7000229, "invalid_client", errors.ConsentMissing),
+        (401, 7000229, "invalid_client", errors.ApplicationRemoved),
         (400, 700016, "unauthorized_client", errors.ApplicationNotFound),
         (400, 7000112, "unauthorized_client", errors.ApplicationDisabled),
         (400, 53003, "invalid_grant", errors.ConditionalAccessBlocked),
