@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils import timezone
 
 from directory import attributes
 from directory.entra import is_guid
-from directory.models import AttributeMappings, CloudIdentityProvider
+from directory.models import AttributeMappings, CloudIdentityProvider, GuardLimits
 from directory.schedules import (
     DELTA_MINUTES,
     SLOWEST_REVOCATION,
@@ -22,8 +23,9 @@ from directory.sync.filters import GroupType, ReadFilter
 if TYPE_CHECKING:
     ConnectionModelForm = forms.ModelForm[CloudIdentityProvider]
     MappingsModelForm = forms.ModelForm[AttributeMappings]
+    LimitsModelForm = forms.ModelForm[GuardLimits]
 else:
-    ConnectionModelForm = MappingsModelForm = forms.ModelForm
+    ConnectionModelForm = MappingsModelForm = LimitsModelForm = forms.ModelForm
 
 _DOMAIN = re.compile(
     r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}"
@@ -130,6 +132,38 @@ class ConnectionForm(ConnectionModelForm):
                 "another one."
             )
         return name
+
+
+class GuardLimitsForm(LimitsModelForm):
+    """From when on losses are held: in percent and in numbers, whichever is met first."""
+
+    class Meta:
+        model = GuardLimits
+        fields = (
+            "people_percent",
+            "people_absolute",
+            "memberships_percent",
+            "memberships_absolute",
+            "members_percent",
+            "members_absolute",
+        )
+        labels = {
+            name: label
+            for what in ("people", "memberships", "members")
+            for name, label in (
+                (f"{what}_percent", "Percent of them"),
+                (f"{what}_absolute", "Or so many"),
+            )
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            field.validators.append(MinValueValidator(1))
+            field.widget.attrs["min"] = 1
+            if name.endswith("_percent"):
+                field.validators.append(MaxValueValidator(100))
+                field.widget.attrs["max"] = 100
 
 
 class OptionsForm(ConnectionForm):

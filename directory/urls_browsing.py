@@ -52,6 +52,11 @@ browsing_patterns: list[URLPattern | URLResolver] = [
         name="heldchange-review",
     ),
     path(
+        "settings/cloud-idps/<int:pk>/limits/",
+        held_changes.guard_limits,
+        name="cloud-idp-limits",
+    ),
+    path(
         "activity/held-changes/everything/",
         held_changes.hold_all,
         name="hold-everything",

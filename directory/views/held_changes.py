@@ -15,10 +15,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from directory import decisions, held_words, hold_everything, tasks
+from directory import decisions, held_words, hold_everything, limits, tasks
 from directory.dependents import Consequence
+from directory.forms import GuardLimitsForm
 from directory.models import CloudIdentityProvider, EverythingHeld, HeldChange
 from directory.sync.guards import WORDS
+from directory.views.connections import _frame as connection_frame
 from jamfidp.access import ConsoleUser, privilege
 from jamfidp.components import Crumb, Tab
 from jamfidp.htmx import ConsoleRequest, page_or_fragment
@@ -279,6 +281,30 @@ def _decide(request: ConsoleRequest, cloud_idp: CloudIdentityProvider) -> HttpRe
             f"Rejected for {days} day{'' if days == 1 else 's'}. It stays as it is.",
         )
     return redirect(f"{reverse('directory:heldchange-list')}?connection={cloud_idp.pk}")
+
+
+# --- Limits
+
+
+@privilege("directory.change_cloudidentityprovider")
+@require_http_methods(["GET", "POST"])
+def guard_limits(request: ConsoleRequest, pk: int) -> HttpResponse:
+    """From when on a connection's losses are held."""
+    cloud_idp = get_object_or_404(
+        CloudIdentityProvider.objects.select_related("mappings"), pk=pk
+    )
+    form = GuardLimitsForm(request.POST or None, instance=limits.current(cloud_idp))
+    if request.method == "POST" and form.is_valid():
+        changed = limits.save(
+            form.save(commit=False), actor=request.user, now=timezone.now()
+        )
+        messages.success(request, "Saved." if changed else "Nothing was changed.")
+        return redirect("directory:cloud-idp-sync", pk)
+    return render(
+        request,
+        "directory/cloud_idp_limits.html",
+        {**connection_frame(request, cloud_idp, "Sync"), "form": form},
+    )
 
 
 # --- Hold everything

@@ -159,7 +159,7 @@ OTHER: dict[str, Callable[[CloudIdentityProvider], Any]] = {
 
 
 @pytest.mark.parametrize("way", OTHER)
-def test_an_approval_is_void_when_what_was_approved_is_another(
+def test_f40_an_approval_is_void_when_what_was_approved_is_another(
     fernhill: CloudIdentityProvider, ada: User, way: str
 ) -> None:
     synced(fernhill, groups=[group(TEAM, left(ANA))])

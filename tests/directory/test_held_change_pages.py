@@ -15,9 +15,11 @@ from directory.models import (
     DirectoryGroup,
     DirectoryUser,
     EverythingHeld,
+    GuardLimits,
     HeldChange,
     SyncRun,
 )
+from jamfidp.history.models import ObjectHistory
 from tests import factories
 from tests.directory.journey import browser_for
 from tests.directory.rounds import group, guid, left, member, take, user
@@ -155,3 +157,19 @@ def test_while_everything_is_held_every_page_says_so(
     browser.post(url, {"reason": "Over"})
     assert "An attack" not in text(browser.get(reverse("directory:user-list")))
     assert CloudIdentityProvider.objects.exists()
+
+
+def test_limits_are_set_for_each_connection(held: HeldChange, browser: Client) -> None:
+    url = reverse("directory:cloud-idp-limits", args=[held.cloud_idp_id])
+    GuardLimits.objects.all().delete()
+    shown = browser.get(url).context["form"].initial
+    assert (shown["people_percent"], shown["people_absolute"]) == (10, 500)
+
+    refused = browser.post(url, shown | {"members_percent": 101})
+    assert refused.context["form"].errors.keys() == {"members_percent"}
+    browser.post(url, shown | {"members_percent": 30})
+
+    assert GuardLimits.objects.get().members_percent == 30
+    entry = ObjectHistory.objects.first()
+    assert entry is not None
+    assert entry.details == {"members_percent": [20, 30]}

@@ -95,7 +95,7 @@ def guards_of(held: Held) -> set[str]:
         (0, 10, 5000, False),
     ],
 )
-def test_people_lost(lost: int, of: int, recently: int, is_held: bool) -> None:
+def test_f39_people_lost(lost: int, of: int, recently: int, is_held: bool) -> None:
     facts = Facts(plan=plan_of(people=lost), people=of, recent=Tally(people=recently))
     held = judge(facts)
 
@@ -120,7 +120,7 @@ def test_people_lost(lost: int, of: int, recently: int, is_held: bool) -> None:
         (1, 1_000_000, 1999, True),
     ],
 )
-def test_memberships_lost(lost: int, of: int, recently: int, is_held: bool) -> None:
+def test_f39_memberships_lost(lost: int, of: int, recently: int, is_held: bool) -> None:
     facts = Facts(
         plan=plan_of(memberships=lost),
         memberships=of,
@@ -147,7 +147,7 @@ def test_memberships_lost(lost: int, of: int, recently: int, is_held: bool) -> N
         (1, 1000, 9, True),
     ],
 )
-def test_members_lost_of_a_group_in_use(
+def test_f39_members_lost_of_a_group_in_use(
     lost: int, of: int, recently: int, is_held: bool
 ) -> None:
     before = BitMap(range(501, 501 + of))
@@ -537,7 +537,7 @@ def test_limits_are_those_of_the_connection(fernhill: CloudIdentityProvider) -> 
     assert Limits().people.absolute == 500
 
 
-def test_what_was_lost_within_a_day_is_added_up(
+def test_f39_what_was_lost_within_a_day_is_added_up(
     fernhill: CloudIdentityProvider,
 ) -> None:
     now = timezone.now()
