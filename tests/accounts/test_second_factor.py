@@ -358,6 +358,22 @@ def test_half_a_sign_in_ends_with_the_password_and_the_account(
     assert not signed_in(browser)
 
 
+def test_a53_whoever_set_the_key_before_the_password_has_nothing_after(
+    administrator: User,
+) -> None:
+    """Else they could enroll a factor of their own, with the password of another."""
+    victim, attacker = Client(SERVER_NAME="localhost"), Client(SERVER_NAME="localhost")
+    session = attacker.session
+    session["anything"] = 1
+    session.save()
+    victim.cookies["sessionid"] = attacker.cookies["sessionid"].value
+
+    assert password(victim)["Location"] == ADD
+
+    assert victim.get(ADD).status_code == 200
+    assert attacker.get(ADD)["Location"].startswith("/login/")
+
+
 def test_a53_the_key_of_half_a_sign_in_opens_no_session(
     browser: Client, totp: pyotp.TOTP
 ) -> None:
