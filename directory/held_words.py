@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from pyroaring import BitMap
 
 from directory.models import (
@@ -300,6 +301,28 @@ def leaving(group: DirectoryGroup) -> dict[int, HeldChange]:
     ):
         found |= dict.fromkeys(unpack(held.users_left), held)
     return found
+
+
+def note_of(person: int, group: DirectoryGroup) -> str:
+    """Say where a membership in effect differs from Entra; empty where it does not."""
+    below = GroupClosure.objects.filter(ancestor=group).values_list(
+        "descendant_id", flat=True
+    )
+    for held in HeldChange.objects.filter(
+        closed_at=None, number__in=[person, group.pk, *below]
+    ).select_related("decision"):
+        moved = unpack(held.users_left) | unpack(held.users_joined)
+        if held.number != person and held.observed is None and person not in moved:
+            continue
+        if held.decision is not None and held.decision.ends_at is not None:
+            since = timezone.localtime(held.decision.at)
+            return (
+                f"Differs from Entra by decision of {held.decision.actor_name} since "
+                f"{since:%-d %B, %H:%M}"
+            )
+        since = timezone.localtime(held.opened_at)
+        return f"Entra says otherwise since {since:%-d %B, %H:%M}; the change is held"
+    return ""
 
 
 def everything_held() -> list[EverythingHeld]:

@@ -65,7 +65,9 @@ def of_person(
     left: frozenset[int] = frozenset()
     if changed:
         left = _no_longer(person, groups, changed).difference(waiting)
-    observed_row = None if row is None or None in waiting else _as_row(person, row)
+    filtered = row is not None and (row.observed or {}).get("state") == State.FILTERED
+    stays = row is None or filtered or None in waiting
+    observed_row = None if row is None or stays else _as_row(person, row)
     gone = frozenset(changed.gone & BitMap(groups)).difference(waiting)
     return Lost(observed_row, left, gone)
 
@@ -107,7 +109,11 @@ class _Changed:
         nested: bytes | None,
         person: int,
     ) -> None:
-        if observed is not None and observed.get("state") != State.PRESENT:
+        state = State.PRESENT if observed is None else observed.get("state")
+        if state == State.FILTERED:
+            # A filter of this console left it out: Entra took nothing away.
+            return
+        if state != State.PRESENT:
             self.gone.add(group)
         if users is not None and person in BitMap.deserialize(bytes(users)):
             self.left.add(group)

@@ -19,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pyroaring import BitMap
 
+from directory import held_words
 from directory.dependents import ObjectRef
 from directory.models import (
     UNKNOWN_STATES,
@@ -374,13 +375,26 @@ class DirectoryRows:
             )
         if person in self.members(ref, nested=nested):
             path = self._path(ref, person) if self._paths else ()
-            return MembershipAnswer(verdict=Verdict.IN, path=path, as_of=as_of)
+            return MembershipAnswer(
+                verdict=Verdict.IN,
+                path=path,
+                note=self._differs(ref, person),
+                as_of=as_of,
+            )
         reason = self.not_all_readable(ref, nested=nested)
         return MembershipAnswer(
             verdict=Verdict.UNKNOWN if reason else Verdict.OUT,
             reason=reason,
+            note=self._differs(ref, person),
             as_of=as_of,
         )
+
+    def _differs(self, ref: ObjectRef, person: int) -> str:
+        """Where a derivation rests on what Entra says otherwise."""
+        group = self._groups.get(ref)
+        if not self._paths or group is None:
+            return ""
+        return held_words.note_of(person, group)
 
     def _path(self, ref: ObjectRef, person: int) -> tuple[PathStep, ...]:
         """The groups of a shortest way from the person up to the group."""

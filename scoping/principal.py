@@ -129,12 +129,13 @@ class MembershipAnswer:
 
     `path` holds the groups between person and group, nearest the person first, the
     group itself left out: empty for a direct member. `reason` says why an unknown one
-    is unknown.
+    is unknown, `note` where what is in effect differs from Entra.
     """
 
     verdict: Verdict
     path: tuple[PathStep, ...] = ()
     reason: str = ""
+    note: str = ""
     as_of: datetime | None = None
 
 
@@ -333,6 +334,8 @@ def judge_membership(
     else:
         claim = f"{principal.name} is not in {group}"
         claim += "" if nested else "; groups inside it are not counted"
+    if answer.note:
+        fact = f"{fact}. {answer.note}"
     return DirectoryJudgement(
         answer.verdict,
         claim,

@@ -24,6 +24,7 @@ from tests import factories
 from tests.directory.journey import browser_for
 from tests.directory.rounds import group, guid, left, member, take, user
 from tests.directory.test_decisions import guarded
+from tests.scoping.inventory_rows import device, limited_to, scoped
 
 ANA, MILO, TEAM = map(guid, ("ana", "milo", "team"))
 
@@ -173,3 +174,17 @@ def test_limits_are_set_for_each_connection(held: HeldChange, browser: Client) -
     entry = ObjectHistory.objects.first()
     assert entry is not None
     assert entry.details == {"members_percent": [20, 30]}
+
+
+def test_a_derivation_says_where_it_differs_from_entra(
+    held: HeldChange, browser: Client
+) -> None:
+    mac = device("Ana's Mac", logged_in=DirectoryUser.objects.get(object_id=ANA))
+    team = DirectoryGroup.objects.get(object_id=TEAM)
+    policy = scoped("Wi-Fi", limited_to(team), everything=True)
+    decided(browser, held, verdict="reject")
+
+    page = text(
+        browser.get(reverse("scoping:policy-derivation", args=[policy.pk, mac.pk]))
+    )
+    assert "Differs from Entra by decision of" in page

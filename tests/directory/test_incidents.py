@@ -143,3 +143,19 @@ def test_fleet_an_exclusion_that_is_not_known_yet(story: Story) -> None:
     device("Milo's Mac", logged_in=story.user("milo.brandt@fernhill.example"))
     again()
     assert verdicts(excluding)["Milo's Mac"] == "unknown", "its members are not known"
+
+
+def test_authentik_a_filter_that_is_edited(
+    story: Story, ana: User, profile: ScopedObject
+) -> None:
+    """Whoever the new filter left out was deleted, with all that they had."""
+    before = held(story)
+    story.cloud_idp.read_filter = {"name_patterns": ["Alumni"]}
+    story.cloud_idp.save()
+
+    story.read()
+
+    guards = {each for one in HeldChange.objects.all() for each in one.guards}
+    assert "selection-changed" in guards
+    assert held(story) == before
+    assert unharmed(story, ana, profile)
