@@ -22,7 +22,7 @@ class Heading(StrEnum):
     WORK = "Employment and organization"
     PLACE = "Place and telephone"
     ON_PREMISES = "From Active Directory"
-    EXTENSIONS = "Extension attributes"
+    EXTENSIONS = "Extension attributes (onPremisesExtensionAttributes)"
     ACCOUNT = "Account"
 
 
@@ -44,6 +44,10 @@ class Property:
     def outer(self) -> str:
         """What has to be asked for: the object that holds a nested value."""
         return self.name.partition(".")[0]
+
+    @property
+    def short(self) -> str:
+        return short(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,8 +280,8 @@ REFUSED: Sequence[Refused] = (
         "do not follow it.",
     ),
     Refused(
-        names=("extension_… (directory, schema and open extensions)",),
-        reason="They belong to one tenant. Reads of changes do not follow schema and "
+        names=("extension_…",),
+        reason="Directory, schema and open extensions belong to one tenant. Reads of changes do not follow schema and "
         "open extensions. Extension attributes 1 to 15 are offered.",
     ),
 )

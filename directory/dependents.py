@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pyroaring import BitMap
 
@@ -222,3 +222,80 @@ def register(dependents: Dependents) -> None:
 
 def registered() -> Sequence[Dependents]:
     return tuple(_registered)
+
+
+# --- Other mappings, before they are saved -------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed:
+    """A person under the user name that other mappings would give."""
+
+    object_id: str
+    display_name: str
+    user_name: str
+    disabled: bool
+
+
+class NameWatch(Protocol):
+    """Is shown everybody once, under other user names; keeps what concerns it."""
+
+    def take(self, person: Proposed) -> None: ...
+
+    def findings(self) -> dict[str, Any]:
+        """What it came to, as JSON. It is kept until the mappings are saved or not."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameConsequence:
+    """What other mappings would do to one kind of thing that the viewer may see."""
+
+    sentence: str
+    count: int
+    lost: bool = False
+    # Names with their pages; `more` says how many are not listed.
+    names: Sequence[tuple[str, str]] = ()
+    more: int = 0
+
+
+class MappedNames(Protocol):
+    """A feature that matches user names, or names of departments and buildings."""
+
+    def watch_names(self, tenant_id: str) -> NameWatch: ...
+
+    def consequences(
+        self,
+        findings: Mapping[str, Any],
+        *,
+        tenant_id: str,
+        unmapped: Collection[str],
+        viewer: ConsoleUser,
+    ) -> Sequence[NameConsequence]:
+        """Say what a watch found, and who loses a value of unmapped attributes."""
+        ...
+
+    def without_counterpart(self, field: str, values: Collection[str]) -> Sequence[str]:
+        """Return those of the values of department or building that are not here."""
+        ...
+
+    def may_create(self, field: str, viewer: ConsoleUser) -> bool: ...
+
+    def create_counterparts(
+        self, field: str, values: Collection[str], *, actor: Any, now: datetime
+    ) -> int:
+        """Create them; whoever waits for one of the name gets it. Returns how many."""
+        ...
+
+
+_mapped: list[MappedNames] = []
+
+
+def register_mapped_names(feature: MappedNames) -> None:
+    """Called once by a feature, when Django starts."""
+    if not any(type(known) is type(feature) for known in _mapped):
+        _mapped.append(feature)
+
+
+def registered_mapped_names() -> Sequence[MappedNames]:
+    return tuple(_mapped)

@@ -381,6 +381,18 @@ class UserLookupForm(forms.Form):
     )
 
 
+class PreviewForm(forms.Form):
+    # It stands in the form of the mappings, which is sent without it.
+    use_required_attribute = False
+
+    person = forms.CharField(
+        label="Person",
+        max_length=256,
+        help_text="A complete user name, user principal name or object ID.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+
 class GroupLookupForm(forms.Form):
     group = forms.CharField(
         label="Group name",

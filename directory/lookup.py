@@ -4,9 +4,12 @@ Every answer is one of three: found, not there, or not known. What Microsoft cou
 not be asked is never shown as absent.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
+
+from django.db.models import Q
 
 from directory import clouds, tokens
 from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS
@@ -19,7 +22,16 @@ from directory.entra import (
     errors,
     is_guid,
 )
-from directory.models import AttributeMappings, CloudIdentityProvider
+from directory.mapping_effect import stored_in
+from directory.models import AttributeMappings, CloudIdentityProvider, DirectoryUser
+from directory.sync.attributes import (
+    USER_ATTRIBUTES,
+    USER_VALUES,
+    mapped_properties,
+    name_key,
+    values_reader,
+)
+from directory.sync.selection import selection_of
 
 # More than one is ambiguous; a few tell which ones.
 CANDIDATES = 5
@@ -44,6 +56,43 @@ class Found:
     object_id: str
     detail: str
     attributes: Sequence[Attribute]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Becoming:
+    """An attribute under other mappings: None where a value is not known."""
+
+    label: str
+    graph_property: str
+    stored: str | None
+    becomes: str | None
+
+    @property
+    def changes(self) -> bool:
+        return None not in (self.stored, self.becomes) and self.stored != self.becomes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What other mappings would make of one person.
+
+    `live` says whether the values come from Microsoft now or from the last read; then
+    `why` says why Microsoft did not answer.
+    """
+
+    name: str = ""
+    object_id: str = ""
+    live: bool = False
+    why: str = ""
+    advice: str = ""
+    request_id: str = ""
+    read_at: datetime | None = None
+    attributes: Sequence[Becoming] = ()
+    several: Sequence[Found] = ()
+
+    @property
+    def incomplete(self) -> bool:
+        return any(each.becomes is None for each in self.attributes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +215,98 @@ def find_membership(
     return _asked(cloud_idp, answer)
 
 
+def preview_person(
+    cloud_idp: CloudIdentityProvider, *, text: str, proposed: AttributeMappings
+) -> Preview:
+    """Show what other mappings make of a person, live; else by what is stored."""
+    mapped = mapped_properties(proposed)
+    values = values_reader(mapped)
+    made: list[tuple[User, dict[str, Any]]] = []
+
+    def answer(graph: GraphClient, mappings: AttributeMappings) -> Outcome:
+        user = _user(graph, mappings, text, more=tuple(mapped.values()))
+        if user is None:
+            return _nobody(text)
+        made.append(
+            (user, dict(zip(USER_VALUES, values(user.properties), strict=True)))
+        )
+        return Outcome(verdict="in", sentence="")
+
+    outcome = _asked(cloud_idp, answer)
+    if outcome.several:
+        return Preview(why=outcome.sentence, several=outcome.several)
+    if made:
+        ((user, becomes),) = made
+        row = DirectoryUser.objects.filter(
+            cloud_idp=cloud_idp, object_id=user.id
+        ).first()
+        return Preview(
+            name=user.display_name or user.user_principal_name or user.id,
+            object_id=user.id,
+            live=True,
+            request_id=outcome.request_id,
+            attributes=[
+                Becoming(
+                    label=LABELS[name],
+                    graph_property=mapped.get(name, ""),
+                    stored=getattr(row, name) if row else None,
+                    becomes=becomes[name],
+                )
+                for name in USER_ATTRIBUTES
+            ],
+        )
+    if outcome.verdict == "out":
+        return Preview(live=True, why=outcome.sentence, advice=outcome.advice)
+    return _stored_preview(cloud_idp, text, mapped, outcome)
+
+
+def _stored_preview(
+    cloud_idp: CloudIdentityProvider,
+    text: str,
+    mapped: Mapping[str, str],
+    outcome: Outcome,
+) -> Preview:
+    """The same by the rows, where the rows were read by the mappings that stand."""
+    people = DirectoryUser.objects.present().filter(cloud_idp=cloud_idp)
+    person = people.filter(
+        Q(user_name_key=name_key(text))
+        | Q(user_principal_name__iexact=text.strip())
+        | Q(object_id=text.strip().lower())
+    ).first()
+    if person is None:
+        return Preview(why=outcome.sentence, advice=outcome.advice)
+    selection = selection_of(cloud_idp)
+    columns = (
+        stored_in(selection.mapped)
+        if cloud_idp.delta_selection == selection.signature
+        else {}
+    )
+
+    def becomes(name: str) -> str | None:
+        graph_property = mapped.get(name)
+        if graph_property is None:
+            return ""
+        column = columns.get(graph_property)
+        return None if column is None else getattr(person, column)
+
+    return Preview(
+        name=str(person),
+        object_id=person.object_id,
+        why=outcome.sentence,
+        advice=outcome.advice,
+        read_at=cloud_idp.last_good_read_at,
+        attributes=[
+            Becoming(
+                label=LABELS[name],
+                graph_property=mapped.get(name, ""),
+                stored=getattr(person, name),
+                becomes=becomes(name),
+            )
+            for name in USER_ATTRIBUTES
+        ],
+    )
+
+
 def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
     """Ask Microsoft within the connection's search timeout."""
     if not cloud_idp.enabled:
@@ -212,8 +353,13 @@ def _asked(cloud_idp: CloudIdentityProvider, answer: Answer) -> Outcome:
     )
 
 
-def _user(graph: GraphClient, mappings: AttributeMappings, text: str) -> User | None:
-    wanted = _wanted(mappings)
+def _user(
+    graph: GraphClient,
+    mappings: AttributeMappings,
+    text: str,
+    more: Sequence[str] = (),
+) -> User | None:
+    wanted = [*_wanted(mappings), *more]
     if is_guid(text):
         return _or_none(lambda: graph.get_user(text, properties=wanted))
     found = {

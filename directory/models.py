@@ -377,6 +377,66 @@ class AttributeMappings(models.Model):
         return f"Mappings of {self.cloud_idp}"
 
 
+class MappingDraft(models.Model):
+    """Other mappings that somebody looks at, and what they would do; never in effect.
+
+    A worker reads everybody and counts. Whoever proposes others for the connection
+    replaces it. Holds the names that a page has to say; it is deleted when the mappings
+    are saved or dropped, and after a day.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "WAITING", "Waiting for a worker"
+        READING = "READING", "Reading"
+        READY = "READY", "Ready"
+        FAILED = "FAILED", "Not known"
+
+    ACTIVE: ClassVar = [State.WAITING, State.READING]
+
+    cloud_idp = models.OneToOneField(
+        CloudIdentityProvider, models.CASCADE, related_name="mapping_draft"
+    )
+    # By attribute; and what stands now, with the options that decide who matches.
+    mappings = models.JSONField()
+    basis = models.JSONField()
+    created_at = models.DateTimeField()
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    state = models.CharField(
+        max_length=10, choices=State.choices, default=State.WAITING
+    )
+    # From Microsoft Graph, or from the rows, which hold all that is needed.
+    live = models.BooleanField(default=True)
+    # Of the connection when reading began.
+    generation = models.PositiveIntegerField(null=True)
+    started_at = models.DateTimeField(null=True)
+    heartbeat_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    fencing_token = models.PositiveIntegerField(default=0)
+    phase = models.CharField(max_length=100, blank=True)
+    pages = models.PositiveIntegerField(default=0)
+    people_read = models.PositiveIntegerField(default=0)
+    effect = models.JSONField(default=dict)
+    error = models.TextField(blank=True)
+    advice = models.TextField(blank=True)
+    reference = models.CharField(max_length=150, blank=True)
+
+    class Meta:
+        default_permissions: ClassVar = ()
+
+    def __str__(self) -> str:
+        return f"Other mappings of {self.cloud_idp}"
+
+    def get_absolute_url(self) -> str:
+        return reverse("directory:mapping-effect", args=[self.cloud_idp_id])
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in self.ACTIVE
+
+
 class SentRequest(models.Model):
     """A request for consent, sent to a Global Administrator who has no account here.
 

@@ -20,6 +20,7 @@ from directory import (
     connect,
     deletion,
     expiry,
+    mapping_drafts,
     preconditions,
     public_address,
     schedules,
@@ -27,6 +28,7 @@ from directory import (
 )
 from directory.models import (
     CloudIdentityProvider,
+    MappingDraft,
     SyncRun,
     WorkerHeartbeat,
 )
@@ -46,6 +48,13 @@ def run_sync(run_id: int) -> None:
     work(run_id, heard=heard)
 
 
+@shared_task(name="directory.tasks.work_out_mappings")
+def work_out_mappings(draft_id: int) -> None:
+    """Work out what other mappings would do, if nobody else does."""
+    heard()
+    mapping_drafts.work(draft_id, heard=heard)
+
+
 @shared_task(name="directory.tasks.tick")
 def tick() -> None:
     """Look at the rows: what is due, abandoned, waiting or left over."""
@@ -55,6 +64,8 @@ def tick() -> None:
     request_due(now=now)
     check_due(now=now)
     announce_waiting(now=now)
+    mapping_drafts.give_up_silent(now=now)
+    announce_drafts(now=now)
     expiry.announce_expiries(now=now)
     look_if_due(now=now)
     erase_due(now=now)
@@ -177,6 +188,25 @@ def announce(run: SyncRun, *, now: datetime) -> None:
         logger.warning("Sync run %s could not be announced to the workers", run.pk)
 
 
+def announce_drafts(*, now: datetime) -> None:
+    """Tell the workers of mappings whose effect is asked for; see `announce`."""
+    waiting = MappingDraft.objects.filter(state=MappingDraft.State.WAITING)
+    for draft in waiting:
+        announce_draft(draft, now=now)
+
+
+def announce_draft(draft: MappingDraft, *, now: datetime) -> None:
+    due = MappingDraft.objects.filter(
+        pk=draft.pk, state=MappingDraft.State.WAITING
+    ).filter(Q(heartbeat_at=None) | Q(heartbeat_at__lt=now - ANNOUNCED_AGAIN_AFTER))
+    if not due.update(heartbeat_at=now):
+        return
+    try:
+        work_out_mappings.apply_async(args=(draft.pk,))
+    except (KombuError, OSError):
+        logger.warning("Mapping draft %s could not be announced", draft.pk)
+
+
 def give_up_silent_runs(*, now: datetime) -> None:
     """Put runs whose worker fell silent back into the queue, or end canceled ones.
 
@@ -244,3 +274,4 @@ def clear_leftovers(*, now: datetime) -> None:
     retention.clear_pages(now=now)
     connect.forget_old_attempts(now=now)
     sent_requests.forget_old(now=now)
+    mapping_drafts.forget_old(now=now)

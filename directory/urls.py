@@ -201,6 +201,31 @@ connection_patterns: list[URLPattern | URLResolver] = [
         name="cloud-idp-filters",
     ),
     path(
+        "settings/cloud-idps/<int:pk>/mappings/effect/",
+        mappings.mapping_effect,
+        name="mapping-effect",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/mappings/effect/save/",
+        mappings.mapping_effect_save,
+        name="mapping-effect-save",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/mappings/effect/drop/",
+        mappings.mapping_effect_drop,
+        name="mapping-effect-drop",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/mappings/effect/again/",
+        mappings.mapping_effect_again,
+        name="mapping-effect-again",
+    ),
+    path(
+        "settings/cloud-idps/<int:pk>/mappings/effect/create/",
+        mappings.mapping_effect_create,
+        name="mapping-effect-create",
+    ),
+    path(
         "settings/cloud-idps/<int:pk>/test/",
         test_tab.cloud_idp_test,
         name="cloud-idp-test",

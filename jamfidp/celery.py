@@ -23,7 +23,10 @@ app.set_default()
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["jamfidp.notices", "jamfidp.accounts", "directory", "scoping"])
 app.conf.beat_schedule_filename = str(Path(settings.VAR_DIR) / "celerybeat-schedule")
-app.conf.task_routes = {"directory.tasks.run_sync": {"queue": "people"}}
+app.conf.task_routes = {
+    "directory.tasks.run_sync": {"queue": "people"},
+    "directory.tasks.work_out_mappings": {"queue": "people"},
+}
 app.conf.beat_schedule = {
     "tick": {"task": "directory.tasks.tick", "schedule": schedule(run_every=5)},
     "past": {

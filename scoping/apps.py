@@ -9,6 +9,8 @@ class ScopingConfig(AppConfig):
         from directory import dependents
         from scoping import changes, recompute
         from scoping.dependents import ScopingDependents
+        from scoping.mapped_names import ScopingMappedNames
 
         dependents.register(ScopingDependents())
+        dependents.register_mapped_names(ScopingMappedNames())
         changes.register(recompute.after_change)

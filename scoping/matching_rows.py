@@ -110,6 +110,19 @@ def _with_ids(object_ids: Any) -> Q:
     return Q(cloud_idp__in=enabled.values("pk"), object_id__in=object_ids)
 
 
+def candidates_of(users: Iterable[InventoryUser]) -> list[Candidate]:
+    """Everybody whom these names could lead to, or led to, as the rows have it."""
+    users = list(users)
+    keys = _chunks([user.key for user in users])
+    ids = _chunks([user.object_id for user in users if user.object_id])
+    conditions = [
+        *(Q(user_name_key__in=some) for some in keys),
+        *(Q(object_id__in=some) for some in ids),
+    ]
+    found = (each for condition in conditions for each in _candidates(condition))
+    return list({each.ref: each for each in found}.values())
+
+
 def _index(*conditions: Q) -> CandidateIndex:
     found = (each for condition in conditions for each in _candidates(condition))
     # A person found by name and by reference is one person.

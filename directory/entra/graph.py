@@ -297,6 +297,17 @@ class GraphClient:
                 delta_link=delta_link,
             )
 
+    def group_names(self) -> Iterator[Sequence[Mapping[str, Any]]]:
+        """Yield pages of all groups, each with id, displayName and mail alone.
+
+        Needs GroupMember.Read.All. https://learn.microsoft.com/graph/api/group-list
+        """
+        start = self._url(
+            "/groups", {"$select": "id,displayName,mail", "$top": str(PAGE_SIZE)}
+        )
+        for body, _next, _delta in self._pages(start, permission=GROUP_READ):
+            yield values(body)
+
     def members(self, group_id: str) -> Iterator[MembersPage]:
         """Yield the pages of a group's direct members.
 

@@ -48,6 +48,7 @@ def forget_attributes(
     _forget_earlier(cloud_idp, names)
     _forget_held(cloud_idp, names)
     stored_plans.forget_values(cloud_idp, columns=names)
+    stored_plans.forget_device_values(cloud_idp)
     # Pages of a run that is at work go when it ends: it finds other mappings then.
     StagedPage.objects.filter(run__cloud_idp=cloud_idp).exclude(
         run__state__in=SyncRun.ACTIVE

@@ -534,6 +534,17 @@ def _silence(
     return silenced
 
 
+def forget_device_values(cloud_idp: CloudIdentityProvider) -> None:
+    """Erase which values devices would have got from people of the connection.
+
+    Of all fields: a plan does not say which attribute a value came from. Which devices
+    would have changed stays.
+    """
+    PlanConsequence.objects.filter(
+        run__cloud_idp=cloud_idp, kind=ConsequenceKind.DEVICE_CHANGES.value
+    ).update(differences=b"")
+
+
 def clear(*, older_than: datetime) -> None:
     """Delete plans of runs that ended before; the runs stay."""
     old = SyncRun.objects.filter(plan_stored=True, finished_at__lt=older_than)

@@ -80,6 +80,9 @@ NO_PAGE_ENDINGS = {
     "-download": "file",
     "-apply": "form",
     "-drop": "form",
+    "-save": "form",
+    "-again": "form",
+    "-create": "form",
     "-take": "form",
     "-start": "form",
     "-verify": "form",
@@ -135,6 +138,7 @@ SAMPLES = {
     "directory:heldchange-review": (
         "SELECT id AS pk FROM directory_cloudidentityprovider"
     ),
+    "directory:mapping-effect": "SELECT id AS pk FROM directory_cloudidentityprovider",
     "directory:user": (
         "SELECT id AS pk FROM directory_directoryuser WHERE display_name = 'Ana Ruiz'"
         " ORDER BY user_principal_name"

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from directory import (
     checking,
+    connections,
     credentials,
     dependents,
     registrations,
@@ -23,6 +24,7 @@ from directory.models import (
     ApplicationRegistration,
     AttributeMappings,
     CloudIdentityProvider,
+    MappingDraft,
     SyncRun,
 )
 from jamfidp.access import ConsoleUser
@@ -421,38 +423,48 @@ def test_wrong_options_are_refused_and_kept_on_the_page(
 # --- Mappings ----------------------------------------------------------------------
 
 
-def test_other_mappings_are_saved_and_everything_is_read_again(
-    connection: CloudIdentityProvider,
-    browser: Client,
-    watching: Watching,
-    django_capture_on_commit_callbacks: Any,
+def test_other_mappings_are_proposed_and_nothing_is_saved(
+    connection: CloudIdentityProvider, browser: Client, watching: Watching
 ) -> None:
-    with django_capture_on_commit_callbacks():
-        response = browser.post(
-            f"{connection.get_absolute_url()}mappings/",
-            MAPPINGS
-            | {
-                "user_name": "mailNickname",
-                "room": "onPremisesExtensionAttributes.extensionAttribute15",
-            },
-        )
+    response = browser.post(
+        f"{connection.get_absolute_url()}mappings/",
+        MAPPINGS
+        | {
+            "user_name": "mailNickname",
+            "room": "onPremisesExtensionAttributes.extensionAttribute15",
+        },
+    )
 
     assert response.status_code == 303
-    mappings = AttributeMappings.objects.get()
-    assert mappings.user_name == "mailNickname"
-    assert mappings.room == "onPremisesExtensionAttributes.extensionAttribute15"
-    assert (mappings.user_id, mappings.group_id) == ("id", "id")
+    draft = MappingDraft.objects.get()
+    assert response["Location"] == draft.get_absolute_url()
+    assert draft.mappings["user_name"] == "mailNickname"
+    assert (draft.mappings["user_id"], draft.mappings["group_id"]) == ("id", "id")
+    assert AttributeMappings.objects.get().user_name == "userPrincipalName"
+    assert not SyncRun.objects.exists()
+    assert notes(connection) == []
+    assert watching.told == []
+
+
+def test_saved_mappings_are_in_the_history_and_everything_is_read_again(
+    connection: CloudIdentityProvider, administrator: User, watching: Watching
+) -> None:
+    mappings = connection.mappings
+    mappings.room = "onPremisesExtensionAttributes.extensionAttribute15"
+
+    connections.save_mappings(mappings, actor=administrator, now=timezone.now())
+
     assert SyncRun.objects.get().kind == SyncRun.Kind.FULL
     assert "Changed attribute mappings" in notes(connection)
     assert watching.told == [connection.tenant_id]
 
 
-def test_the_same_mappings_read_nothing_again(
+def test_the_same_mappings_change_nothing(
     connection: CloudIdentityProvider, browser: Client
 ) -> None:
     browser.post(f"{connection.get_absolute_url()}mappings/", MAPPINGS)
 
-    assert not SyncRun.objects.exists()
+    assert not MappingDraft.objects.exists()
     assert notes(connection) == []
 
 
@@ -476,13 +488,14 @@ def test_a_mapping_that_cannot_be_is_refused(
 
 
 def test_mappings_of_a_disabled_connection_are_saved_and_not_read(
-    connection: CloudIdentityProvider, browser: Client
+    connection: CloudIdentityProvider, administrator: User
 ) -> None:
     CloudIdentityProvider.objects.update(enabled=False)
+    mappings = AttributeMappings.objects.get()
+    mappings.cloud_idp.refresh_from_db()
+    mappings.room = "city"
 
-    browser.post(
-        f"{connection.get_absolute_url()}mappings/", MAPPINGS | {"room": "city"}
-    )
+    connections.save_mappings(mappings, actor=administrator, now=timezone.now())
 
     assert AttributeMappings.objects.get().room == "city"
     assert not SyncRun.objects.exists()
