@@ -21,6 +21,7 @@ from directory.models import (
     CloudIdentityProvider,
     ConsentRequest,
     DirectoryObject,
+    MappingDraft,
     SentRequest,
 )
 from directory.sync.erase import erase_some, stop_reading, tidy_search
@@ -86,6 +87,7 @@ def delete(
     for sent in SentRequest.objects.filter(cloud_idp=locked):
         sent_requests.revoke(sent, actor=actor, now=now)
     ConsentRequest.objects.filter(cloud_idp=locked).delete()
+    MappingDraft.objects.filter(cloud_idp=locked).delete()
     stop_reading(locked, finished_at=now, error="The connection was deleted.")
     own, locked.own_registration = locked.own_registration, None
     locked.enabled = False

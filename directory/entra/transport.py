@@ -176,7 +176,8 @@ def _check_batch(body: bytes | str | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One attempt, as it is reported: nothing in it names a person or a secret."""
+    """One attempt, as it is reported: no secret is in it, and `address` alone may name
+    a person. It is for whoever asked, and is neither logged nor kept."""
 
     method: str
     template: str
@@ -188,6 +189,8 @@ class Exchange:
     throttle_percentage: float | None
     request_id: str
     client_request_id: str
+    address: str = field(default="", repr=False)
+    """Path and query as sent, without the tokens of pages."""
 
 
 class TransferObserver(Protocol):
@@ -385,7 +388,7 @@ class EntraSession(requests.Session):
                 response = self._attempt(read, sent, kwargs, deadline)
             except errors.Unreachable as error:
                 failure = error
-            self._report(read, response, client_id, self._clock() - started)
+            self._report(read, sent, response, client_id, self._clock() - started)
 
             if response is not None and response.status_code not in retried:
                 if response.status_code in _RETRIED:
@@ -582,6 +585,7 @@ class EntraSession(requests.Session):
     def _report(
         self,
         read: Read,
+        sent: requests.PreparedRequest,
         response: requests.Response | None,
         client_id: str,
         seconds: float,
@@ -597,6 +601,7 @@ class EntraSession(requests.Session):
             throttle_percentage=_number(headers.get("x-ms-throttle-limit-percentage")),
             request_id="" if response is None else request_id(response),
             client_request_id=client_id,
+            address=_PAGE_TOKEN.sub(r"\1…", unquote(sent.path_url)),
         )
         logger.info(
             "%s %s %s in %.0f ms, request-id %s, client-request-id %s",
@@ -611,6 +616,7 @@ class EntraSession(requests.Session):
             self.observer.exchanged(exchange)
 
 
+_PAGE_TOKEN = re.compile(r"(\$(?:skip|delta)token=)[^&]*", re.IGNORECASE)
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 
 

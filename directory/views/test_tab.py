@@ -7,11 +7,11 @@ from django import forms
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from directory import lookup
+from directory import live_test
 from directory.forms import GroupLookupForm, MembershipLookupForm, UserLookupForm
-from directory.models import CloudIdentityProvider
 from directory.views.connections import VIEW
 from directory.views.connections import _connection as connection_of
 from directory.views.connections import _frame as connection_frame
@@ -19,22 +19,26 @@ from jamfidp.access import privilege
 from jamfidp.components import Tab
 from jamfidp.htmx import ConsoleRequest
 
-LOOKUPS = ("user", "group", "membership")
+FORMS: dict[str, Callable[..., forms.Form]] = {
+    "user": UserLookupForm,
+    "group": GroupLookupForm,
+    "membership": MembershipLookupForm,
+}
 
 
 @privilege(VIEW, "directory.view_directoryuser", "directory.view_directorygroup")
 @require_http_methods(["GET", "POST"])
 def cloud_idp_test(request: ConsoleRequest, pk: int) -> HttpResponse:
-    """Look up a user, a group or a membership, live through Microsoft Graph."""
+    """Test a user, a group or a membership, live through Microsoft Graph."""
     cloud_idp = connection_of(pk)
     kind = request.POST.get("kind") or request.GET.get("kind") or "user"
-    if kind not in LOOKUPS:
+    if kind not in FORMS:
         raise Http404
-    form = _lookup_form(kind, request.POST if request.method == "POST" else None)
-    outcome, status = None, 200
+    form = FORMS[kind](request.POST if request.method == "POST" else None)
+    result, status = None, 200
     if form.is_bound:
         if form.is_valid():
-            outcome = _lookup(cloud_idp, kind, form.cleaned_data)
+            result = _tested(request, cloud_idp, kind, form.cleaned_data)
         else:
             status = 422
     return render(
@@ -49,31 +53,18 @@ def cloud_idp_test(request: ConsoleRequest, pk: int) -> HttpResponse:
                     f"{reverse('directory:cloud-idp-test', args=[pk])}?kind={each}",
                     current=each == kind,
                 )
-                for each in LOOKUPS
+                for each in FORMS
             ],
             "form": form,
-            "outcome": outcome,
+            "result": result,
         },
         status=status,
     )
 
 
-def _lookup_form(kind: str, sent: Any) -> forms.Form:
-    makers: dict[str, Callable[..., forms.Form]] = {
-        "user": UserLookupForm,
-        "group": GroupLookupForm,
-        "membership": MembershipLookupForm,
-    }
-    return makers[kind](sent)
-
-
-def _lookup(
-    cloud_idp: CloudIdentityProvider, kind: str, entered: dict[str, str]
-) -> lookup.Outcome:
-    if kind == "user":
-        return lookup.find_user(cloud_idp, text=entered["user"])
-    if kind == "group":
-        return lookup.find_group(cloud_idp, text=entered["group"])
-    return lookup.find_membership(
-        cloud_idp, user_text=entered["user"], group_text=entered["group"]
-    )
+def _tested(
+    request: ConsoleRequest, cloud_idp: Any, kind: str, entered: dict[str, str]
+) -> live_test.Result:
+    result = live_test.TESTS[kind](cloud_idp, entered)
+    live_test.remember(cloud_idp, kind, result, actor=request.user, now=timezone.now())
+    return result

@@ -199,7 +199,8 @@ def test_devices_that_would_lead_elsewhere_are_named(
         make_device(f"MBP-{name}", username=f"{name}@fernhill.example")
     twin = make_device("MBP-twin", username="ben@fernhill.example")
     matching_rows.rematch(now=timezone.now())
-    InventoryUser.objects.filter(pk=twin.assigned_user_id).update(
+    assert twin.assigned_user is not None
+    InventoryUser.objects.filter(pk=twin.assigned_user.pk).update(
         username="twin@fernhill.example", key="twin@fernhill.example"
     )
 
