@@ -35,7 +35,10 @@ class PackedUsers(NamedTuple):
     transitive: bytes | None
 
 
-def _no_rows() -> Iterator[tuple[int, str, Any]]:
+Among = Callable[[int, str], bool]
+
+
+def _no_rows(_among: Among | None = None) -> Iterator[tuple[int, str, Any]]:
     return iter(())
 
 
@@ -46,9 +49,9 @@ class PlannedRows:
     # The columns that get another value, with it.
     changed: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     new: BitMap = field(default_factory=BitMap)
-    # Number, object id and columns of the new ones. Of a first read they are read from
-    # its pages anew with each call: ask once.
-    new_rows: Callable[[], Iterator[tuple[int, str, Any]]] = _no_rows
+    # Number, object id and columns of the new ones, all or those that are wanted. Of a
+    # first read they are read from its pages anew with each call: ask once.
+    new_rows: Callable[[Among | None], Iterator[tuple[int, str, Any]]] = _no_rows
     # Rows that go.
     forgotten: BitMap = field(default_factory=BitMap)
 
@@ -138,7 +141,15 @@ class PlannedChange:
         object_ids, keys = frozenset(object_ids), frozenset(keys)
         by_number = numbers or BitMap()
         if self.people.new and (object_ids or keys or by_number & self.people.new):
-            for number, object_id, row in self.people.new_rows():
+            # By user name only the rows themselves tell who is wanted.
+            among = (
+                None
+                if keys
+                else lambda number, object_id: (
+                    number in by_number or object_id in object_ids
+                )
+            )
+            for number, object_id, row in self.people.new_rows(among):
                 if (
                     object_id in object_ids
                     or row.user_name_key in keys
@@ -162,8 +173,9 @@ class PlannedChange:
             wanted = frozenset(object_ids)
             after += [
                 self._new(DirectoryGroup, number, object_id, row)
-                for number, object_id, row in self.groups.new_rows()
-                if object_id in wanted
+                for number, object_id, row in self.groups.new_rows(
+                    lambda _number, object_id: object_id in wanted
+                )
             ]
         for row in after:
             self._give_users(row)
@@ -194,8 +206,9 @@ class PlannedChange:
         if numbers.intersect(self.groups.new):
             after += [
                 self._new(DirectoryGroup, number, object_id, row)
-                for number, object_id, row in self.groups.new_rows()
-                if number in numbers
+                for number, object_id, row in self.groups.new_rows(
+                    lambda number, _object_id: number in numbers
+                )
             ]
         return after
 

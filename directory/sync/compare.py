@@ -23,7 +23,7 @@ from directory.models import (
 from directory.sync import attributes, observe
 from directory.sync.attributes import NEW_GROUP, NEW_USER, GroupRow, Row, UserRow
 from directory.sync.bitmaps import union, unpack
-from directory.sync.differences import GONE, Change, MemberChange, Objects, Plan
+from directory.sync.differences import GONE, Among, Change, MemberChange, Objects, Plan
 from directory.sync.holds import HeldSet, Hold, open_holds
 from directory.sync.numbers import Register, object_ids
 from directory.sync.rows import chunks
@@ -162,7 +162,7 @@ class Comparison:
             ).exists()
         )
         if first:
-            objects.new.stream = lambda: self._stream(sort)
+            objects.new.stream = lambda among: self._stream(sort, among)
         answered: BitMap = BitMap()
         for some in chunks(self.round.entries(sort.resource)):
             numbers = [entry[0] for entry in some]
@@ -194,10 +194,12 @@ class Comparison:
                 self.plan.hashes[number] = None
             self._note(sort, objects, number, object_id, row, after, told=told)
 
-    def _stream(self, sort: _Sort[Row]) -> Iterator[tuple[int, str, Row]]:
+    def _stream(
+        self, sort: _Sort[Row], among: Among | None
+    ) -> Iterator[tuple[int, str, Row]]:
         new = attributes.in_state(sort.new, State.PRESENT, now=sort.now)
         for number, _value, what, object_id in self.round.entries(sort.resource):
-            if sort.is_whole(what):
+            if sort.is_whole(what) and (among is None or among(number, object_id)):
                 row = sort.answered(new, what)
                 kept = sort.keeps(object_id, row)
                 yield number, object_id, row if kept else sort.left_out(sort.new, row)

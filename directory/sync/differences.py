@@ -20,6 +20,10 @@ GONE = State.GONE.value
 WITHOUT_MEMBERS = frozenset({State.GONE.value, State.FILTERED.value})
 
 
+# Whether somebody is wanted, by number and object id.
+Among = Callable[[int, str], bool]
+
+
 @dataclass(slots=True)
 class Change:
     """How a person or group that has a row will differ: the columns that do."""
@@ -59,14 +63,15 @@ class NewObjects(Generic[Row]):
     # Those that are in the directory; the others are deleted, filtered or mentioned.
     present: BitMap = field(default_factory=BitMap)
     kept: dict[int, tuple[str, Row]] = field(default_factory=dict)
-    stream: Callable[[], Iterator[tuple[int, str, Row]]] | None = None
+    # Given which of them are wanted, before their rows are made.
+    stream: Callable[[Among | None], Iterator[tuple[int, str, Row]]] | None = None
 
-    def rows(self) -> Iterator[tuple[int, str, Row]]:
-        """Yield number, object id and row."""
+    def rows(self, among: Among | None = None) -> Iterator[tuple[int, str, Row]]:
+        """Yield number, object id and row: all, or those among them that are wanted."""
         for number, (object_id, row) in self.kept.items():
-            if number in self.numbers:
+            if number in self.numbers and (among is None or among(number, object_id)):
                 yield number, object_id, row
-        for number, object_id, row in self.stream() if self.stream else ():
+        for number, object_id, row in self.stream(among) if self.stream else ():
             if number in self.numbers and number not in self.kept:
                 yield number, object_id, row
 

@@ -30,6 +30,7 @@ from directory.models import (
     DirectoryUser,
     PlanConsequence,
     PlanPart,
+    State,
     SyncRun,
 )
 from directory.sync import observe
@@ -228,13 +229,20 @@ def sort_of(change: Change) -> str:
         return "changed"
     if after == PRESENT:
         return "restored" if before in observe.DEPARTED else "added"
-    if after in observe.DEPARTED:
-        return "deleted"
-    return "unknown" if before == PRESENT else "changed"
+    return _BY_STATE.get(after, "unknown")
+
+
+_BY_STATE = {
+    State.DELETED.value: "deleted",
+    State.GONE.value: "gone",
+    State.FILTERED.value: "filtered",
+    State.UNREADABLE.value: "unknown",
+    State.MENTIONED.value: "mentioned",
+}
 
 
 def _sort_of_new(state: str) -> str:
-    return "added" if state == PRESENT else "mentioned"
+    return "added" if state == PRESENT else _BY_STATE.get(state, "mentioned")
 
 
 def _of_members(plan: Plan) -> Iterator[tuple[Any, ...]]:

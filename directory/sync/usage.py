@@ -202,8 +202,10 @@ class _People:
                 found.add(number)
         new = candidates & self._plan.people.new.numbers
         if new:
-            for number, _object_id, row in self._plan.people.new.rows():
-                if number in new and is_active(row):
+            for number, _object_id, row in self._plan.people.new.rows(
+                lambda number, _object_id: number in new
+            ):
+                if is_active(row):
                     found.add(number)
         return found
 
