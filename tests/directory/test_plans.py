@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from directory import dependents
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
+    DirectoryGroup,
     DirectoryObject,
     DirectoryUser,
+    PlanConsequence,
     PlanPart,
     SyncRun,
 )
 from directory.sync import stored_plans
+from directory.sync.foresee import foresee
 from directory.sync.forget import forget_attributes
 from directory.sync.holds import Held
 from directory.sync.retention import clear_plans, erase_gone
@@ -141,6 +145,76 @@ def test_what_is_held_is_kept_apart_from_what_takes_effect(
     (held,) = differences(run, Section.HELD)
     assert (held.number, held.guards) == (number(ANA), ("people changed",))
     assert held.values == {"department": ("", "Design")}
+
+
+@pytest.mark.parametrize(
+    ("round_", "sort"),
+    [
+        ({"users": [removed(ANA)]}, "deleted"),
+        ({"users": [removed(ANA, "deleted")]}, "gone"),
+        ({"users": [user(ANA, accountEnabled=False)]}, "disabled"),
+        ({"full": True, "users": [user(MILO)]}, "deleted"),
+        (
+            {
+                "full": True,
+                "users": [user(MILO)],
+                "groups": [group(FRONTEND, member(ANA))],
+            },
+            "unknown",
+        ),
+    ],
+    ids=["deleted", "gone for good", "disabled", "left out", "named and left out"],
+)
+def test_ways_to_be_missing_are_told_apart(
+    fernhill: CloudIdentityProvider, round_: dict[str, Any], sort: str
+) -> None:
+    ana = number(ANA)
+
+    take(fernhill, **round_)
+
+    (said,) = [e for e in differences(last_run(), Section.PEOPLE) if e.number == ana]
+    assert said.sort == sort
+
+
+def test_what_follows_from_what_is_held_is_no_part_of_what_was_applied(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    frontend = DirectoryGroup.objects.get(object_id=FRONTEND)
+    factories.bind(factories.account_group(), frontend)
+    seen: list[int] = []
+
+    def hold(plan: Any) -> Held:
+        seen.append(len(foresee(plan).consequences))
+        held = Held()
+        held.hold_users(
+            frontend.pk, "gives Full Access", joined=plan.users[frontend.pk].joined
+        )
+        return held
+
+    take(
+        fernhill,
+        users=[user(NOOR)],
+        groups=[group(FRONTEND, member(NOOR))],
+        decide=hold,
+    )
+
+    assert seen == [1]
+    assert not PlanConsequence.objects.filter(run=last_run()).exists()
+
+
+def test_a_plan_of_what_was_not_applied_is_not_kept(
+    fernhill: CloudIdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError("no")
+
+    parts = PlanPart.objects.count()
+    monkeypatch.setattr(dependents.registered()[0], "after_apply", refuse)
+
+    with pytest.raises(RuntimeError):
+        take(fernhill, users=[user(ANA, department="Design")])
+
+    assert PlanPart.objects.count() == parts
 
 
 def test_plans_are_kept_for_a_time_and_go_with_their_run(

@@ -24,6 +24,7 @@ from directory.sync.differences import Plan
 from directory.sync.holds import Held
 from directory.sync.run import work
 from directory.sync.single import fresh
+from jamfidp.accounts.models import SignInConfirmation
 from tests import factories
 from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held, truth
@@ -163,6 +164,27 @@ def test_a_group_is_read_with_all_its_members(known: Story) -> None:
 
     assert known.group("Frontend").description == "Sites and shops"
     assert held(known) == truth(known)
+
+
+def test_what_microsoft_said_of_others_at_their_sign_in_still_counts(
+    known: Story,
+) -> None:
+    now = timezone.now()
+    ana, milo = known.user(ANA), known.user("milo.brandt@fernhill.example")
+    for person in (ana, milo):
+        SignInConfirmation.objects.create(
+            tenant_id=known.tenant,
+            object_id=person.object_id,
+            at=now,
+            enabled=True,
+            user_type="Member",
+            group_ids=[],
+        )
+
+    done(sync(known, ana))
+
+    (left,) = SignInConfirmation.objects.all()
+    assert left.object_id == milo.object_id
 
 
 def test_guards_hold_of_it_as_of_any_read(known: Story) -> None:
