@@ -195,7 +195,7 @@ def everything_is_watched(django_db_setup: None) -> Iterator[None]:
         _before(
             identity.AccessToken,
             "__init__",
-            lambda _, value, *rest: watch.note("access token", value),
+            lambda _, value, *rest, **more: watch.note("access token", value),
         ),
     ]
     Client.request = request  # type: ignore[method-assign]
