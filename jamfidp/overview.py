@@ -117,7 +117,9 @@ def connections(user: ConsoleUser) -> Sequence[ConnectionSummary]:
             connection=idp,
             people=people.get(idp.pk, 0),
             groups=groups.get(idp.pk, 0),
-            latest_run=SyncRun.objects.filter(cloud_idp=idp).first(),
+            latest_run=SyncRun.objects.reads()
+            .filter(cloud_idp=idp, dry_run=False)
+            .first(),
         )
         for idp in CloudIdentityProvider.objects.order_by("display_name")
     ]

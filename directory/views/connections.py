@@ -331,7 +331,8 @@ def cloud_idp_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     if gone is not None:
         return deleted_page(request, gone)
     cloud_idp = _connection(pk)
-    latest = SyncRun.objects.filter(cloud_idp=cloud_idp).first()
+    reads = SyncRun.objects.reads().filter(cloud_idp=cloud_idp, dry_run=False)
+    latest = reads.first()
     return render(
         request,
         "directory/cloud_idp_detail.html",

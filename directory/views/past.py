@@ -300,7 +300,7 @@ def reads_of(group: DirectoryGroup, day: past.Day, *, now: datetime) -> dict[str
     if day.begins < now - RUNS_KEPT:
         # Runs that changed nothing are not kept so long.
         return {}
-    good = SyncRun.objects.filter(
+    good = SyncRun.objects.reads().filter(
         cloud_idp=group.cloud_idp, state=SyncRun.State.SUCCEEDED, dry_run=False
     )
     if good.filter(finished_at__gte=day.begins, finished_at__lt=day.ends).exists():

@@ -168,7 +168,7 @@ def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
             :RUNS_ON_TAB
         ]
     )
-    active = next((run for run in runs if run.is_active), None)
+    active = next((run for run in runs if run.is_active and run.is_read), None)
     return page_or_fragment(
         request,
         page="directory/cloud_idp_sync.html",

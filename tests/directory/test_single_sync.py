@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from directory import tasks
 from directory.models import (
+    CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
@@ -185,6 +186,21 @@ def test_what_microsoft_said_of_others_at_their_sign_in_still_counts(
 
     (left,) = SignInConfirmation.objects.all()
     assert left.object_id == milo.object_id
+
+
+def test_a_read_of_one_person_is_no_read_of_the_directory(
+    known: Story, console: Client
+) -> None:
+    read_at = known.cloud_idp.last_good_read_at
+    known.fault(f"/v1.0/users/{known.user(ANA).object_id}", status=403, times=9)
+
+    sync(known, known.user(ANA))
+
+    known.cloud_idp.refresh_from_db()
+    assert known.cloud_idp.last_good_read_at == read_at
+    assert known.cloud_idp.status == CloudIdentityProvider.Status.ACTIVE
+    page = text(console, known.cloud_idp.get_absolute_url())
+    assert "Full read: Succeeded" in page
 
 
 def test_guards_hold_of_it_as_of_any_read(known: Story) -> None:
