@@ -183,12 +183,12 @@ def end_notice(cloud_idp: CloudIdentityProvider, *, now: datetime) -> bool:
 def _locked(cloud_idp: CloudIdentityProvider) -> CloudIdentityProvider | None:
     """Return the row as it is now: a read, a check and a person may be at it at once.
 
-    None when it was deleted meanwhile.
+    None when it was deleted or switched off meanwhile: nobody is to hear of it then.
     """
     return (
         CloudIdentityProvider.objects.select_for_update(of=("self",))
         .select_related("own_registration")
-        .filter(pk=cloud_idp.pk)
+        .filter(pk=cloud_idp.pk, enabled=True)
         .first()
     )
 

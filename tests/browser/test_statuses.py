@@ -88,7 +88,6 @@ def test_each_status_is_seen_with_what_to_do(
         page.get_by_role("button", name="Check now").first.click()
         panel = page.get_by_role("region", name="What this status means")
         assert MEANINGS[name].advice in panel.inner_text(), name
-        page.goto(address)
         look(page, name)
         if MEANINGS[name].look not in checked:
             checked.add(MEANINGS[name].look)

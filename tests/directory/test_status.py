@@ -26,6 +26,7 @@ from directory import (
     credentials,
     deletion,
     registrations,
+    sent_requests,
     status,
     status_table,
     tasks,
@@ -208,6 +209,42 @@ def test_an_auditor_is_told_everything_and_given_no_button(story: Story) -> None
     assert "Ask an administrator of this console" in text_of(
         browser, story.cloud_idp.get_absolute_url()
     )
+
+
+def test_a_request_that_waits_takes_the_place_of_another(
+    story: Story, administrator: User
+) -> None:
+    consent(story, "DELETE")
+    checking.check(story.cloud_idp, now=timezone.now())
+    sent = sent_requests.send(
+        registration=registrations.registration("SANDBOX"),
+        cloud_idp=story.cloud_idp,
+        recipient="",
+        actor=administrator,
+        now=timezone.now(),
+    )
+    browser = browser_for(administrator)
+
+    buttons = buttons_of(browser, story.cloud_idp)
+    assert buttons["Look at the request that was sent"] == sent.get_absolute_url()
+    assert "Send a request" not in buttons
+    # The list says of the request what it waits for, beside the connection's status.
+    listed = text_of(browser, "/settings/cloud-idps/")
+    assert "consent again" in listed
+    assert "Pending consent" in listed
+
+
+def test_what_is_done_at_microsoft_has_a_way_to_its_portal(administrator: User) -> None:
+    public = factories.cloud_idp(cloud="PUBLIC", status=Status.BLOCKED)
+    browser = browser_for(administrator)
+
+    buttons = buttons_of(browser, public)
+    assert (
+        buttons["Open Microsoft's portal"]
+        == f"https://portal.azure.com/{public.tenant_id}"
+    )
+    CloudIdentityProvider.objects.update(cloud="SANDBOX")
+    assert "Open Microsoft's portal" not in buttons_of(browser, public)
 
 
 # --- The table -----------------------------------------------------------------------
@@ -528,6 +565,19 @@ def test_another_credential_or_application_is_tried_at_once(story: Story) -> Non
     secret_again(story)
 
     assert story.cloud_idp in checking.due(now=timezone.now())
+
+
+def test_what_is_heard_of_a_connection_switched_off_meanwhile_is_not_told(
+    story: Story,
+) -> None:
+    CloudIdentityProvider.objects.update(enabled=False)
+
+    error = errors.TenantNotFound("x")
+    status.record_failure(story.cloud_idp, error, now=timezone.now(), checked=True)
+
+    story.cloud_idp.refresh_from_db()
+    assert story.cloud_idp.status == Status.ACTIVE
+    assert open_notices() == []
 
 
 def test_a_connection_deleted_meanwhile_stays_deleted(story: Story) -> None:
