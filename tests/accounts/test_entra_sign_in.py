@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,7 +14,7 @@ from lxml import html
 
 from directory import credentials, registrations
 from directory.dependents import AppliedChange, ObjectRef, registered
-from directory.models import CloudIdentityProvider, DirectoryUser, SyncRun
+from directory.models import CloudIdentityProvider, DirectoryUser
 from jamfidp.accounts import entra_sign_in, standing, switches, throttle
 from jamfidp.accounts.grants import Reason
 from jamfidp.accounts.models import (
@@ -421,27 +421,17 @@ def test_what_graph_said_counts_until_a_read_that_began_later(
 ) -> None:
     console.sign_in()
     answered = SignInConfirmation.objects.get().at
-    run = SyncRun.objects.create(
-        cloud_idp=console.cloud_idp,
-        kind=SyncRun.Kind.DELTA,
-        trigger=SyncRun.Trigger.SCHEDULE,
-        state=SyncRun.State.APPLYING,
-        created_at=answered,
-        started_at=answered - timedelta(seconds=1),
-    )
 
-    def applied() -> None:
+    def applied(began_at: datetime) -> None:
+        change = AppliedChange(
+            cloud_idp_id=console.cloud_idp.pk, full=False, began_at=began_at
+        )
         for one in registered():
-            one.after_apply(
-                AppliedChange(cloud_idp_id=console.cloud_idp.pk, full=False),
-                now=timezone.now(),
-            )
+            one.after_apply(change, now=timezone.now())
 
-    applied()
+    applied(answered - timedelta(seconds=1))
     assert SignInConfirmation.objects.exists()
-    run.started_at = answered + timedelta(seconds=1)
-    run.save()
-    applied()
+    applied(answered + timedelta(seconds=1))
     assert not SignInConfirmation.objects.exists()
 
 

@@ -282,7 +282,7 @@ def test_the_cost_does_not_grow_with_groups_and_bindings(
         )
     account = of_a_session(account)
 
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         account.has_perm("scoping.view_computer")
         account.has_perm("scoping.change_policy")
         account.sites_with("scoping.view_policy")
