@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
-from directory import clouds, connect, status, tls, tokens
+from directory import clouds, connect, permission_use, status, tls, tokens
 from directory.entra import EntraSession, GraphClient, PermissionProbe, errors
 from directory.entra.transport import Priority
 from directory.models import CloudIdentityProvider
+from directory.permissions import Feature
 
 # A check by itself keeps nobody waiting, but a slot of a worker busy.
 BY_ITSELF_SECONDS = 20.0
@@ -77,7 +78,7 @@ def _check(
         with EntraSession(
             cloud, total_seconds=seconds, tls_observer=tls.noting(cloud_idp)
         ) as session:
-            probes, problem = _ask(cloud_idp, session, by_person=by_person)
+            probes, problem = _ask(cloud_idp, session, by_person=by_person, now=now)
     except errors.EntraError as error:
         status.record_failure(cloud_idp, error, now=now, checked=True)
         return False
@@ -101,20 +102,34 @@ def _check(
 
 
 def _ask(
-    cloud_idp: CloudIdentityProvider, session: EntraSession, *, by_person: bool
+    cloud_idp: CloudIdentityProvider,
+    session: EntraSession,
+    *,
+    by_person: bool,
+    now: datetime,
 ) -> tuple[tuple[PermissionProbe, ...], errors.EntraError | None]:
     """Return what came of each permission, and what is missing if anything is."""
     priority: Priority = "high" if by_person else "low"
     source = tokens.for_connection(
         cloud_idp, session=session, insist=by_person, apart=True
     )
-    source.token(fresh=True)
+    token = source.token(fresh=True)
+    permission_use.saw_roles(cloud_idp, token.roles(), now=now)
     graph = GraphClient(
         cloud=clouds.cloud(cloud_idp.cloud),
         tokens=source,
         session=session,
         priority=priority,
     )
+    try:
+        return _tried(cloud_idp, graph)
+    finally:
+        permission_use.note(cloud_idp, Feature.CHECK, graph.used, now=now)
+
+
+def _tried(
+    cloud_idp: CloudIdentityProvider, graph: GraphClient
+) -> tuple[tuple[PermissionProbe, ...], errors.EntraError | None]:
     problem: errors.EntraError | None = None
     try:
         organization = graph.organization()

@@ -22,7 +22,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.urls import reverse
 
-from directory import clouds, credentials, status, tokens
+from directory import clouds, credentials, permission_use, status, tokens
 from directory.connector import configuration, messages
 from directory.connector.keys import signing_key, verifying_keys
 from directory.connector.messages import Answer, EndRequest, StartRequest
@@ -46,6 +46,7 @@ from directory.models import (
     SentRequest,
     SyncRun,
 )
+from directory.permissions import Feature
 from directory.registrations import connections_of, find_registration
 from directory.sync import request_sync
 from directory.sync.forget import forget_attributes
@@ -603,7 +604,7 @@ def _verify_tenant(attempt: ConsentRequest, now: datetime) -> bool:
     cloud = clouds.cloud(attempt.cloud)
     with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
         try:
-            organization = _graph(attempt, session).organization()
+            organization = _graph(attempt, session)[0].organization()
         except (errors.ConsentMissing, errors.PermissionMissing) as error:
             return _try_again(attempt, error)
     if organization.id != attempt.verified["tenant_id"]:
@@ -629,13 +630,17 @@ def _domains(domains: Sequence[tuple[str, bool]]) -> list[str]:
 def _verify_permissions(attempt: ConsentRequest, now: datetime) -> bool:
     cloud = clouds.cloud(attempt.cloud)
     with EntraSession(cloud, total_seconds=SESSION_SECONDS) as session:
-        probes = _graph(attempt, session).probe_permissions()
+        graph, accepted = _graph(attempt, session)
+        probes = graph.probe_permissions()
+        roles = accepted.token().roles()
     missing = next((probe.error for probe in probes if probe.error), None)
     if missing is not None:
         return _try_again(attempt, missing)
     attempt.verified = {
         **attempt.verified,
         "permissions": evidence(probes, signed_in_at=now, now=now),
+        "roles": None if roles is None else sorted(roles),
+        "used": {DELEGATED_PERMISSION: 1, **graph.used},
     }
     return True
 
@@ -680,7 +685,9 @@ def evidence(
     return list(found.values())
 
 
-def _graph(attempt: ConsentRequest, session: EntraSession) -> GraphClient:
+def _graph(
+    attempt: ConsentRequest, session: EntraSession
+) -> tuple[GraphClient, tokens.AcceptedTokens]:
     """Microsoft Graph with a cache of its own: a token from before consent lacks it."""
     accepted = tokens.AcceptedTokens(
         attempt.registration,
@@ -689,12 +696,13 @@ def _graph(attempt: ConsentRequest, session: EntraSession) -> GraphClient:
         cache=TokenCache(clouds.METADATA),
         insist=True,
     )
-    return GraphClient(
+    graph = GraphClient(
         cloud=clouds.cloud(attempt.cloud),
         tokens=accepted,
         session=session,
         priority="high",
     )
+    return graph, accepted
 
 
 @transaction.atomic
@@ -829,6 +837,7 @@ def save(
     )
     attempt.cloud_idp = cloud_idp
     attempt.save(update_fields=["cloud_idp"])
+    permission_use.note(cloud_idp, Feature.CONSENT, verified.get("used", {}), now=now)
     run = request_sync(
         cloud_idp=cloud_idp,
         kind=SyncRun.Kind.FULL,
@@ -899,7 +908,7 @@ def save_renewed(
     cloud_idp = CloudIdentityProvider.objects.select_for_update().get(
         pk=attempt.cloud_idp.pk
     )
-    before = cloud_idp.consented_by_upn
+    before, roles = cloud_idp.consented_by_upn, cloud_idp.roles_granted
     used = cloud_idp.own_registration or find_registration(cloud_idp.cloud)
     _apply_consent(cloud_idp, attempt)
     # What was issued before lacks what is granted now.
@@ -918,6 +927,8 @@ def save_renewed(
             "consented_by_object_id",
             "consented_at",
             "permissions_probed",
+            "roles_granted",
+            "roles_seen_at",
             "own_registration",
             *status.COLUMNS,
         ]
@@ -927,7 +938,10 @@ def save_renewed(
         actor=actor,
         action="consent",
         note="Renewed consent",
-        details={"consented_by": [before, cloud_idp.consented_by_upn]}
+        details={
+            "consented_by": [before, cloud_idp.consented_by_upn],
+            "permissions": [roles, cloud_idp.roles_granted],
+        }
         | (
             {}
             if used == attempt.registration
@@ -939,6 +953,9 @@ def save_renewed(
             }
         ),
         now=now,
+    )
+    permission_use.note(
+        cloud_idp, Feature.CONSENT, attempt.verified.get("used", {}), now=now
     )
     return cloud_idp
 
@@ -964,5 +981,8 @@ def _apply_consent(cloud_idp: CloudIdentityProvider, attempt: ConsentRequest) ->
     cloud_idp.consented_at = attempt.answered_at or attempt.created_at
     cloud_idp.permissions_probed = verified["permissions"]
     cloud_idp.consented_client_id = attempt.registration.client_id
+    if verified.get("roles") is not None:
+        cloud_idp.roles_granted = verified["roles"]
+        cloud_idp.roles_seen_at = cloud_idp.consented_at
     own = attempt.registration.for_one_connection
     cloud_idp.own_registration = attempt.registration if own else None

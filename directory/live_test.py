@@ -16,7 +16,7 @@ from typing import Any, Literal
 from django.db.models import Q
 from django.utils import timezone
 
-from directory import clouds, lookup, tls, tokens
+from directory import clouds, lookup, permission_use, tls, tokens
 from directory.attributes import LABELS
 from directory.entra import EntraSession, GraphClient, Group, User, errors
 from directory.entra.objects import MemberType
@@ -30,6 +30,7 @@ from directory.models import (
     DirectoryMembership,
     DirectoryUser,
 )
+from directory.permissions import Feature
 from directory.sync.attributes import (
     NEW_GROUP,
     USER_ATTRIBUTES,
@@ -152,6 +153,7 @@ class _Test:
         self._at: Step = self.steps[0]
         self._until = time.monotonic() + cloud_idp.search_timeout
         self.session: EntraSession | None = None
+        self.graph: GraphClient | None = None
 
     # --- As an observer of the session
 
@@ -223,7 +225,7 @@ class _Test:
             # A token that is new: one of before says nothing of the credential.
             source = tokens.for_connection(self.cloud_idp, session=session, insist=True)
             source.token(fresh=True)
-            graph = GraphClient(
+            graph = self.graph = GraphClient(
                 cloud=session.cloud, tokens=source, session=session, priority="high"
             )
             organization = graph.organization()
@@ -239,6 +241,10 @@ class _Test:
     def close(self) -> None:
         if self.session is not None:
             self.session.close()
+        if self.graph is not None:
+            permission_use.note(
+                self.cloud_idp, Feature.LOOK_UP, self.graph.used, now=timezone.now()
+            )
 
 
 def fail(step: Step, sentence: str, advice: str) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from django.db.models import Q
 
-from directory import clouds, tokens
+from directory import clouds, permission_use, tokens
 from directory.attributes import GROUP_FIELDS, LABELS, USER_FIELDS
 from directory.entra import (
     EntraSession,
@@ -24,6 +24,7 @@ from directory.entra import (
 )
 from directory.mapping_effect import stored_in
 from directory.models import AttributeMappings, CloudIdentityProvider, DirectoryUser
+from directory.permissions import Feature
 from directory.sync.attributes import (
     USER_ATTRIBUTES,
     USER_VALUES,
@@ -284,7 +285,8 @@ def _asked(
         )
         with session:
             graph = tokens.graph_client(cloud_idp, session=session, priority="high")
-            return one_user(graph, cloud_idp.mappings, text, more=properties)[0]
+            with permission_use.counted(cloud_idp, Feature.MAPPINGS, graph):
+                return one_user(graph, cloud_idp.mappings, text, more=properties)[0]
     except errors.EntraError as error:
         if isinstance(error, errors.PermissionMissing):
             tokens.forget(cloud_idp)

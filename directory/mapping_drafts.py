@@ -15,7 +15,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from directory import clouds, connections, tls, tokens
+from directory import clouds, connections, permission_use, tls, tokens
 from directory.attributes import GROUP_FIELDS, USER_FIELDS
 from directory.dependents import registered_mapped_names
 from directory.entra import EntraSession, errors
@@ -29,6 +29,7 @@ from directory.models import (
     MappingDraft,
     SyncRun,
 )
+from directory.permissions import Feature
 from directory.sync.attributes import mapped_properties
 from directory.sync.fetch import Clock
 from directory.sync.selection import selection_of
@@ -324,27 +325,31 @@ class _Worker:
             tls_observer=tls.noting(cloud_idp),
         ) as session:
             graph = tokens.graph_client(cloud_idp, session=session, priority="low")
-            for page in graph.users_delta(properties=wanted):
-                reader.add(page.items)
-                self._pages += 1
-                self._told(tally.people, "Reading users")
-            if self._same_group_name:
-                return 0
-            changed = 0
-            before, after = (
-                mappings["group_name"]
-                for mappings in (self._draft.basis["mappings"], self._draft.mappings)
-            )
-            kept = self._kept_groups() if read_filter.picks_groups else None
-            for names in graph.group_names():
-                for group in names:
-                    if kept is not None and group["id"] not in kept:
-                        continue
-                    old = group.get(before) or group.get("displayName")
-                    changed += old != (group.get(after) or group.get("displayName"))
-                self._pages += 1
-                self._told(tally.people, "Reading groups")
-            return changed
+            with permission_use.counted(cloud_idp, Feature.MAPPINGS, graph):
+                for page in graph.users_delta(properties=wanted):
+                    reader.add(page.items)
+                    self._pages += 1
+                    self._told(tally.people, "Reading users")
+                if self._same_group_name:
+                    return 0
+                changed = 0
+                before, after = (
+                    mappings["group_name"]
+                    for mappings in (
+                        self._draft.basis["mappings"],
+                        self._draft.mappings,
+                    )
+                )
+                kept = self._kept_groups() if read_filter.picks_groups else None
+                for names in graph.group_names():
+                    for group in names:
+                        if kept is not None and group["id"] not in kept:
+                            continue
+                        old = group.get(before) or group.get("displayName")
+                        changed += old != (group.get(after) or group.get("displayName"))
+                    self._pages += 1
+                    self._told(tally.people, "Reading groups")
+                return changed
 
     def _kept_groups(self) -> set[str]:
         """Return the groups that the connection's filter let in at the last read."""

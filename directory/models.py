@@ -194,6 +194,9 @@ class CloudIdentityProvider(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
     )
     permissions_probed = models.JSONField(default=list)
+    # What Entra wrote into the token that was issued last, to be shown; null: not seen.
+    roles_granted = models.JSONField(null=True)
+    roles_seen_at = models.DateTimeField(null=True)
 
     search_timeout = models.PositiveSmallIntegerField(
         default=30,
@@ -344,6 +347,34 @@ class TlsConnection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.protocol} with {self.host}"
+
+
+class PermissionUse(models.Model):
+    """How often a feature used a permission on one day; see directory.permission_use."""
+
+    id = models.BigAutoField(primary_key=True)
+    cloud_idp = models.ForeignKey(
+        CloudIdentityProvider,
+        models.CASCADE,
+        related_name="permission_uses",
+        db_index=False,
+    )
+    permission = models.CharField(max_length=60)
+    feature = models.CharField(max_length=20)
+    day = models.DateField()
+    times = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions: ClassVar = ()
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["cloud_idp", "day", "permission", "feature"],
+                name="permission_use_of_the_day",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.permission} by {self.feature} on {self.day}"
 
 
 class AttributeMappings(models.Model):

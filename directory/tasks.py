@@ -21,6 +21,7 @@ from directory import (
     deletion,
     expiry,
     mapping_drafts,
+    permission_use,
     preconditions,
     public_address,
     schedules,
@@ -77,6 +78,7 @@ def clear_past() -> None:
     """Let go of what was kept long enough: hourly, since nothing waits for it."""
     now = timezone.now()
     retention.clear_past(now=now)
+    permission_use.clear(now=now)
     retention.clear_runs(now=now)
     retention.clear_plans(now=now)
     for cloud_idp in CloudIdentityProvider.objects.exclude(

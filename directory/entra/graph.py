@@ -5,6 +5,7 @@ partial.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -126,6 +127,8 @@ class GraphClient:
         self._tokens = tokens
         self._session = session
         self._priority = priority
+        self.used: Counter[str] = Counter()
+        """How many answers each permission opened, for whoever looks afterwards."""
 
     def organization(self) -> Organization:
         """Return the tenant that the token is for. Needs User.Read.All.
@@ -746,6 +749,8 @@ class GraphClient:
                 status=response.status_code,
                 request_id=request_id(response),
             )
+        # Of 'this or that' the first is the one that the console asks for.
+        self.used[permission.partition(" ")[0]] += 1
         return answer
 
     def _exchange(

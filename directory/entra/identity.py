@@ -4,6 +4,8 @@ MSAL has no types and validates nothing in an ID token; it is wrapped here once.
 """
 
 import logging
+import re
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from threading import Lock
@@ -44,6 +46,8 @@ logging.getLogger("msal.token_cache").addFilter(_WithoutEvents())
 
 # Continuous access evaluation: Graph may answer with a claims challenge.
 _CLIENT_CAPABILITIES = ["CP1"]
+# Directory.Read.All and its kind.
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class AccessToken:
@@ -62,6 +66,25 @@ class AccessToken:
     def reveal(self) -> str:
         """Return the token itself, for an Authorization header and nothing else."""
         return self._value
+
+    def roles(self) -> frozenset[str] | None:
+        """Return the application permissions that Entra wrote into it; None: unreadable.
+
+        To be shown and for nothing else: to a client a token for Graph is opaque, its
+        signature was not looked at, and what it allows is known by trying.
+        """
+        try:
+            payload = self._value.split(".")[1]
+            claims = orjson.loads(
+                urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+            )
+            roles = claims.get("roles", [])
+        except (IndexError, ValueError, AttributeError):
+            return None
+        if not isinstance(roles, list):
+            return None
+        named = (role for role in roles if isinstance(role, str))
+        return frozenset(role for role in named if _ROLE.fullmatch(role))
 
     def __repr__(self) -> str:
         return f"<AccessToken valid for {self.expires_in} s>"

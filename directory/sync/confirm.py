@@ -9,13 +9,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from django.utils import timezone
 from pyroaring import BitMap
 
-from directory import clouds, tokens
+from directory import clouds, permission_use, tokens
 from directory.dependents import Gives
 from directory.entra import EntraSession, GraphClient, TransferStats, errors
 from directory.entra.ids import ObjectId
 from directory.models import CloudIdentityProvider, UnconfirmedLoss
+from directory.permissions import Feature
 from directory.sync.bitmaps import union
 from directory.sync.differences import Plan
 from directory.sync.guards import Used, losses
@@ -82,10 +84,15 @@ def ask(cloud_idp: CloudIdentityProvider, asked: Question) -> Unconfirmed:
         )
         with session:
             graph = tokens.graph_client(cloud_idp, session=session, priority="high")
-            return {
-                **_people(graph, asked.people, names),
-                **_members(graph, asked.members, names),
-            }
+            try:
+                return {
+                    **_people(graph, asked.people, names),
+                    **_members(graph, asked.members, names),
+                }
+            finally:
+                permission_use.note(
+                    cloud_idp, Feature.SYNC, graph.used, now=timezone.now()
+                )
     except errors.EntraError:
         unanswered: Unconfirmed = dict.fromkeys(
             ((number, None) for number in asked.people), Answer.UNANSWERED

@@ -8,7 +8,7 @@ stopped.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -187,6 +187,11 @@ class Fetch:
             users=self._progress[Resource.USERS].delta_link,
             groups=self._progress[Resource.GROUPS].delta_link,
         )
+
+    @property
+    def used(self) -> Mapping[str, int]:
+        """How many answers each permission opened."""
+        return self._lines.used
 
     def counted(self) -> dict[str, Any]:
         """Return what was read since the last call, as columns of the run's row."""

@@ -8,7 +8,7 @@ the run sees to it.
 import queue
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -144,6 +144,7 @@ class Lines:
         self._desk = desk
         self._sessions: list[EntraSession] = []
         self._tokens: TokenProvider | None = None
+        self._graphs: list[GraphClient] = []
 
     def open(self) -> GraphClient:
         """Open Microsoft Graph for a chain: low priority, so that people come first.
@@ -158,12 +159,19 @@ class Lines:
         session = self._session(
             lambda seen: self._desk.ask(partial(tls.note, self._cloud_idp, seen))
         )
-        return GraphClient(
+        graph = GraphClient(
             cloud=self._cloud,
             tokens=_DeskTokens(self._desk, self._tokens),
             session=session,
             priority="low",
         )
+        self._graphs.append(graph)
+        return graph
+
+    @property
+    def used(self) -> Counter[str]:
+        """How many answers each permission opened, on all lines."""
+        return sum((graph.used for graph in self._graphs), Counter())
 
     def _session(self, tls_observer: Callable[[Any], None]) -> EntraSession:
         with _IDLE_LOCK:

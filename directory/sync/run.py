@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from directory import schedules, status
+from directory import permission_use, schedules, status
 from directory.entra import errors
 from directory.models import (
     CloudIdentityProvider,
@@ -17,6 +17,7 @@ from directory.models import (
     StagedPage,
     SyncRun,
 )
+from directory.permissions import Feature
 from directory.sync import rescue
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.decide import decider
@@ -163,13 +164,13 @@ def _work(
     fetch = _fetch(run, lease, selection, clock, open_lines, heard)
     try:
         try:
-            round_ = _read(fetch)
+            round_ = _read(fetch, clock)
         except errors.DeltaExpired as expired:
             # Once in a run: a directory that forgets at once is a failure.
             logger.info("Sync run %s begins again, reading all: %s", run.pk, expired)
             _begin_again(run, lease, expired)
             fetch = _fetch(run, lease, selection, clock, open_lines, heard)
-            round_ = _read(fetch)
+            round_ = _read(fetch, clock)
         watch.lap("Reading")
         _apply(run, lease, fetch, round_, selection, clock, decide, watch)
     except (LeaseLost, Canceled):
@@ -190,7 +191,7 @@ def _rescue(fetch: Fetch, lease: Lease, selection: Selection, clock: Clock) -> N
         logger.exception("Sync run %s: what it had read is lost", fetch.run.pk)
 
 
-def _read(fetch: Fetch) -> Round:
+def _read(fetch: Fetch, clock: Clock) -> Round:
     try:
         return fetch.read()
     except DeadlinePassed:
@@ -202,6 +203,8 @@ def _read(fetch: Fetch) -> Round:
             code="console:deadline",
             resumable=True,
         ) from None
+    finally:
+        permission_use.note(fetch.run.cloud_idp, Feature.SYNC, fetch.used, now=clock())
 
 
 def _read_one(

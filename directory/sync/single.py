@@ -18,7 +18,7 @@ from typing import Any
 from django.db.models import QuerySet
 from pyroaring import BitMap
 
-from directory import clouds, tokens
+from directory import clouds, permission_use, tokens
 from directory.entra import EntraSession, GraphClient, Removed, errors
 from directory.entra.objects import GROUP_PROPERTIES
 from directory.entra.transport import Exchange
@@ -35,6 +35,7 @@ from directory.models import (
     State,
     SyncRun,
 )
+from directory.permissions import Feature
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.bitmaps import unpack
 from directory.sync.differences import Plan
@@ -143,10 +144,13 @@ def read_one(run: SyncRun, lease: Lease, *, clock: Clock, decide: Decide) -> Non
         graph = tokens.graph_client(
             run.cloud_idp, session=session, priority="high", insist=True
         )
-        if target.kind == Kind.USER:
-            answer = _look_up_person(graph, target, selection, steps)
-        else:
-            answer = _look_up_group(graph, target, selection, steps)
+        try:
+            if target.kind == Kind.USER:
+                answer = _look_up_person(graph, target, selection, steps)
+            else:
+                answer = _look_up_group(graph, target, selection, steps)
+        finally:
+            permission_use.note(run.cloud_idp, Feature.LOOK_UP, graph.used, now=clock())
     _apply(run, lease, target, answer, steps, clock=clock, decide=decide)
 
 

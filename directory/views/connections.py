@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.db import transaction
 from django.db.models import Count
@@ -21,6 +20,8 @@ from directory import (
     credentials,
     deletion,
     freshness,
+    permission_use,
+    permissions,
     registrations,
     tasks,
 )
@@ -380,33 +381,38 @@ def cloud_idp_edit(request: ConsoleRequest, pk: int) -> HttpResponse:
 @require_GET
 def cloud_idp_permissions(request: ConsoleRequest, pk: int) -> HttpResponse:
     cloud_idp = _connection(pk)
-    probed = {entry["permission"]: entry for entry in cloud_idp.permissions_probed}
     return render(
         request,
         "directory/cloud_idp_permissions.html",
         {
             **_frame(request, cloud_idp, "Permissions"),
-            "permissions": [
-                (each, _probe(probed.get(each.name))) for each in PERMISSIONS
-            ],
+            **seen_permissions(cloud_idp, now=timezone.now()),
         },
     )
 
 
-def _probe(entry: dict[str, Any] | None) -> dict[str, Any]:
-    if entry is None:
-        return {"state": "unknown", "word": "Not tried", "what": "", "at": None}
+def seen_permissions(
+    cloud_idp: CloudIdentityProvider, *, now: datetime
+) -> dict[str, Any]:
+    """What the Permissions tab says: granted, needed, used, missing, and too much."""
+    seen = permissions.seen_through(
+        probes={each["permission"]: each for each in cloud_idp.permissions_probed},
+        roles=cloud_idp.roles_granted,
+        counts=permission_use.counts(cloud_idp, now=now),
+    )
+    try:
+        found = registrations.registration_of(cloud_idp)
+        portal = clouds.cloud(cloud_idp.cloud).portal_root
+    except (registrations.NoRegistration, clouds.CloudUnavailable):
+        found, portal = None, ""
     return {
-        "state": "good" if entry["granted"] else "bad",
-        "word": "Granted" if entry["granted"] else "Missing",
-        "what": entry["what"],
-        "reference": entry.get("reference", ""),
-        "at": _moment(entry["at"]),
+        "permissions": seen,
+        "missing": [each for each in seen if each.missing],
+        "not_needed": permissions.not_needed(cloud_idp.roles_granted),
+        "registration": found,
+        "portal": portal,
+        "days": permission_use.LOOKED_BACK.days,
     }
-
-
-def _moment(text: str) -> Any:
-    return forms.DateTimeField().clean(text)
 
 
 @privilege(VIEW, "history.view_objecthistory")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from directory import tokens
+from directory import permission_use, tokens
 from directory.dependents import AppliedChange, ObjectRef
-from directory.entra import EntraSession
+from directory.entra import EntraSession, GraphClient
 from directory.models import CloudIdentityProvider, DirectoryUser
+from directory.permissions import Feature
 from jamfidp.accounts.models import DirectoryBinding, SignInConfirmation
 
 
@@ -33,6 +34,18 @@ def ask(
     graph = tokens.graph_client(
         cloud_idp, session=session, priority="high", insist=True
     )
+    try:
+        return _answered(graph, ref, now=now)
+    finally:
+        # That they signed in at Microsoft is a use of the delegated one.
+        permission_use.note(
+            cloud_idp, Feature.SIGN_IN, {"User.Read": 1, **graph.used}, now=now
+        )
+
+
+def _answered(
+    graph: GraphClient, ref: ObjectRef, *, now: datetime
+) -> SignInConfirmation:
     person = graph.get_user(ref.object_id)
     bound = sorted(
         set(

@@ -598,7 +598,7 @@ def test_checking_tries_each_permission(
         "GroupMember.Read.All",
     ]
     page = text_of(browser, f"{live.get_absolute_url()}permissions/")
-    assert page.count("Granted") == 3
+    assert page.count("<span>Granted</span>") == 3
     assert "Read groups; follow groups and their members" in page
 
 
