@@ -44,3 +44,20 @@ def test_every_attack_that_has_to_be_withstood_has_a_row() -> None:
     found = {int(number) for row in rows for number in re.findall(r"A(\d+)", row)}
 
     assert found >= REQUIRED
+
+
+def test_every_attack_of_the_table_says_where_it_is_defended() -> None:
+    text = DOCUMENT.read_text()
+    table, _, rest = text.partition("## Where each is defended")
+    code = rest.partition("## ")[0]
+
+    def attacks(part: str) -> set[int]:
+        rows = re.findall(r"^\| (A[0-9, Ato]+) \|", part, re.MULTILINE)
+        found: set[int] = set()
+        for row in rows:
+            for first, last in re.findall(r"A(\d+)(?: to A(\d+))?", row):
+                found |= set(range(int(first), int(last or first) + 1))
+        return found
+
+    assert attacks(table)
+    assert attacks(table) - attacks(code) == set()
