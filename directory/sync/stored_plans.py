@@ -36,7 +36,14 @@ from directory.models import (
 from directory.sync import observe
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.bitmaps import pack, unpack
-from directory.sync.differences import PRESENT, Change, MemberChange, Objects, Plan
+from directory.sync.differences import (
+    PRESENT,
+    Change,
+    MemberChange,
+    NewObjects,
+    Objects,
+    Plan,
+)
 from directory.sync.rows import chunks, insert
 from directory.sync.stored import rows_of
 
@@ -169,22 +176,46 @@ def _of_objects(
 ) -> Iterator[tuple[Any, ...]]:
     if objects.new.stream is not None and not with_values:
         # Nobody was there before: new ones are all there is.
-        yield from _numbers(section, objects.new.numbers, objects.new.present)
+        yield from _numbers(section, objects.new)
         return
-    entries: list[list[Any]] = list(_new(objects))
-    entries += _changed(objects.changes)
-    entries += [[number, "forgotten", True, {}, {}] for number in objects.forgotten]
-    entries.sort(key=lambda entry: int(entry[0]))
+    # As bytes at once: of a dry run before the first read they are everybody.
+    entries = [
+        (int(entry[0]), str(entry[1]), orjson.dumps(entry))
+        for entry in _entries(objects)
+    ]
+    entries.sort(key=lambda entry: entry[0])
     for some in chunks(entries, IN_PART):
-        yield _part(section, some, sorts=(entry[1] for entry in some))
+        yield (
+            section,
+            some[0][0],
+            some[-1][0],
+            _json(Counter(sort for _, sort, _ in some)),
+            False,
+            zlib.compress(b"[" + b",".join(said for _, _, said in some) + b"]", LEVEL),
+        )
 
 
-def _numbers(
-    section: str, numbers: BitMap, present: BitMap
-) -> Iterator[tuple[Any, ...]]:
-    for some in chunks(numbers, NUMBERS_IN_PART):
-        sides = BitMap(some) & present, BitMap(some) - present
-        counts = dict(zip(("added", "mentioned"), map(len, sides), strict=True))
+def _entries(objects: Objects[Row]) -> Iterator[list[Any]]:
+    yield from _new(objects)
+    yield from _changed(objects.changes)
+    for number in objects.forgotten:
+        yield [number, "forgotten", True, {}, {}]
+
+
+# Of a first read: who is in the directory, who is named and not read, who is left out.
+_OF_A_FIRST_READ = ("added", "mentioned", "filtered")
+
+
+def _numbers(section: str, new: NewObjects[Any]) -> Iterator[tuple[Any, ...]]:
+    mentioned = BitMap(new.kept) - new.present
+    for some in chunks(new.numbers, NUMBERS_IN_PART):
+        numbers = BitMap(some)
+        sides = (
+            numbers & new.present,
+            numbers & mentioned,
+            numbers - new.present - mentioned,
+        )
+        counts = dict(zip(_OF_A_FIRST_READ, map(len, sides), strict=True))
         yield (
             section,
             some[0],
@@ -417,10 +448,14 @@ def difference_of(run: SyncRun, section: str, number: int) -> Difference | None:
 def entries_of(part: PlanPart) -> Iterator[Difference]:
     body = bytes(part.body)
     if part.numbers_only:
-        for _, (present, mentioned), _ in _unframed(body):
-            for number in present | mentioned:
-                sort = "added" if number in present else "mentioned"
-                yield Difference(number, sort, True, {}, {}, {})
+        for _, sides, _ in _unframed(body):
+            sort_of_number = {
+                number: sort
+                for sort, side in zip(_OF_A_FIRST_READ, sides, strict=False)
+                for number in side
+            }
+            for number in sorted(sort_of_number):
+                yield Difference(number, sort_of_number[number], True, {}, {}, {})
     elif part.section == Section.MEMBERS:
         for group, sets, others in _unframed(body):
             yield Difference(

@@ -234,7 +234,7 @@ def plan_difference(
             "label": plans.SORTS.get(found.sort, "") if found is not None else "",
             "values": _values(found),
             "numbers_only": found is not None
-            and found.sort in ("added", "mentioned")
+            and found.sort in ("added", "mentioned", "filtered")
             and not found.values,
             "sides": _sides(run, members, request.user),
             "joins": _groups(run, joins, request.user),

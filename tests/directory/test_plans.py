@@ -105,6 +105,29 @@ def test_of_a_first_read_numbers_are_kept_and_of_a_read_without_changes_nothing(
     assert PlanPart.objects.count() == parts
 
 
+def test_of_a_first_read_who_is_left_out_and_who_is_only_named_are_told_apart(
+    db: None,
+) -> None:
+    idp = factories.cloud_idp(
+        first_complete_read_at=None, read_filter={"guests": False}
+    )
+    AttributeMappings.objects.create(cloud_idp=idp)
+
+    take(
+        idp,
+        full=True,
+        users=[user(ANA), user(MILO, userType="Guest")],
+        groups=[group(FRONTEND, member(ANA), member(NOOR))],
+    )
+
+    sorts = {each.number: each.sort for each in differences(last_run(), Section.PEOPLE)}
+    assert sorts == {
+        number(ANA): "added",
+        number(MILO): "filtered",
+        number(NOOR): "mentioned",
+    }
+
+
 def test_pages_go_on_from_a_number_in_both_directions(
     fernhill: CloudIdentityProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
