@@ -143,6 +143,8 @@ class Tally:
                 self._ask_elsewhere()
 
     def _ask_elsewhere(self) -> None:
+        if not self._asked:
+            return
         people = DirectoryUser.objects.present().filter(cloud_idp__in=self.elsewhere)
         for some in chunks(self._asked):
             found = people.filter(user_name_key__in=some).values("user_name_key")

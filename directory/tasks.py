@@ -7,6 +7,7 @@ has one for `people` soon.
 
 import logging
 import socket
+import time
 from datetime import datetime, timedelta
 
 from celery import shared_task
@@ -34,7 +35,11 @@ from directory.models import (
     WorkerHeartbeat,
 )
 from directory.sync import request_sync, retention
+from directory.sync.erase import tidy_search
 from directory.sync.run import work
+
+# So long the hourly task rewrites the index for searching at most.
+TIDY_SECONDS = 20.0
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +91,9 @@ def clear_past() -> None:
     ):
         retention.erase_gone(cloud_idp, now=now)
         retention.forget_numbers(cloud_idp)
+    # Names that were erased or are no longer mapped leave the index last.
+    ends_at = time.monotonic() + TIDY_SECONDS
+    tidy_search(lambda: time.monotonic() < ends_at)
 
 
 def heard() -> None:

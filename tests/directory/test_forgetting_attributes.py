@@ -7,6 +7,7 @@ import zlib
 import orjson
 import pytest
 from django.apps import apps
+from django.db import connection
 from django.utils import timezone
 from pyroaring import BitMap
 
@@ -23,9 +24,11 @@ from directory.models import (
 )
 from directory.sync.bitmaps import pack
 from directory.sync.holds import stored_hold
+from directory.tasks import clear_past
 from scoping import matching_rows
 from tests import factories
 from tests.directory.rounds import guid, number_of, removed, take, user
+from tests.directory.test_deletion import searchable
 from tests.directory.test_sync_holds import hold_people
 from tests.scoping_factories import make_device
 
@@ -183,3 +186,18 @@ def test_only_what_changed_is_erased(fernhill: CloudIdentityProvider) -> None:
     ana = DirectoryUser.objects.get(cloud_idp=fernhill, object_id=ANA)
     assert (ana.real_name, ana.building) == (SECRET, "")
     assert FOLDED in ana.search
+
+
+def test_a_name_taken_out_leaves_the_index_for_searching_within_the_hour(
+    db: None,
+) -> None:
+    idp = factories.cloud_idp(first_complete_read_at=None)
+    AttributeMappings.objects.create(cloud_idp=idp, real_name="city")
+    take(idp, full=True, users=[user(ANA, city="Qzxjv")])
+    known = any("qzx" in block for block in searchable())
+
+    save(idp, real_name="")
+    clear_past()
+
+    assert known == (connection.vendor == "sqlite")
+    assert not any("qzx" in block for block in searchable())
