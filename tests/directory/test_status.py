@@ -234,7 +234,11 @@ def test_a_request_that_waits_takes_the_place_of_another(
     assert "Pending consent" in listed
 
 
-def test_what_is_done_at_microsoft_has_a_way_to_its_portal(administrator: User) -> None:
+def test_what_is_done_at_microsoft_has_a_way_to_its_portal(
+    administrator: User, settings: Any
+) -> None:
+    settings.ENTRA_SANDBOX_URL = "https://127.0.0.1:9"
+    settings.ENTRA_SANDBOX_CA_FILE = str(Path(certifi.where()))
     public = factories.cloud_idp(cloud="PUBLIC", status=Status.BLOCKED)
     browser = browser_for(administrator)
 
@@ -243,8 +247,10 @@ def test_what_is_done_at_microsoft_has_a_way_to_its_portal(administrator: User) 
         buttons["Open Microsoft's portal"]
         == f"https://portal.azure.com/{public.tenant_id}"
     )
-    CloudIdentityProvider.objects.update(cloud="SANDBOX")
-    assert "Open Microsoft's portal" not in buttons_of(browser, public)
+    # The sandbox has none, and a cloud that is not there neither.
+    for cloud in ("SANDBOX", "GERMANY"):
+        CloudIdentityProvider.objects.update(cloud=cloud)
+        assert list(buttons_of(browser, public)) == ["Check now"]
 
 
 # --- The table -----------------------------------------------------------------------
