@@ -125,7 +125,18 @@ def describe(
             for _label, members, _kind in some:
                 numbers.update(list(members)[:NAMED])
     names = _names(numbers, people=people, groups=groups)
-    return [_described(each, sets[each.pk], names, whole=whole) for each in changes]
+    rows: dict[int, DirectoryUser | DirectoryGroup] = {}
+    for kind, model in (
+        (DirectoryObject.Kind.USER, DirectoryUser),
+        (DirectoryObject.Kind.GROUP, DirectoryGroup),
+    ):
+        held = [each.number for each in changes if each.kind == kind and each.observed]
+        for row in model._default_manager.filter(pk__in=held):
+            rows[row.pk] = row
+    return [
+        _described(each, sets[each.pk], names, rows.get(each.number), whole=whole)
+        for each in changes
+    ]
 
 
 def _sets(held: HeldChange) -> list[tuple[str, BitMap, str]]:
@@ -164,6 +175,7 @@ def _described(
     held: HeldChange,
     sets: Sequence[tuple[str, BitMap, str]],
     names: Mapping[int, Named],
+    row: DirectoryUser | DirectoryGroup | None,
     *,
     whole: bool,
 ) -> Described:
@@ -172,8 +184,6 @@ def _described(
     observed = held.observed
     if observed and not subject.url and subject.name not in ("A person", "A group"):
         subject = Named(observed.get("display_name") or subject.name)
-    model = DirectoryUser if is_person else DirectoryGroup
-    row = model._default_manager.filter(pk=held.number).first() if observed else None
     differences = _differences(row, observed) if observed and whole else []
     parts = [_what_of_row(row, observed)] if observed else []
     parts += [

@@ -330,8 +330,7 @@ def _write_observed(plan: Plan, run_id: int) -> None:
     else:
         rows.upsert(ObservedHash, columns, known, key=("cloud_idp_id", "number"))
     write_unconfirmed(plan)
-    for number, hold in plan.holds.items():
-        write_hold(plan, number, hold, run_id)
+    write_holds(plan, plan.holds.values(), run_id)
     for number, hold in plan.holds_before.items():
         if number not in plan.holds and hold.pk is not None:
             outcome = (
@@ -413,29 +412,34 @@ def _applied(plan: Plan, number: int) -> bool:
     )
 
 
-def write_hold(plan: Plan, number: int, hold: Hold, run_id: int) -> None:
-    payload_hash = hold.payload_hash
-    if hold.pk is None:
-        HeldChange.objects.create(
-            cloud_idp_id=plan.cloud_idp.pk,
-            number=number,
-            kind=hold.kind,
-            guards=list(hold.guards),
-            payload_hash=payload_hash,
-            opened_at=plan.now,
-            opened_by=run_id,
-            changed_at=plan.now,
-            changed_by=run_id,
+def write_holds(plan: Plan, holds: Iterable[Hold], run_id: int) -> None:
+    """Store what is held: new ones together, others where they are another now."""
+    new = []
+    for hold in holds:
+        columns = {
+            "guards": list(hold.guards),
+            "payload_hash": hold.payload_hash,
+            "changed_at": plan.now,
+            "changed_by": run_id,
             **hold.payload,
-        )
-    elif (payload_hash, hold.guards) != (hold.stored_hash, hold.stored_guards):
-        HeldChange.objects.filter(pk=hold.pk).update(
-            guards=list(hold.guards),
-            payload_hash=payload_hash,
-            changed_at=plan.now,
-            changed_by=run_id,
-            **hold.payload,
-        )
+        }
+        if hold.pk is None:
+            new.append(
+                HeldChange(
+                    cloud_idp_id=plan.cloud_idp.pk,
+                    number=hold.number,
+                    kind=hold.kind,
+                    opened_at=plan.now,
+                    opened_by=run_id,
+                    **columns,
+                )
+            )
+        elif (columns["payload_hash"], hold.guards) != (
+            hold.stored_hash,
+            hold.stored_guards,
+        ):
+            HeldChange.objects.filter(pk=hold.pk).update(**columns)
+    HeldChange.objects.bulk_create(new, batch_size=500)
 
 
 def _save_connection(

@@ -10,7 +10,7 @@ from directory.dependents import Gives, registered
 from directory.models import CloudIdentityProvider
 from directory.sync import usage
 from directory.sync.agreed import hold_all_of
-from directory.sync.apply import write_hold
+from directory.sync.apply import write_holds
 from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, Fetch
 from directory.sync.guards import Guard, hold_loss_of, losses
@@ -45,8 +45,8 @@ def keep_losses_of_privileges(
         decide=_losses_of_privileges,
     )
     changed = [
-        (number, hold)
-        for number, hold in plan.holds.items()
+        hold
+        for hold in plan.holds.values()
         if hold.pk is None or hold.payload_hash != hold.stored_hash
     ]
     if not changed:
@@ -59,8 +59,7 @@ def keep_losses_of_privileges(
         )
         if not same.exists():
             return
-        for number, hold in changed:
-            write_hold(plan, number, hold, lease.run_id)
+        write_holds(plan, changed, lease.run_id)
         for dependents in registered():
             dependents.after_connection_change(cloud_idp.tenant_id, now=plan.now)
 

@@ -20,7 +20,7 @@ from directory.models import (
 from directory.permissions import Feature
 from directory.sync import rescue
 from directory.sync.apply import PlanOutdated, apply_plan
-from directory.sync.decide import decider
+from directory.sync.decide import decider, everything_held
 from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, DeadlinePassed, Fetch
 from directory.sync.foresee import after_guards
@@ -154,6 +154,15 @@ def _work(
             "The connection is disabled.",
             advice="Enable it to read the directory again.",
             code="console:disabled",
+        )
+    everything = everything_held(run.cloud_idp)
+    if everything is not None and not run.cloud_idp.completely_read:
+        # Nothing is in effect that a hold could keep: all there is would be held.
+        raise SyncFailed(
+            f"{everything}. This connection has not been read yet, and its first read "
+            "waits until that is released.",
+            advice="Release it under Activity > Held changes.",
+            code="console:held",
         )
     selection = selection_of(run.cloud_idp)
     if run.kind == SyncRun.Kind.OBJECT:

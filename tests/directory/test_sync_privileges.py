@@ -11,6 +11,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from pyroaring import BitMap
 
+from directory import hold_everything
 from directory.models import (
     HeldChange,
     SyncRun,
@@ -249,3 +250,19 @@ def test_people_and_direct_members_are_looked_up_each_in_their_way(
         (ana.pk, None): confirm.Answer.CONTRADICTED,
         (ana.pk, story.group("Frontend").pk): confirm.Answer.CONTRADICTED,
     }, "Milo is gone, and Ana is in Engineering through Frontend alone"
+
+
+def test_a_first_read_waits_while_everything_is_held(
+    db: None, sandbox: Sandbox
+) -> None:
+    """There is nothing in effect yet that could be kept."""
+    story = connected(sandbox)
+    now = timezone.now()
+    held = hold_everything.hold(
+        cloud_idp=None, reason="An attack", actor=factories.administrator(), now=now
+    )
+    assert "first read waits" in story.sync(FULL).error
+
+    hold_everything.release(held, reason="Over", actor=held.by, now=now)
+    story.read(FULL)
+    assert story.members("Engineering")
