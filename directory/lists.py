@@ -134,6 +134,11 @@ class Listing(Generic[M]):
         kept = {name: value for name, value in kept.items() if value}
         return f"?{urlencode(kept)}"
 
+    @property
+    def several_connections(self) -> bool:
+        """Whether a row has to say which connection it is of."""
+        return any(each.name == "connection" for each in self.filters)
+
     def chips(self) -> Sequence[Chip]:
         chips = [
             Chip(each.label, self.chosen[each.name].label, self.url(**{each.name: ""}))

@@ -1,6 +1,6 @@
 """Search everything: what the person may see, by name, a few of each kind."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from directory import search as directory_search
-from directory.models import DirectoryGroup, DirectoryUser
+from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
 from jamfidp.access import ConsoleUser, visible_to
 from jamfidp.templatetags.navigation import NAVIGATION
 from scoping import matching
@@ -57,12 +57,15 @@ def _people(text: str, user: ConsoleUser) -> Iterable[Hit]:
     if not user.has_perm("directory.view_directoryuser"):
         return
     rows = directory_search.matching(DirectoryUser.objects.present(), text)
+    where = _connections()
     for row in rows.order_by("sort_key", "pk")[:HITS_PER_KIND]:
         yield Hit(
             name=str(row),
             url=row.get_absolute_url(),
             icon="user",
-            detail=row.user_principal_name,
+            detail=", ".join(
+                filter(None, (row.user_principal_name, where.get(row.cloud_idp_id)))
+            ),
         )
 
 
@@ -70,13 +73,28 @@ def _groups(text: str, user: ConsoleUser) -> Iterable[Hit]:
     if not user.has_perm("directory.view_directorygroup"):
         return
     rows = directory_search.matching(DirectoryGroup.objects.present(), text)
+    where = _connections()
     for row in rows.order_by("sort_key", "pk")[:HITS_PER_KIND]:
         yield Hit(
             name=str(row),
             url=row.get_absolute_url(),
             icon="users-group",
-            detail=row.mail or row.get_kind_display(),
+            detail=", ".join(
+                filter(
+                    None,
+                    (
+                        row.mail or row.get_kind_display(),
+                        where.get(row.cloud_idp_id),
+                    ),
+                )
+            ),
         )
+
+
+def _connections() -> Mapping[int, str]:
+    """The names of connections where there are several: names alone say too little."""
+    names = dict(CloudIdentityProvider.objects.values_list("pk", "display_name"))
+    return names if len(names) > 1 else {}
 
 
 def _devices(text: str, user: ConsoleUser) -> Iterable[Hit]:

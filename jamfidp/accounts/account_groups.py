@@ -315,6 +315,14 @@ class BindingState:
         return self.directory_group is None
 
     @property
+    def where(self) -> str:
+        """What tells the group from others of its name: mail or ID, and connection."""
+        group = self.directory_group
+        known = group.mail if group is not None else self.binding.object_id
+        connection = self.connection or f"tenant {self.binding.tenant_id}"
+        return ", ".join(filter(None, (known, str(connection))))
+
+    @property
     def renamed(self) -> bool:
         return (
             self.directory_group is not None
