@@ -415,7 +415,7 @@ def test_reports_of_many_computers_take_as_many_queries_as_of_few(
         for number, device in enumerate(devices)
     ]
 
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(22):
         inventory.report_logins(reports, actor=None, now=now)
 
     assert LastLogin.objects.count() == 60

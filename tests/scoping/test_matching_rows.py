@@ -363,7 +363,7 @@ def test_who_is_who_asks_as_often_for_many_as_for_few(
         directory_user(f"Person {number}", idp)
         make_device(username=f"person.{number}@fernhill.example")
 
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(15):
         answer = console.get(reverse("scoping:inventoryuser-list"))
 
     assert len(answer.context["rows"]) == 30
