@@ -1,4 +1,4 @@
-"""What Entra took from a person and is held here: privileges are lost all the same.
+"""What was taken from a person and is held here: privileges are lost all the same.
 
 Privileges use the smaller of what is in effect and what is observed. Scopes use what is
 in effect.
@@ -48,7 +48,8 @@ def of_person(
     """Return what a person has lost of these groups, nested ones counted.
 
     What rests on absence in a full read alone, and was not confirmed, waits for as long
-    as `wait` says.
+    as `wait` says. So long counts as well what a filter leaves out: who is in a group
+    that is not read any more is known for no longer.
     """
     held = HeldChange.objects.filter(cloud_idp_id=person.cloud_idp_id, closed_at=None)
     if not held.exists():
@@ -58,16 +59,24 @@ def of_person(
     changed = _Changed()
     below = _below(groups)
     # What is asked about, and all through which the person may count for it.
-    for number, observed, users, nested in _in_chunks(
+    for number, observed, users, nested, opened_at in _in_chunks(
         held.filter(kind=DirectoryObject.Kind.GROUP), below
     ):
-        changed.note(number, observed, users, nested, person.pk)
+        lapsed = opened_at <= now - wait
+        changed.note(number, observed, users, nested, person.pk, lapsed=lapsed)
     left: frozenset[int] = frozenset()
     if changed:
         left = _no_longer(person, groups, changed).difference(waiting)
-    filtered = row is not None and (row.observed or {}).get("state") == State.FILTERED
-    stays = row is None or filtered or None in waiting
+    stays = row is None or None in waiting
     observed_row = None if row is None or stays else _as_row(person, row)
+    if (
+        row is not None
+        and observed_row is not None
+        and observed_row.state == State.FILTERED
+        and row.opened_at > now - wait
+    ):
+        # What else Entra says of the person counts at once: disabled, a guest.
+        observed_row.state = person.state
     gone = frozenset(changed.gone & BitMap(groups)).difference(waiting)
     return Lost(observed_row, left, gone)
 
@@ -108,11 +117,13 @@ class _Changed:
         users: bytes | None,
         nested: bytes | None,
         person: int,
+        *,
+        lapsed: bool,
     ) -> None:
         state = State.PRESENT if observed is None else observed.get("state")
-        if state == State.FILTERED:
-            # A filter of this console left it out: Entra took nothing away.
-            return
+        if state == State.FILTERED and not lapsed:
+            # The console's own filter: Entra took nothing away, as far as it was read.
+            state = State.PRESENT
         if state != State.PRESENT:
             self.gone.add(group)
         if users is not None and person in BitMap.deserialize(bytes(users)):
@@ -121,11 +132,13 @@ class _Changed:
             self.edges[group] = BitMap.deserialize(bytes(nested))
 
 
-def _in_chunks(held: Any, numbers: BitMap) -> Iterable[tuple[int, Any, Any, Any]]:
+def _in_chunks(
+    held: Any, numbers: BitMap
+) -> Iterable[tuple[int, Any, Any, Any, datetime]]:
     wanted = list(numbers)
     for at in range(0, len(wanted), CHUNK):
         yield from held.filter(number__in=wanted[at : at + CHUNK]).values_list(
-            "number", "observed", "users_left", "groups_left"
+            "number", "observed", "users_left", "groups_left", "opened_at"
         )
 
 

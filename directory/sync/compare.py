@@ -323,20 +323,21 @@ class Comparison:
         held: Callable[[Hold], HeldSet],
     ) -> None:
         plan, fresh = self.plan, self.fresh
-        concerned = (BitMap(sides.joined) | BitMap(sides.left)) - fresh
+        unread = fresh | self._filtered
+        concerned = (BitMap(sides.joined) | BitMap(sides.left)) - unread
         concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
         listed: BitMap = BitMap()
         if self.round.full:
             listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
-            listed -= fresh
+            listed -= unread
             concerned |= listed
-        concerned -= self.gone[Kind.GROUP] | self._filtered
+        concerned -= self.gone[Kind.GROUP]
         before = stored(concerned)
         departed, gone = self.departed[kind], self.gone[kind]
         for group in concerned:
             had = before.get(group, _NOBODY)
             joined, told = _NOBODY, _NOBODY
-            if group not in fresh:
+            if group not in unread:
                 joined = sides.joined.get(group, _NOBODY)
                 told = sides.left.get(group, _NOBODY)
                 if fresh:

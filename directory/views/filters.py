@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponse
@@ -99,6 +100,7 @@ def _review(
             "kept": kept,
             "error": error,
             "names_shown": NAMES_SHOWN,
+            "freshness_hours": settings.DIRECTORY_FRESHNESS_HOURS,
             "action": _address(cloud_idp),
         },
         status=422 if error else 200,

@@ -136,7 +136,7 @@ def changes_by_day(
         dry_run=False,
         state=SyncRun.State.SUCCEEDED,
         finished_at__gte=now - timedelta(days=CHART_DAYS),
-    ).exclude(finished_at=cloud_idp.first_complete_read_at)
+    )
     if cloud_idp.first_complete_read_at is not None:
         runs = runs.filter(created_at__gte=cloud_idp.first_complete_read_at)
     for finished_at, changes in runs.values_list("finished_at", "changes").iterator():

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pyroaring import BitMap
 
+from directory.dependents import ObjectRef
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
@@ -20,7 +22,9 @@ from directory.models import (
 )
 from directory.sync.attributes import GroupRow, UserRow
 from directory.sync.bitmaps import unpack
+from directory.sync.differences import Plan
 from directory.sync.filters import ReadFilter
+from directory.sync.holds import Held
 from jamfidp.accounts import standing
 from jamfidp.accounts.models import User
 from jamfidp.history.models import ObjectHistory
@@ -426,6 +430,12 @@ def test_the_first_read_after_another_filter_is_whole_and_its_losses_are_held(
 ) -> None:
     story = connected(sandbox)
     story.read(FULL)
+    admins = story.group("Mac Admins")
+    factories.bind(factories.account_group(), admins, nested=True)
+    (someone,) = admins.bitmap.users(nested=True)[:1]
+    person = DirectoryUser.objects.get(pk=someone)
+    ref = ObjectRef(story.tenant, person.object_id)
+    assert not standing.of_person(ref, now=timezone.now()).holds_nothing
     choose(story.cloud_idp, name_patterns=("nothing is called so",))
 
     run = story.read()
@@ -434,4 +444,37 @@ def test_the_first_read_after_another_filter_is_whole_and_its_losses_are_held(
     assert set(HeldChange.objects.values_list("kind", flat=True)) == {"G"}
     assert all("selection-changed" in each.guards for each in HeldChange.objects.all())
     assert story.group("Engineering").state == State.PRESENT
+    now = timezone.now()
+    assert not standing.of_person(ref, now=now).holds_nothing, "Entra took nothing"
+    HeldChange.objects.update(opened_at=now - standing.freshness())
+    assert standing.of_person(ref, now=now).holds_nothing, "and is not asked any more"
     assert story.read().kind == SyncRun.Kind.DELTA
+
+
+def test_what_was_held_of_a_group_stays_held_when_a_filter_leaves_the_group_out(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    """Or whoever left would be in it again, with what it gives."""
+    whole(fernhill)
+    number, ana = number_of(fernhill, MAC), number_of(fernhill, ANA)
+
+    def hold(plan: Plan) -> Held:
+        held = Held()
+        if number in plan.users:
+            held.hold_users(number, "test", left=BitMap([ana]))
+        if number in plan.groups.changes:
+            held.hold_groups([number], "test")
+        return held
+
+    leaving = group(MAC, left(ANA), displayName="Mac Admins")
+    take(fernhill, groups=[leaving], decide=hold)
+    choose(fernhill, name_patterns=("news",))
+    remaining = [group(MAC, member(GUEST), displayName="Mac Admins"), *GROUPS[1:]]
+
+    take(fernhill, full=True, users=PEOPLE, groups=remaining, decide=hold)
+
+    kept = HeldChange.objects.get(number=number, closed_at=None)
+    assert kept.observed is not None
+    assert kept.observed["state"] == State.FILTERED
+    assert set(unpack(kept.users_left)) == {ana}
+    assert members(MAC) == {ANA, GUEST}, "in effect, until somebody decides"
