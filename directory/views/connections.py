@@ -479,10 +479,8 @@ def cloud_idp_check(request: ConsoleRequest, pk: int) -> HttpResponse:
                 request, "The connection works: each permission was tried."
             )
         else:
-            messages.error(
-                request,
-                cloud_idp.status_sentences or "Microsoft's answer was refused.",
-            )
+            # The page says the rest.
+            messages.error(request, f"Checked: {word_of(cloud_idp)}.")
     return see_other(cloud_idp.get_absolute_url())
 
 
