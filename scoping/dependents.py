@@ -20,7 +20,7 @@ from directory.dependents import (
     Subject,
     Use,
 )
-from directory.models import DirectoryUser
+from directory.models import CloudIdentityProvider, DirectoryUser
 from directory.planned import CHUNK, PlannedChange
 from jamfidp.access import ConsoleUser
 from scoping import (
@@ -60,9 +60,13 @@ class ScopingDependents:
     def uses_of_connection(
         self, tenant_id: str, *, viewer: ConsoleUser
     ) -> Sequence[Use]:
-        names = InventoryUser.objects.filter(
-            tenant_id=tenant_id, match=InventoryUser.Match.MATCHED
-        )
+        # While it is disabled or deleted nobody matches, and who did is remembered.
+        stands = CloudIdentityProvider.objects.filter(
+            tenant_id=tenant_id, enabled=True
+        ).exists()
+        names = InventoryUser.objects.filter(tenant_id=tenant_id)
+        if stands:
+            names = names.filter(match=InventoryUser.Match.MATCHED)
         used = Q(assigned_user__in=names.values("pk")) | Q(
             pk__in=LastLogin.objects.filter(user__in=names.values("pk")).values(
                 "device"
@@ -77,9 +81,12 @@ class ScopingDependents:
                 found.append(
                     Use(
                         kind=section.title,
-                        name=f"{count:,} {section.plural}",
+                        name=f"{count:,} "
+                        f"{section.noun if count == 1 else section.plural}",
                         url=reverse(f"scoping:{section.route}-list"),
-                        detail="their users are people of this connection",
+                        detail="their users are people of this connection"
+                        if stands
+                        else "their users were people of this connection",
                     )
                 )
         return found

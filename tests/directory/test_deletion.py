@@ -152,6 +152,7 @@ def test_a_deleted_connection_is_shown_with_its_day_and_opens_nothing_else(
     base = fernhill.get_absolute_url()
     ana = DirectoryUser.objects.get(object_id=ANA)
     run = SyncRun.objects.filter(cloud_idp=fernhill).latest("pk")
+    device("ana-mac", user=ana)
     delete(fernhill, administrator)
     day = timezone.localtime(timezone.now() + KEPT)
 
@@ -160,6 +161,8 @@ def test_a_deleted_connection_is_shown_with_its_day_and_opens_nothing_else(
     assert f"erased on {day:%-d %B %Y}" in page
     assert "Erase now" in page
     assert "Deleted the connection to Fernhill Studio" in page
+    assert "<bdi>1 computer</bdi>" in page
+    assert "their users were people of this connection" in page
     for tab in ("edit", "mappings", "test", "permissions", "history", "sync"):
         assert browser.get(f"{base}{tab}/").status_code == 404, tab
     for action in ("check", "enable", "disable", "delete", "consent-again", "sync"):
