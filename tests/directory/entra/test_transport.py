@@ -1,3 +1,4 @@
+import io
 import logging
 from datetime import timedelta
 from email.utils import format_datetime
@@ -316,6 +317,33 @@ def test_a_broken_connection_is_tried_again() -> None:
     responses.get(USERS, json={"value": []})
 
     assert session_for().get(USERS).status_code == 200
+
+
+class Dripping(io.RawIOBase):
+    """A body of which each read brings a byte and takes half a minute."""
+
+    def __init__(self, time: FakeTime) -> None:
+        self.time = time
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.time.elapsed += 30
+        buffer[:1] = b" "
+        return 1
+
+
+@responses.activate
+def test_f7_a_body_is_given_up_also_where_no_socket_of_ours_watches_the_time() -> None:
+    """As inside a proxy's own TLS."""
+    time = FakeTime()
+    responses.get(USERS, body=io.BufferedReader(Dripping(time), buffer_size=1))
+
+    with pytest.raises(errors.Unreachable, match="took too long"):
+        session_for(time=time, total_seconds=120.0).get(USERS)
+
+    assert time.elapsed <= 150
 
 
 @responses.activate
