@@ -63,7 +63,9 @@ var/witness/.installed: tests/witness/requirements.lock tests/witness/package-lo
 witness: install var/witness/.installed ## Let Microsoft's own libraries judge the sandbox; one line a check
 	@PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m tests.witness
 
-deep: witness ## What is too long for `make check`: the witnesses, and 10,000 requests to all that is public
+deep: witness ## What is too long for `make check`: the witnesses, long sequences of syncs, and 10,000 requests to all that is public
+	@for database in sqlite postgres; do echo "==> Any sequence of syncs, on $$database"; \
+	  TEST_DATABASE=$$database SYNC_EXAMPLES=$${SYNC_EXAMPLES:-200} $(BIN)/python -m pytest -q -n 0 -p no:logging tests/directory/test_sync_any_order.py; done
 	@FUZZ_REQUESTS=$${FUZZ_REQUESTS:-10000} $(BIN)/python -m pytest -q -n 2 --dist worksteal -p no:logging --show-capture=no --tb=short $(FUZZED) \
 	  && echo "==> Nothing public failed, led elsewhere or left a stack trace" \
 	  || { echo "==> Something public fails: see above. FUZZ_SEED=$${FUZZ_SEED:-1} sends the same requests"; exit 1; }

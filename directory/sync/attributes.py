@@ -82,13 +82,22 @@ NEW_GROUP = GroupRow(state=State.MENTIONED.value, state_since=None, state_told=T
 Row = TypeVar("Row", UserRow, GroupRow)
 
 
+class _WithoutMarks(dict[int, int | None]):
+    """A table for str.translate that leaves marks out, and learns as it goes."""
+
+    def __missing__(self, code: int) -> int | None:
+        kept = self[code] = None if unicodedata.combining(chr(code)) else code
+        return kept
+
+
+_WITHOUT_MARKS = _WithoutMarks()
+
+
 def fold(text: str) -> str:
     """Fold a text for searching: marks off, letter case away, in every script."""
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text)
-    bare = "".join(sign for sign in decomposed if not unicodedata.combining(sign))
-    return bare.casefold()
+    return unicodedata.normalize("NFKD", text).translate(_WITHOUT_MARKS).casefold()
 
 
 def name_key(user_name: str) -> str:

@@ -159,6 +159,9 @@ class _Steady:
         self.locks: dict[str, float] = {}
 
     def _floor(self, *kinds: str) -> float:
+        # Kept open while the console had its turn, the server would have closed it.
+        self._http.close()
+        self._http.connect()
         reader = floors.Reader(self._http, self._given["token"])
         for kind in kinds or ("users", "groups"):
             reader.count(self._starts[kind])

@@ -180,7 +180,7 @@ def truth(story: Story) -> Contents:
         groups=present,
         direct=frozenset(direct),
         nesting=frozenset(nesting),
-        transitive=_transitive(direct, nesting),
+        transitive=transitive(direct, nesting),
     )
 
 
@@ -226,7 +226,7 @@ def held(story: Story) -> Contents:
     )
 
 
-def _transitive(
+def transitive(
     direct: set[tuple[str, str]], nesting: set[tuple[str, str]]
 ) -> frozenset[tuple[str, str]]:
     found = set(direct)

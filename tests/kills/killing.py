@@ -28,6 +28,7 @@ from django.utils import timezone
 
 from directory import tasks
 from directory.models import CloudIdentityProvider, SyncRun
+from directory.sync import fetch
 from directory.sync.differences import Plan
 from directory.sync.holds import Decide, Held
 from directory.sync.lease import APPLY_LEASE
@@ -178,6 +179,8 @@ def _ending_at(number: int, do: Callable[[], None]) -> Callable[[], None]:
 
 
 def main(runs: int, seed: int) -> int:
+    # Stored in small parts, so that there is something to go on with.
+    fetch.FLUSH_PAGES = 2
     chance = random.Random(seed)  # noqa: S311 not a secret
     passed, failed, kills = 0, 0, 0
     at: Counter[str] = Counter()
