@@ -250,6 +250,24 @@ def test_a_rejected_change_differs_until_its_end(
     assert held.closed_at is None, "whoever rejected it did not approve it by waiting"
 
 
+def test_a_rejection_holds_what_no_guard_holds_any_more(
+    fernhill: CloudIdentityProvider, ada: User
+) -> None:
+    binding = factories.bind(
+        factories.account_group("Administrators"),
+        DirectoryGroup.objects.get(object_id=TEAM),
+    )
+    synced(fernhill, groups=[group(TEAM, member(NOOR))])
+    reject(fernhill, ada)
+    binding.delete()
+    synced(fernhill)
+    assert members() == {ANA, MILO}
+
+    Decision.objects.update(ends_at=timezone.now() - timedelta(minutes=1))
+    synced(fernhill)
+    assert members() == {ANA, MILO, NOOR}
+
+
 def test_what_entra_takes_back_ends_the_decision(
     fernhill: CloudIdentityProvider, ada: User
 ) -> None:
