@@ -138,6 +138,8 @@ SAMPLES = {
     "directory:heldchange-review": (
         "SELECT id AS pk FROM directory_cloudidentityprovider"
     ),
+    "directory:heldchange-detail": "SELECT 0 AS pk",
+    "directory:hold-everything-release": "SELECT 0 AS pk",
     "directory:mapping-effect": "SELECT id AS pk FROM directory_cloudidentityprovider",
     "directory:user": (
         "SELECT id AS pk FROM directory_directoryuser WHERE display_name = 'Ana Ruiz'"
