@@ -248,7 +248,7 @@ class _Steady:
             else:
                 cursor.execute(
                     "SELECT sum(pg_total_relation_size(name::regclass))"
-                    " FROM unnest(%s) AS name",
+                    " FROM unnest(%s::text[]) AS name",
                     [tables],
                 )
             stored = float(cursor.fetchone()[0])
