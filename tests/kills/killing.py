@@ -28,7 +28,7 @@ from django.utils import timezone
 
 from directory import tasks
 from directory.models import CloudIdentityProvider, SyncRun
-from directory.sync import fetch
+from directory.sync import fetch, retention
 from directory.sync.differences import Plan
 from directory.sync.holds import Decide, Held
 from directory.sync.lease import APPLY_LEASE
@@ -131,9 +131,12 @@ class Console:
         raise AssertionError
 
     def snapshot(self) -> dict[str, Any]:
-        found: dict[str, Any] = call(
-            self.database, lambda: snapshot(CloudIdentityProvider.objects.get())
-        )
+        def do() -> dict[str, Any]:
+            # As every tick does: pages of a run that has ended are of no use.
+            retention.clear_pages(now=timezone.now())
+            return snapshot(CloudIdentityProvider.objects.get())
+
+        found: dict[str, Any] = call(self.database, do)
         return found
 
 
