@@ -58,7 +58,7 @@ NO_PAGE = {
     # Leads to the sign-in unless it is its moment.
     "accounts:setup": "before the first account",
     "accounts:entra-refused": "after a refusal",
-    # The demo holds nothing; a walk of their own sees them.
+    # The demo holds nothing; tests of their own open them.
     "directory:heldchange-detail": "while something is held",
     "directory:hold-everything-release": "form",
     "connector:signed-out": "takes Microsoft's answer",
