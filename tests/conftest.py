@@ -192,7 +192,6 @@ def uses_database(item: pytest.Item) -> bool:
     )
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:

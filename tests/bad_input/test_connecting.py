@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
+from kombu.pools import ProducerPool
 
 from directory import connect
 from directory.models import CloudIdentityProvider, ConsentRequest, SyncRun
+from directory.tasks import run_sync
 from jamfidp import filesystem_broker
 from jamfidp.accounts.models import User
 from jamfidp.history.models import ObjectHistory
@@ -172,6 +174,11 @@ def test_work_is_kept_when_the_broker_takes_no_messages(
         folder.write_text("")
     # The folder of the settings belongs to every test that runs now.
     monkeypatch.setattr(filesystem_broker.Channel, "data_folder_out", str(folder))
+    # A channel that an earlier test opened knows its folder already.
+    fresh = run_sync.app.connection_for_write().Pool(limit=1)
+    monkeypatch.setattr(
+        run_sync.app.amqp, "_producer_pool", ProducerPool(fresh, limit=1)
+    )
 
     response = journey.connect()
     asked = journey.console.post(f"{response['Location']}sync/request/")

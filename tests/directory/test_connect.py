@@ -200,6 +200,8 @@ def test_nothing_of_the_attempt_stays_but_what_was_proven(journey: Journey) -> N
         "tenant_name",
         "domains",
         "permissions",
+        "roles",
+        "used",
         "done",
         "tries",
     }
