@@ -189,6 +189,7 @@ DRIVERS: dict[str, Drive] = {
     "graph.GraphClient.get_group": lambda w: w.graph.get_group(STUDIO),
     "graph.GraphClient.find_groups": lambda w: w.graph.find_groups("Studio"),
     "graph.GraphClient.search_groups": lambda w: w.graph.search_groups("S"),
+    "graph.GraphClient.group_names": lambda w: list(w.graph.group_names()),
     "graph.GraphClient.groups_delta": lambda w: list(w.graph.groups_delta()),
     "graph.GraphClient.members": lambda w: list(w.graph.members(STUDIO)),
     "graph.GraphClient.transitive_members": lambda w: list(

@@ -75,6 +75,7 @@ CALLS: dict[str, Callable[[Reply], object]] = {
     "get_group": lambda r: graph(r).get_group(GROUP),
     "find_groups": lambda r: graph(r).find_groups("x"),
     "search_groups": lambda r: graph(r).search_groups("x"),
+    "group_names": lambda r: few(graph(r).group_names()),
     "groups_delta": lambda r: few(graph(r).groups_delta()),
     "members": lambda r: few(graph(r).members(GROUP)),
     "transitive_members": lambda r: few(graph(r).transitive_members(GROUP)),
