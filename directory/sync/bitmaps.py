@@ -14,7 +14,8 @@ def pack(ids: BitMap) -> bytes:
 
 
 def unpack(stored: bytes | memoryview | None) -> BitMap:
-    return BitMap() if stored is None else BitMap.deserialize(bytes(stored))
+    """Nothing stored, and no bytes at all, is a set of nobody."""
+    return BitMap.deserialize(bytes(stored)) if stored else BitMap()
 
 
 def union(bitmaps: Iterable[BitMap]) -> BitMap:

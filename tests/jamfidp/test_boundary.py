@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ def test_a_form_from_an_address_that_is_none_is_no_error_of_the_console(
         assert status_of(path=path, method="POST", form=form, headers=headers) == 403
 
 
-def test_a53_a_deployed_console_is_spoken_to_over_https_alone() -> None:
+def test_a53_a_deployed_console_is_spoken_to_over_https_alone(tmp_path: Path) -> None:
     """What CONSOLE_URL makes of the settings, in a process of its own."""
     said = subprocess.run(
         [sys.executable, "-c", ASK],
@@ -115,6 +116,7 @@ def test_a53_a_deployed_console_is_spoken_to_over_https_alone() -> None:
         | {
             "CONSOLE_URL": "https://console.example.com",
             "ALLOWED_HOSTS": "console.example.com",
+            "DATABASE_URL": f"sqlite:///{tmp_path}/console.sqlite3",
             "DJANGO_SETTINGS_MODULE": "jamfidp.settings",
         },
         capture_output=True,
