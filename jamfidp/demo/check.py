@@ -242,6 +242,17 @@ def privileges_go_with_membership(job: Job) -> None:
         f"/members/{company.MILO.object_id}",
     )
     sync_now(job)
+
+
+def full_access_waits_for_approval(job: Job) -> None:
+    """He is put back, and holds Full Access again when an administrator agrees."""
+    admin = job.admin
+    admin.open(job.at("/activity/held-changes/")).says("Gives Full Access")
+    admin.open(admin.here.link("Mac Admins", to="/activity/held-changes/"))
+    page = admin.here.says(company.MILO.display_name)
+    typed = {"typed": "Fernhill Studio"} if "To approve, type" in page.text else {}
+    admin.submit("reason", {"reason": "He is back in IT"} | typed, button="Approve")
+    sync_now(job)
     sign_in_as_milo(job)
     job.person.open(job.at("/computers/policies/")).says("VPN client")
 
@@ -296,6 +307,10 @@ STEPS: tuple[tuple[str, Callable[[Job], None]], ...] = (
     (
         "leaving the group takes it away, without a new sign-in",
         privileges_go_with_membership,
+    ),
+    (
+        "coming back to it waits for an administrator's approval",
+        full_access_waits_for_approval,
     ),
     ("nothing was written to Entra", nothing_was_written),
     ("no secret stands in a log, a message, the database or a page", nothing_was_kept),
