@@ -2,7 +2,7 @@
 
 Everybody is looked at once, by the properties of both mappings, and only counted. Of
 values those are kept that need a name on the page: user names that collide, departments
-and buildings. It takes about 150 bytes for each person.
+and buildings.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from directory import decisions, held_words, hold_everything, limits, tasks
 from directory.dependents import Consequence
 from directory.forms import GuardLimitsForm
 from directory.models import CloudIdentityProvider, EverythingHeld, HeldChange
+from directory.plans import title_of
 from directory.sync.guards import WORDS
 from directory.views.connections import _frame as connection_frame
 from jamfidp.access import ConsoleUser, privilege
@@ -146,32 +147,22 @@ def lines_of(
         ):
             hidden += 1
             continue
-        noun = each.subject.value if each.count == 1 else _PLURALS[each.subject.value]
-        what = ", ".join(each.what[:3]) + (
-            f" and {len(each.what) - 3} more" if len(each.what) > 3 else ""
-        )
+        privileges = ", ".join(each.what[:3]) if each.is_privilege else ""
+        if privileges and len(each.what) > 3:
+            privileges += f" and {len(each.what) - 3} more"
         found.append(
             Line(
                 kind=each.kind.value,
-                title=f"{each.count:,} {noun}: {about.name if about else what}",
+                title=title_of(each),
                 url=about.url if about else "",
                 detail=". ".join(
-                    part.rstrip(".")
-                    for part in (what if about else "", each.detail)
-                    if part
+                    part.rstrip(".") for part in (privileges, each.detail) if part
                 ),
                 full_access=each.full_access,
                 grave=each.is_privilege,
             )
         )
     return found, hidden
-
-
-_PLURALS = {
-    "person": "people",
-    "computer": "computers",
-    "mobile device": "mobile devices",
-}
 
 
 @privilege("directory.view_syncrun")

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from pyroaring import BitMap
 
+from directory.dependents import (
+    Consequence,
+    ConsequenceKind,
+    ObjectOfConsole,
+    Subject,
+)
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
@@ -19,6 +26,7 @@ from directory.models import (
     HeldChange,
     SyncRun,
 )
+from directory.views.held_changes import lines_of
 from jamfidp.history.models import ObjectHistory
 from tests import factories
 from tests.directory.journey import browser_for
@@ -188,3 +196,38 @@ def test_a_derivation_says_where_it_differs_from_entra(
         browser.get(reverse("scoping:policy-derivation", args=[policy.pk, mac.pk]))
     )
     assert "Differs from Entra by decision of" in page
+
+
+def test_what_follows_is_said_as_the_plan_says_it(db: None) -> None:
+    """Also of what counts nobody: a reference that breaks."""
+    policy = ObjectOfConsole(
+        app="scoping",
+        kind="policy",
+        pk=1,
+        name="VPN client",
+        url="/computers/policies/1/",
+        permission="scoping.view_policy",
+    )
+    consequences = [
+        Consequence(
+            kind=ConsequenceKind.REFERENCE_BREAKS,
+            about=policy,
+            subject=Subject.PERSON,
+            what=("Engineering",),
+            detail="It was deleted in Entra.",
+        ),
+        Consequence(
+            kind=ConsequenceKind.SCOPE_LEFT,
+            about=policy,
+            subject=Subject.COMPUTER,
+            numbers=BitMap([1, 2]),
+        ),
+    ]
+
+    lines, hidden = lines_of(consequences, factories.administrator("eve"))
+
+    assert [line.title for line in lines] == [
+        "Engineering can no longer be used by VPN client",
+        "2 computers leave the scope of VPN client",
+    ]
+    assert hidden == 0
