@@ -37,6 +37,7 @@ from directory.sync.differences import Change, MemberChange, Objects, Plan
 from directory.sync.fetch import Clock, DeltaLinks
 from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
+from directory.sync.renames import announce_renames
 from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
 from jamfidp.notices.announce import announce, resolve
@@ -111,11 +112,10 @@ def apply_plan(
         _write_observed(plan, lease.run_id)
         remembered = False
         if known_before:
-            remembered = intervals.remember(
-                plan,
-                run=lease.run_id,
-                remapped=not same_mappings(cloud_idp.delta_selection, selection),
-            )
+            remapped = not same_mappings(cloud_idp.delta_selection, selection)
+            remembered = intervals.remember(plan, run=lease.run_id, remapped=remapped)
+            if not remapped:
+                announce_renames(plan, lease.run_id)
         if delta_links is None:
             cloud_idp.generation += 1
             cloud_idp.save(update_fields=["generation"])

@@ -46,6 +46,13 @@ HELD_CHANGES = Kind(
     "A sync holds changes back until somebody approves them.",
     "directory.view_syncrun",
 )
+RENAMED_GROUPS = Kind(
+    "renamed-groups",
+    "Groups renamed",
+    "A sync found groups under another name: some that scopes or privileges use, or "
+    "many at once.",
+    "directory.view_syncrun",
+)
 PRIVILEGES = Kind(
     "privileges",
     "Console privileges",
@@ -90,6 +97,7 @@ KINDS: Mapping[str, Kind] = {
         CREDENTIAL_EXPIRY,
         CONSENT_REQUEST,
         HELD_CHANGES,
+        RENAMED_GROUPS,
         PRIVILEGES,
         LOCAL_SIGN_IN,
         SIGN_IN_SWITCHES,
