@@ -1133,6 +1133,9 @@ class StagedPage(models.Model):
     run = models.ForeignKey(
         SyncRun, models.CASCADE, related_name="staged_pages", db_index=False
     )
+    # How it is packed, see directory.sync.stage: another version may pack otherwise. A
+    # version that says nothing of it can still store pages.
+    format = models.CharField(max_length=16, db_default="")
     resource = models.CharField(max_length=6, choices=Resource.choices)
     number = models.PositiveIntegerField()
     # The numbers of all objects on the page, a bitmap.

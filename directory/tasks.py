@@ -9,8 +9,10 @@ import logging
 import socket
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_init
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
@@ -26,6 +28,7 @@ from directory import (
     preconditions,
     public_address,
     schedules,
+    schema,
     sent_requests,
 )
 from directory.models import (
@@ -47,17 +50,25 @@ logger = logging.getLogger(__name__)
 ANNOUNCED_AGAIN_AFTER = timedelta(seconds=30)
 
 
+@worker_init.connect
+def remember_version(**_named: Any) -> None:
+    """Before the worker forks: its processes are all of the version it started with."""
+    schema.known()
+
+
 @shared_task(name="directory.tasks.run_sync")
 def run_sync(run_id: int) -> None:
     """Work on one run, if nobody else does."""
-    heard()
+    if not at_work():
+        return
     work(run_id, heard=heard)
 
 
 @shared_task(name="directory.tasks.work_out_mappings")
 def work_out_mappings(draft_id: int) -> None:
     """Work out what other mappings would do, if nobody else does."""
-    heard()
+    if not at_work():
+        return
     mapping_drafts.work(draft_id, heard=heard)
 
 
@@ -65,7 +76,8 @@ def work_out_mappings(draft_id: int) -> None:
 def tick() -> None:
     """Look at the rows: what is due, abandoned, waiting or left over."""
     now = timezone.now()
-    heard()
+    if not at_work():
+        return
     give_up_silent_runs(now=now)
     request_due(now=now)
     check_due(now=now)
@@ -81,6 +93,8 @@ def tick() -> None:
 @shared_task(name="directory.tasks.clear_past")
 def clear_past() -> None:
     """Let go of what was kept long enough: hourly, since nothing waits for it."""
+    if not at_work():
+        return
     now = timezone.now()
     retention.clear_past(now=now)
     permission_use.clear(now=now)
@@ -94,6 +108,18 @@ def clear_past() -> None:
     # Names that were erased or are no longer mapped leave the index last.
     ends_at = time.monotonic() + TIDY_SECONDS
     tidy_search(lambda: time.monotonic() < ends_at)
+
+
+def at_work() -> bool:
+    """Say that this worker is alive, unless the database is of another version.
+
+    Pages then say that no worker runs, until one of that version does.
+    """
+    if not schema.fits():
+        logger.warning("This worker is of another version than the database: end it")
+        return False
+    heard()
+    return True
 
 
 def heard() -> None:
@@ -159,7 +185,8 @@ def look_if_due(*, now: datetime) -> None:
 @shared_task(name="directory.tasks.erase_deleted")
 def erase_deleted(pk: int) -> None:
     """Erase what was read through a deleted connection, for a while."""
-    heard()
+    if not at_work():
+        return
     deletion.erase(pk, now=timezone.now, heard=heard)
 
 

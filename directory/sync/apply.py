@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.urls import reverse
 from pyroaring import BitMap
 
+from directory import schema
 from directory.dependents import AppliedChange, registered
 from directory.models import (
     CloudIdentityProvider,
@@ -80,6 +81,7 @@ def apply_plan(
 
     Raises:
         LeaseLost: another worker has taken the run over, or it was canceled.
+        OtherVersion: the console was upgraded meanwhile.
         PlanOutdated: the connection was applied to, remapped or deleted meanwhile.
     """
     now, written = plan.now, Written()
@@ -87,6 +89,7 @@ def apply_plan(
         # First a write: it takes the lock that a second worker would have to wait for.
         if not lease.hold(now=now):
             raise LeaseLost
+        schema.check()
         locked_at = time.monotonic()
         cloud_idp = (
             CloudIdentityProvider.objects.select_for_update(of=("self",))

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.db.models import F
 from pyroaring import BitMap
 
+from directory import schema
 from directory.entra import GroupsPage, UsersPage
 from directory.entra.errors import EntraError
 from directory.models import StagedPage, SyncRun
@@ -139,7 +140,7 @@ class Fetch:
 
         Raises:
             EntraError: a page failed; DeltaExpired asks for a full read.
-            LeaseLost, Canceled, DeadlinePassed
+            LeaseLost, Canceled, DeadlinePassed, OtherVersion
         """
         if self.register.whole:
             self.register.load()
@@ -289,6 +290,7 @@ class Fetch:
         """Store the pages and numbers that are not stored yet, and renew the lease."""
         with transaction.atomic():
             self._renew()
+            schema.check()
             self.register.store()
             StagedPage.objects.bulk_create(self.pages.unstored)
         self.pages.any_stored = self.pages.any_stored or bool(self.pages.unstored)

@@ -7,9 +7,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import F
 from django.utils import timezone
 
-from directory import permission_use, schedules, status
+from directory import permission_use, schedules, schema, status
 from directory.entra import errors
 from directory.models import (
     CloudIdentityProvider,
@@ -31,7 +32,7 @@ from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
 from directory.sync.selection import Selection, same_mappings, selection_of
 from directory.sync.single import NotKnown, fresh, look_again, read_one
-from directory.sync.stage import MemberSets, Round
+from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
 
@@ -75,6 +76,11 @@ def work(
     Every end is written to the row. A process that is killed leaves the lease to run
     out; the next worker goes on at the last page kept.
     """
+    if not schema.fits():
+        logger.warning(
+            "Sync run %s waits for a worker of the database's version", run_id
+        )
+        return
     lease = claim(run_id, now=clock())
     if lease is None:
         return
@@ -88,6 +94,8 @@ def work(
             _cancel(run, lease, now=clock())
         else:
             logger.info("Sync run %s was taken over; nothing was applied", run.pk)
+    except schema.OtherVersion:
+        _leave(run, lease)
     except errors.EntraError as error:
         _fail(
             run,
@@ -182,7 +190,7 @@ def _work(
             round_ = _read(fetch, clock)
         watch.lap("Reading")
         _apply(run, lease, fetch, round_, selection, clock, decide, watch)
-    except (LeaseLost, Canceled):
+    except (LeaseLost, Canceled, schema.OtherVersion):
         raise
     except Exception:
         if not run.dry_run:
@@ -282,6 +290,10 @@ def _begin(run: SyncRun, lease: Lease, selection: Selection, clock: Clock) -> No
     lease.renew(selection=run.selection, generation=run.generation, **columns)
     if run.fencing_token == 1:
         _take_over_pages(run, clock())
+    if StagedPage.objects.filter(run=run).exclude(format=FORMAT).exists():
+        # An upgrade came between: its pages say what they say to that version alone.
+        logger.info("Sync run %s reads again what another version read", run.pk)
+        _drop_pages(run)
 
 
 def _drop_pages(run: SyncRun) -> None:
@@ -509,6 +521,18 @@ def _check_not_empty(run: SyncRun, round_: Round) -> None:
             "start a full read again.",
             code="console:empty",
         )
+
+
+def _leave(run: SyncRun, lease: Lease) -> None:
+    """Put the run back into the queue, for a worker of the version after this one."""
+    lease.write(
+        state=SyncRun.State.QUEUED,
+        phase="The console was upgraded; a worker of its version goes on",
+        heartbeat_at=None,
+        lease_expires_at=None,
+        fencing_token=F("fencing_token") + 1,
+    )
+    logger.warning("Sync run %s is left to a worker of the new version", run.pk)
 
 
 def _cancel_requested(run: SyncRun) -> bool:

@@ -4,6 +4,7 @@ Merging is free of order between people and groups, and idempotent: an object ma
 several times, the last word counts.
 """
 
+import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,15 @@ from directory.sync.reduce import Reduced
 
 Resource = StagedPage.Resource
 
+# Of a record of members: the group and six counts.
+_HEAD = 7
+# Raise it with every change of how pages are packed that the next line does not see.
+LAYOUT = 1
+# Pages that another version packed are read again instead of being taken for these.
+FORMAT = hashlib.blake2b(
+    orjson.dumps([LAYOUT, _HEAD, USER_VALUES]), digest_size=8
+).hexdigest()
+
 
 def staged(
     run: SyncRun,
@@ -35,6 +45,7 @@ def staged(
     """Return a page as it is stored; nothing is written."""
     return StagedPage(
         run=run,
+        format=FORMAT,
         resource=resource,
         number=number,
         seen=pack(reduced.seen),
@@ -78,10 +89,6 @@ class Sides:
     def forget(self, group: int) -> None:
         self.joined.pop(group, None)
         self.left.pop(group, None)
-
-
-# Of a record: the group and six counts.
-_HEAD = 7
 
 
 @dataclass(slots=True)
