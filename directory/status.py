@@ -125,6 +125,8 @@ def record_success(
     cloud_idp: CloudIdentityProvider, *, now: datetime, checked: bool = False
 ) -> None:
     """Microsoft answered, and a read or, with `checked`, each permission succeeded."""
+    if not checked and _is_active(cloud_idp):
+        return
     row = _locked(cloud_idp)
     if row is None:
         return
@@ -134,7 +136,7 @@ def record_success(
         row.failed_checks = 0
         # Consent stands, whichever way it came about.
         row.consented_client_id = _client_id(row)
-    elif row.status == Status.ACTIVE or not _proves(row):
+    elif not _proves(row):
         return
     row.asked_to_wait_until = None
     heal(row, now=now)
@@ -191,6 +193,11 @@ def _locked(cloud_idp: CloudIdentityProvider) -> CloudIdentityProvider | None:
         .filter(pk=cloud_idp.pk, enabled=True)
         .first()
     )
+
+
+def _is_active(cloud_idp: CloudIdentityProvider) -> bool:
+    rows = CloudIdentityProvider.objects.filter(pk=cloud_idp.pk)
+    return rows.filter(status=Status.ACTIVE).exists()
 
 
 def _client_id(row: CloudIdentityProvider) -> str:

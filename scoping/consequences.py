@@ -71,6 +71,8 @@ def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     touched = BitMap(device.pk for device, changed in followed if changed)
     touched |= BitMap(matching_rows.devices_of(after))
     touched |= BitMap(matching_rows.devices_of(_names_of(planned, moved)))
+    if not (touched or references.changed):
+        return found
     for kind in DeviceKind:
         found += _of_groups_and_scopes(kind, foreseen, touched, references, now)
     return found

@@ -215,10 +215,13 @@ def rematch(
     the history.
     """
     chosen = InventoryUser.objects.all() if users is None else users
+    names = list(chosen.order_by("pk"))
+    if not names:
+        return frozenset()
     index = _index_for(chosen)
     known = connections()
     changed: list[InventoryUser] = []
-    for user in chosen.order_by("pk"):
+    for user in names:
         principal = match_user_name(
             reported=user.username,
             index=index,
@@ -263,6 +266,8 @@ class Rematched(NamedTuple):
 def rematched_by(planned: PlannedChange, *, now: datetime) -> dict[int, Rematched]:
     """The names that lead elsewhere once a plan is applied. Nothing is stored."""
     users = list(_users_touched_by(planned))
+    if not users:
+        return {}
     index = _index_after(
         planned,
         keys={user.key for user in users},

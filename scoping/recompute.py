@@ -410,6 +410,16 @@ def after_change(change: Change, now: datetime) -> None:
 
 
 def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
+    criteria = SmartGroupCriterion.objects.filter(group__kind=kind).exclude(
+        object_id=""
+    )
+    entries = ScopeEntry.objects.filter(
+        scope__kind=kind, kind__in=ScopeEntry.DIRECTORY
+    ).order_by()
+    groups = set(criteria.order_by().values_list("group_id", flat=True))
+    scopes = set(entries.values_list("scope_id", flat=True))
+    if not (groups or scopes):
+        return
     connection = (
         CloudIdentityProvider.objects.filter(pk=change.directory.cloud_idp_id).first()
         if change.directory is not None
@@ -417,15 +427,11 @@ def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
     )
     name = connection.display_name if connection is not None else "a directory"
     what = "a read of" if change.directory is not None else "a change of the connection"
-    groups = SmartGroupCriterion.objects.filter(group__kind=kind).exclude(object_id="")
-    scopes = ScopeEntry.objects.filter(
-        scope__kind=kind, kind__in=ScopeEntry.DIRECTORY
-    ).order_by()
     recompute(
         kind,
         now=now,
-        groups=set(groups.order_by().values_list("group_id", flat=True)),
-        scopes=set(scopes.values_list("scope_id", flat=True)),
+        groups=groups,
+        scopes=scopes,
         because=f"after {what} {name}",
     )
 

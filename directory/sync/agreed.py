@@ -79,7 +79,8 @@ def heed(plan: Plan, held: Held, *, applying: bool = True) -> None:
 
     While everything is held, no approval is heeded.
     """
-    decisions = decisions_of(plan.cloud_idp)
+    # Decisions are about what is held.
+    decisions = decisions_of(plan.cloud_idp) if plan.holds_before else {}
     if not decisions:
         return
     for decision, changes in decisions.items():

@@ -44,6 +44,9 @@ from directory.sync.stored_plans import Prepared
 from jamfidp.notices.announce import announce, resolve
 from jamfidp.notices.kinds import HELD_CHANGES
 
+# With fewer it is not worth asking whether the table is empty.
+FEW_GROUPS = 100
+
 
 class PlanOutdated(Exception):
     """The rows changed since the plan was made; make it again."""
@@ -147,9 +150,7 @@ def apply_plan(
                 "plan_stored": bool(prepared),
             },
         )
-    # Known only now: the commit is part of it.
     written.seconds = round(time.monotonic() - locked_at, 3)
-    SyncRun.objects.filter(pk=lease.run_id).update(write_lock_seconds=written.seconds)
     return written
 
 
@@ -284,9 +285,12 @@ def _pairs(
 def _insert_pairs(
     model: type[Model], columns: tuple[str, str], changes: Mapping[int, MemberChange]
 ) -> int:
-    if model._default_manager.exists():
-        joined = _pairs(changes, lambda change: change.joined)
-        return rows.insert_missing(model, columns, joined)
+    joined = [change for change in changes.values() if change.joined]
+    if not joined:
+        return 0
+    if len(joined) < FEW_GROUPS or model._default_manager.exists():
+        pairs = _pairs(changes, lambda change: change.joined)
+        return rows.insert_missing(model, columns, pairs)
     # In the order of the key, which an empty table takes quickest.
     with rows.first_load(model):
         return rows.insert_sets(

@@ -30,6 +30,7 @@ from directory.sync.rows import chunks
 from directory.sync.selection import Selection
 from directory.sync.stage import Resource, Round, Sides
 from directory.sync.stored import (
+    in_state,
     rows_of,
     stored_nesting,
     stored_others,
@@ -297,7 +298,13 @@ class Comparison:
 
     def compare_members(self) -> None:
         members = self.round.members
-        self._filtered = self._filtered_groups()
+        self._filtered = self._filtered_groups(
+            union(
+                BitMap(side)
+                for sides in (members.users, members.groups, members.others)
+                for side in (sides.joined, sides.left)
+            )
+        )
         self._compare(
             members.users,
             Kind.USER,
@@ -362,12 +369,16 @@ class Comparison:
         else:
             plan.nesting_before = before
 
-    def _filtered_groups(self) -> BitMap:
-        """Return the groups that the filter leaves out, as observed."""
-        rows = DirectoryGroup.objects.filter(
-            cloud_idp=self.cloud_idp, state=State.FILTERED
-        )
-        found = BitMap(rows.values_list("pk", flat=True))
+    def _filtered_groups(self, named: BitMap) -> BitMap:
+        """Return the groups that the filter leaves out, as observed; of a read of
+        changes among those whose members were named."""
+        if self.round.full:
+            rows = DirectoryGroup.objects.filter(
+                cloud_idp=self.cloud_idp, state=State.FILTERED
+            )
+            found = BitMap(rows.values_list("pk", flat=True))
+        else:
+            found = in_state(DirectoryGroup, State.FILTERED, named)
         for number, change in self.plan.groups.changes.items():
             if change.state_after == State.FILTERED:
                 found.add(number)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 from pyroaring import BitMap
 
 from directory.models import (
@@ -17,7 +17,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import agreed, confirm, guards, usage
-from directory.sync.differences import Plan
+from directory.sync.differences import PRESENT, Plan
 from directory.sync.guards import Facts, Limit, Limits, Tally
 from directory.sync.holds import Decide, Held
 from directory.sync.selection import Selection
@@ -158,13 +158,28 @@ def gather(
         selection_changed=follows.selection_changed,
     )
     if facts.lost:
-        facts.people = (
-            DirectoryUser.objects.present().filter(cloud_idp=plan.cloud_idp).count()
-        )
-        counted = DirectoryGroup.objects.filter(cloud_idp=plan.cloud_idp)
-        facts.memberships = counted.aggregate(sum=Sum("direct_users"))["sum"] or 0
         facts.recent = recent(plan)
+        enough = guards.enough(facts)
+        facts.people = _people(plan.cloud_idp, enough.people)
+        facts.memberships = _memberships(plan.cloud_idp, enough.memberships)
     return facts
+
+
+def _people(cloud_idp: CloudIdentityProvider, enough: int) -> int:
+    """Count people in effect, up to so many."""
+    present = DirectoryUser.objects.filter(cloud_idp=cloud_idp, state=PRESENT)
+    return present[:enough].count()
+
+
+def _memberships(cloud_idp: CloudIdentityProvider, enough: int) -> int:
+    """Add up the direct members in effect, until there are so many."""
+    groups = DirectoryGroup.objects.filter(cloud_idp=cloud_idp)
+    total = 0
+    for members in groups.values_list("direct_users", flat=True).iterator():
+        total += members
+        if total >= enough:
+            break
+    return total
 
 
 def _held_since_restore(plan: Plan) -> bool:

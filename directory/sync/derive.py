@@ -4,7 +4,6 @@ Works from a plan after guards have taken their parts: everything here is in eff
 Only groups that a change can reach are looked at. Nothing here writes.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,14 +16,15 @@ from directory.models import (
     DirectoryUser,
     GroupBitmap,
     GroupClosure,
+    State,
 )
 from directory.planned import PackedUsers
 from directory.sync.bitmaps import pack, union, unpack
 from directory.sync.differences import PRESENT, WITHOUT_MEMBERS, Plan
 from directory.sync.nesting import closure
 from directory.sync.observe import DEPARTED
-from directory.sync.rows import chunks
-from directory.sync.stored import stored_nesting
+from directory.sync.rows import read
+from directory.sync.stored import in_state, sets_of, stored_nesting
 
 Pair = tuple[int, int]
 # From this many people on it is cheaper to read once who is present than to ask.
@@ -163,12 +163,12 @@ class _Groups:
     def look_at(self, numbers: BitMap) -> None:
         """Read the rows of these groups, which later questions are about."""
         wanted = numbers | self.ended | BitMap(self._plan.others)
-        for some in chunks(wanted - self._plan.groups.new.numbers):
-            for number, state, *counts in DirectoryGroup.objects.filter(
-                pk__in=some
-            ).values_list("pk", "state", *_COUNTS):
-                named = dict(zip(_COUNTS, counts, strict=True))
-                self._standing[number] = _Standing(state, named)
+        wanted -= self._plan.groups.new.numbers
+        for number, state, *counts in read(
+            DirectoryGroup, ("id", "state", *_COUNTS), "id", wanted
+        ):
+            named = dict(zip(_COUNTS, counts, strict=True))
+            self._standing[number] = _Standing(state, named)
 
     def holds(self, number: int) -> bool:
         """Whether the group is in the directory after the plan: then it holds people."""
@@ -249,14 +249,14 @@ class _People:
         missing = people - self._looked_at - self._plan.people.new.numbers
         if self._all or not missing:
             return
-        rows = DirectoryUser.objects.filter(state=PRESENT)
         if len(missing) > MANY:
-            mine = rows.filter(cloud_idp=self._plan.cloud_idp)
+            mine = DirectoryUser.objects.filter(
+                state=PRESENT, cloud_idp=self._plan.cloud_idp
+            )
             self._there.update(mine.values_list("pk", flat=True).iterator(10_000))
             self._all = True
             return
-        for some in chunks(missing):
-            self._there.update(rows.filter(pk__in=some).values_list("pk", flat=True))
+        self._there |= in_state(DirectoryUser, State.PRESENT, missing)
         self._looked_at |= missing
 
     def _stored(self, asked: BitMap) -> BitMap:
@@ -275,9 +275,8 @@ def _touched(plan: Plan, groups: _Groups, people: _People) -> BitMap:
             if members.intersect(moved)
         )
         return touched
-    for some in chunks(moved):
-        holding = DirectoryMembership.objects.filter(user_id__in=some)
-        touched.update(holding.values_list("group_id", flat=True).distinct())
+    holding = read(DirectoryMembership, ("group_id",), "user_id", moved, distinct=True)
+    touched.update(group for (group,) in holding)
     return touched
 
 
@@ -346,43 +345,30 @@ def _above(touched: BitMap, below: dict[int, BitMap] | None) -> BitMap:
         return BitMap(
             group for group, found in below.items() if found.intersect(touched)
         )
-    found = BitMap()
-    for some in chunks(touched):
-        found.update(
-            GroupClosure.objects.filter(descendant_id__in=some)
-            .values_list("ancestor_id", flat=True)
-            .distinct()
-        )
-    return found
+    found = read(
+        GroupClosure, ("ancestor_id",), "descendant_id", touched, distinct=True
+    )
+    return BitMap(group for (group,) in found)
 
 
 def _stored_below(groups: Iterable[int]) -> dict[int, BitMap]:
-    found: dict[int, list[int]] = defaultdict(list)
-    for some in chunks(groups):
-        pairs = GroupClosure.objects.filter(ancestor_id__in=some)
-        for above, below in pairs.values_list("ancestor_id", "descendant_id"):
-            found[above].append(below)
-    return {above: BitMap(below) for above, below in found.items()}
+    pair = ("ancestor_id", "descendant_id")
+    return sets_of(read(GroupClosure, pair, "ancestor_id", groups))
 
 
 def _stored_closure(cloud_idp: CloudIdentityProvider) -> dict[int, BitMap]:
-    found: dict[int, list[int]] = defaultdict(list)
     pairs = GroupClosure.objects.filter(ancestor__cloud_idp=cloud_idp)
-    for above, below in pairs.values_list("ancestor_id", "descendant_id"):
-        found[above].append(below)
-    return {above: BitMap(below) for above, below in found.items()}
+    return sets_of(pairs.values_list("ancestor_id", "descendant_id"))
 
 
 def _stored_sets(groups: Iterable[int]) -> dict[int, _Sets]:
     found = {}
-    for some in chunks(groups):
-        for group, *stored in GroupBitmap.objects.filter(group_id__in=some).values_list(
-            "group_id", "members", "direct", "transitive"
-        ):
-            members = unpack(stored[0])
-            direct = members if stored[1] is None else unpack(stored[1])
-            transitive = direct if stored[2] is None else unpack(stored[2])
-            found[group] = _Sets(members, direct, transitive)
+    columns = ("group_id", "members", "direct", "transitive")
+    for group, *stored in read(GroupBitmap, columns, "group_id", groups):
+        members = unpack(stored[0])
+        direct = members if stored[1] is None else unpack(stored[1])
+        transitive = direct if stored[2] is None else unpack(stored[2])
+        found[group] = _Sets(members, direct, transitive)
     return found
 
 

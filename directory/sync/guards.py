@@ -62,6 +62,10 @@ class Limit:
             return True
         return lost >= self.few and lost * 100 >= self.percent * of
 
+    def enough(self, lost: int) -> int:
+        """Return of how many it is not met by the percentage; of more neither."""
+        return lost * 100 // self.percent + 1 if self.percent else 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -118,7 +122,7 @@ class Facts:
 
     plan: Plan
     limits: Limits = field(default_factory=Limits)
-    # How many there are in effect.
+    # How many there are in effect; where there are more than `enough`, these.
     people: int = 0
     memberships: int = 0
     # People in each group that the plan loses.
@@ -183,6 +187,31 @@ def _left(
         if left:
             found[group] = left
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """How many people and memberships there may be and still be of weight: rules judge
+    no other where there are more."""
+
+    people: int
+    memberships: int
+
+
+def enough(facts: Facts) -> Enough:
+    """Say how far to count what is in effect, which in a large directory takes long."""
+    suspicious = Limit(SUSPICIOUS_PERCENT, 0, few=SUSPICIOUS_FEW)
+    limits, lost, recent = facts.limits, facts.lost, facts.recent
+    return Enough(
+        people=max(
+            limits.people.enough(len(lost.people) + recent.people),
+            suspicious.enough(len(facts.inferred.people)),
+        ),
+        memberships=max(
+            limits.memberships.enough(lost.memberships + recent.memberships),
+            suspicious.enough(facts.inferred.memberships),
+        ),
+    )
 
 
 def judge(facts: Facts) -> Held:

@@ -108,12 +108,12 @@ def _end(
     """Close what is open; of whoever was there from the beginning write a closed one."""
     at = rows.moment(now)
     opened: dict[tuple[int, int], int] = {}
-    for some in rows.chunks(left):
-        for pk, group, member in MembershipInterval.objects.filter(
-            group_id__in=some, to_at=None
-        ).values_list("pk", "group_id", "member_id"):
-            if member in left[group]:
-                opened[group, member] = pk
+    columns = ("id", "group_id", "member_id")
+    for pk, group, member in rows.read(
+        MembershipInterval, columns, "group_id", left, to_at=None
+    ):
+        if member in left[group]:
+            opened[group, member] = pk
     rows.update(
         MembershipInterval,
         ("to_run", "to_at"),

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import F, Q
+from django.db.models.functions import Coalesce
 
 from directory.models import SyncRun
 
@@ -84,10 +85,10 @@ def claim(run_id: int, *, now: datetime) -> Lease | None:
             fencing_token=F("fencing_token") + 1,
             lease_expires_at=now + READ_LEASE,
             heartbeat_at=now,
+            started_at=Coalesce("started_at", now),
         )
     )
     if not taken:
         return None
-    run = SyncRun.objects.only("fencing_token", "started_at").get(pk=run_id)
-    SyncRun.objects.filter(pk=run_id, started_at=None).update(started_at=now)
-    return Lease(run_id, run.fencing_token)
+    token = SyncRun.objects.values_list("fencing_token", flat=True).get(pk=run_id)
+    return Lease(run_id, token)

@@ -58,6 +58,9 @@ class Register:
             for object_id, kind in wanted.items()
             if object_id not in self.numbers
         }
+        for object_id in missing:
+            if not is_guid(object_id):
+                raise unreadable("id of an object: it is not a GUID")
         if missing and not self.whole:
             self._look_up(missing)
         new = {
@@ -65,9 +68,6 @@ class Register:
             for object_id, kind in missing.items()
             if object_id not in self.numbers
         }
-        for object_id in new:
-            if not is_guid(object_id):
-                raise unreadable("id of an object: it is not a GUID")
         given = rows.reserve_ids(DirectoryObject, len(new))
         for number, (object_id, kind) in zip(given, new.items(), strict=True):
             self.numbers[object_id] = number
@@ -78,18 +78,21 @@ class Register:
                 self.numbers[object_id] = self.numbers[object_id.lower()]
 
     def _look_up(self, object_ids: Iterable[str]) -> None:
-        for some in rows.chunks(object_ids):
-            found = dict(
-                DirectoryObject.objects.filter(
-                    cloud_idp=self.cloud_idp, object_id__in=some
-                ).values_list("object_id", "id")
+        idp = self.cloud_idp.pk
+        found = rows.read(
+            DirectoryObject,
+            ("object_id", "id"),
+            "object_id",
+            object_ids,
+            cloud_idp_id=idp,
+        )
+        self.numbers.update(found)
+        numbers = [number for _object_id, number in found]
+        self.hashes.update(
+            rows.read(
+                ObservedHash, ("number", "value"), "number", numbers, cloud_idp_id=idp
             )
-            self.numbers.update(found)
-            self.hashes.update(
-                ObservedHash.objects.filter(
-                    cloud_idp=self.cloud_idp, number__in=list(found.values())
-                ).values_list("number", "value")
-            )
+        )
 
     def forget(self) -> None:
         """Let go of what a whole directory takes of memory."""
@@ -105,10 +108,4 @@ class Register:
 
 def object_ids(numbers: Iterable[int]) -> dict[int, str]:
     """Return the object id behind each number."""
-    return {
-        number: object_id
-        for some in rows.chunks(numbers)
-        for number, object_id in DirectoryObject.objects.filter(
-            id__in=some
-        ).values_list("id", "object_id")
-    }
+    return dict(rows.read(DirectoryObject, ("id", "object_id"), "id", numbers))

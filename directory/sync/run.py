@@ -312,6 +312,8 @@ def _needs_everything(cloud_idp: CloudIdentityProvider, selection: Selection) ->
 
 def _take_over_pages(run: SyncRun, now: datetime) -> None:
     """Go on where a run stopped that failed, if it read the same for the same rows."""
+    if not StagedPage.objects.exists():
+        return
     earlier = (
         SyncRun.objects.filter(
             cloud_idp=run.cloud_idp,
@@ -366,6 +368,9 @@ def _apply(
         **fetch.counted(),
     )
     for attempt in range(PLANS):
+        if attempt:
+            now = clock()
+            lease.renew(heartbeat_at=now, lease_expires_at=now + APPLY_LEASE)
         round_.merge()
         _check_not_empty(run, round_)
         try:
@@ -412,7 +417,6 @@ def _plan_and_apply(
     watch: Stopwatch,
 ) -> None:
     now = clock()
-    lease.renew(heartbeat_at=now, lease_expires_at=now + APPLY_LEASE)
     # Known before the comparison: what is read alone after this outdates the plan.
     read_alone = fresh(run)
     plan = make_plan(
@@ -446,8 +450,11 @@ def _plan_and_apply(
         columns={"phases": watch.phases},
         prepared=prepared,
     )
+    # Known only now: the commit is part of both.
     watch.lap("Applying")
-    SyncRun.objects.filter(pk=run.pk).update(phases=watch.phases)
+    SyncRun.objects.filter(pk=run.pk).update(
+        phases=watch.phases, write_lock_seconds=written.seconds
+    )
     look_again(run, read_alone, now=clock())
     logger.info(
         "Sync run %s applied: %s, rows %s in %.1f s",

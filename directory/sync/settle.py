@@ -25,7 +25,7 @@ from directory.sync.differences import (
 )
 from directory.sync.holds import Held, HeldSet, Hold
 from directory.sync.numbers import object_ids
-from directory.sync.rows import chunks
+from directory.sync.rows import read
 from directory.sync.stored import (
     rows_of,
     stored_nesting,
@@ -98,13 +98,7 @@ def release(plan: Plan, chosen: BitMap) -> None:
 
 
 def _states(model: Model, numbers: Mapping[int, object]) -> dict[int, str]:
-    return {
-        number: state
-        for some in chunks(numbers)
-        for number, state in model._default_manager.filter(pk__in=some).values_list(
-            "pk", "state"
-        )
-    }
+    return dict(read(model, ("id", "state"), "id", numbers))
 
 
 def _release_rows(
@@ -263,11 +257,9 @@ def _end_memberships_of_people(plan: Plan) -> None:
         if change.state_after == GONE
     }
     told |= dict.fromkeys(plan.people.forgotten, True)
-    for some in chunks(told):
-        for group, user in DirectoryMembership.objects.filter(
-            user_id__in=some
-        ).values_list("group_id", "user_id"):
-            _end(plan.users, group, BitMap([user]), told=told[user])
+    pair = ("group_id", "user_id")
+    for group, user in read(DirectoryMembership, pair, "user_id", told):
+        _end(plan.users, group, BitMap([user]), told=told[user])
     missing = BitMap(plan.users) - BitMap(plan.users_before)
     plan.users_before.update(stored_users(missing))
 
@@ -335,8 +327,5 @@ def _nameless(
 ) -> list[tuple[int, str]]:
     named = union(change.joined for change in changes.values())
     named -= known | objects.new.numbers
-    rest = BitMap(named)
-    for some in chunks(named):
-        rows = model._default_manager.filter(pk__in=some)
-        rest -= BitMap(rows.values_list("pk", flat=True))
-    return list(object_ids(rest).items())
+    known_rows = BitMap(number for (number,) in read(model, ("id",), "id", named))
+    return list(object_ids(named - known_rows).items())

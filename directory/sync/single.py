@@ -439,7 +439,7 @@ def _apply_once(
         say(f"{len(consequences):,} consequences." if consequences else "Nothing else.")
     with steps.step("Apply") as say:
         try:
-            apply_plan(
+            written = apply_plan(
                 plan,
                 derived,
                 lease=lease,
@@ -454,7 +454,9 @@ def _apply_once(
             raise
         say("Applied, in one transaction." if differing else "There was nothing to do.")
     # The run has ended with its transaction: its steps are completed here.
-    SyncRun.objects.filter(pk=run.pk).update(steps=steps.done)
+    SyncRun.objects.filter(pk=run.pk).update(
+        steps=steps.done, write_lock_seconds=written.seconds
+    )
 
 
 def _round(

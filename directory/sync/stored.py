@@ -1,7 +1,7 @@
 """Rows as they stand, in the form in which runs compare them."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pyroaring import BitMap
 
@@ -12,10 +12,11 @@ from directory.models import (
     GroupBitmap,
     GroupNesting,
     GroupOtherMember,
+    State,
 )
 from directory.sync.attributes import Row
 from directory.sync.bitmaps import unpack
-from directory.sync.rows import chunks
+from directory.sync.rows import chunks, read
 
 
 def rows_of(
@@ -33,45 +34,57 @@ def rows_of(
     }
 
 
+def in_state(
+    model: type[DirectoryUser] | type[DirectoryGroup],
+    state: State,
+    numbers: Iterable[int],
+) -> BitMap:
+    """Return those of the people or groups that are in a state."""
+    # Compared here: for a condition on the state SQLite would take its index, and read
+    # everybody.
+    known = read(model, ("id", "state"), "id", numbers)
+    return BitMap(number for number, found in known if found == state.value)
+
+
 def stored_users(groups: Iterable[int]) -> dict[int, BitMap]:
     """Return who has a row of membership in each of these groups."""
-    return {
-        group: unpack(members)
-        for some in chunks(groups)
-        for group, members in GroupBitmap.objects.filter(group_id__in=some).values_list(
-            "group_id", "members"
-        )
-    }
+    stored = read(GroupBitmap, ("group_id", "members"), "group_id", groups)
+    return {group: unpack(members) for group, members in stored}
 
 
 def stored_nesting(
     cloud_idp: CloudIdentityProvider, groups: BitMap | None
 ) -> dict[int, BitMap]:
     """Return the groups nested directly in each group; None means in all."""
-    found: dict[int, list[int]] = defaultdict(list)
+    pair = ("parent_id", "child_id")
+    edges: Iterable[tuple[int, ...]]
     if groups is None:
-        edges = GroupNesting.objects.filter(parent__cloud_idp=cloud_idp)
-        for parent, child in edges.values_list("parent_id", "child_id"):
-            found[parent].append(child)
+        edges = GroupNesting.objects.filter(parent__cloud_idp=cloud_idp).values_list(
+            *pair
+        )
     else:
-        for some in chunks(groups):
-            edges = GroupNesting.objects.filter(parent_id__in=some)
-            for parent, child in edges.values_list("parent_id", "child_id"):
-                found[parent].append(child)
-    return {parent: BitMap(children) for parent, children in found.items()}
+        edges = read(GroupNesting, pair, "parent_id", groups)
+    return sets_of(edges)
+
+
+def sets_of(pairs: Iterable[Sequence[int]]) -> dict[int, BitMap]:
+    """Gather pairs by the first of each."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for first, second in pairs:
+        found[first].append(second)
+    return {first: BitMap(seconds) for first, seconds in found.items()}
 
 
 def stored_others(
     cloud_idp: CloudIdentityProvider, groups: BitMap | None
 ) -> dict[int, BitMap]:
     """Return the members of each group that are neither people nor groups."""
-    found: dict[int, list[int]] = defaultdict(list)
-    rows = GroupOtherMember.objects.all()
+    pair = ("group_id", "member_id")
+    members: Iterable[tuple[int, ...]]
     if groups is None:
-        chosen = [rows.filter(group__cloud_idp=cloud_idp)]
+        members = GroupOtherMember.objects.filter(
+            group__cloud_idp=cloud_idp
+        ).values_list(*pair)
     else:
-        chosen = [rows.filter(group_id__in=some) for some in chunks(groups)]
-    for part in chosen:
-        for group, member in part.values_list("group_id", "member_id"):
-            found[group].append(member)
-    return {group: BitMap(members) for group, members in found.items()}
+        members = read(GroupOtherMember, pair, "group_id", groups)
+    return sets_of(members)

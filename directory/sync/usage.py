@@ -15,13 +15,14 @@ from directory.models import (
     DirectoryObject,
     DirectoryUser,
     GroupBitmap,
+    State,
 )
 from directory.sync.attributes import UserRow
 from directory.sync.bitmaps import union, unpack
 from directory.sync.differences import PRESENT, MemberChange, Plan
 from directory.sync.guards import Used, is_lost
-from directory.sync.rows import chunks
-from directory.sync.stored import rows_of, stored_nesting
+from directory.sync.rows import read
+from directory.sync.stored import in_state, rows_of, stored_nesting
 
 _NOBODY = BitMap()
 Edges = Mapping[int, BitMap]
@@ -57,13 +58,10 @@ def people_in_use(cloud_idp: CloudIdentityProvider) -> dict[int, Gives]:
 def _numbers(
     cloud_idp: CloudIdentityProvider, object_ids: Iterable[str]
 ) -> dict[str, int]:
-    return {
-        object_id: number
-        for some in chunks(set(object_ids))
-        for object_id, number in DirectoryObject.objects.filter(
-            cloud_idp=cloud_idp, object_id__in=some
-        ).values_list("object_id", "pk")
-    }
+    columns, wanted = ("object_id", "id"), set(object_ids)
+    return dict(
+        read(DirectoryObject, columns, "object_id", wanted, cloud_idp_id=cloud_idp.pk)
+    )
 
 
 def used_groups(
@@ -119,10 +117,10 @@ def used_groups(
 def _stored_sets(groups: BitMap) -> tuple[dict[int, BitMap], dict[int, BitMap]]:
     """Who has a row of membership, and who of them is in the directory."""
     members, present = {}, {}
-    for some in chunks(groups):
-        for row in GroupBitmap.objects.filter(group_id__in=some):
-            members[row.pk] = unpack(row.members)
-            present[row.pk] = row.users(nested=False)
+    columns = ("group_id", "members", "direct")
+    for group, stored, direct in read(GroupBitmap, columns, "group_id", groups):
+        members[group] = unpack(stored)
+        present[group] = members[group] if direct is None else unpack(direct)
     return members, present
 
 
@@ -139,10 +137,7 @@ def _below(key: tuple[int, bool], edges: Edges) -> BitMap:
 
 def _present(plan: Plan, groups: BitMap) -> tuple[BitMap, BitMap]:
     """Those of the groups that are in the directory, before and after."""
-    before = BitMap()
-    for some in chunks(groups):
-        rows = DirectoryGroup.objects.present().filter(pk__in=some)
-        before.update(rows.values_list("pk", flat=True))
+    before = in_state(DirectoryGroup, State.PRESENT, groups)
     after = (before | (groups & plan.groups.new.present)) - plan.groups.forgotten
     for number, change in plan.groups.changes.items():
         if number in groups and change.state_after is not None:
@@ -177,10 +172,8 @@ class _People:
 
     def _there(self, people: BitMap) -> BitMap:
         found = people & self.come
-        for some in chunks(people - found - self._plan.people.new.numbers):
-            rows = DirectoryUser.objects.present().filter(pk__in=some)
-            found.update(rows.values_list("pk", flat=True))
-        return found
+        rest = people - found - self._plan.people.new.numbers
+        return found | in_state(DirectoryUser, State.PRESENT, rest)
 
     def given(self, before: BitMap, after: BitMap) -> BitMap:
         """Those who may hold privileges after, as members, and might not before."""

@@ -167,17 +167,22 @@ class AccountsDependents:
         return {}
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
-        cloud_idp = CloudIdentityProvider.objects.get(pk=change.cloud_idp_id)
+        cloud_idp = CloudIdentityProvider.objects.only("tenant_id", "display_name").get(
+            pk=change.cloud_idp_id
+        )
         confirmation.overtaken(change, cloud_idp.tenant_id, now=now)
         alarms.look_for_look_alikes(
             cloud_idp, changed=None if change.full else change.group_ids, now=now
         )
-        self.after_connection_change(cloud_idp.tenant_id, now=now)
+        self._end_sessions(cloud_idp.tenant_id, now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
         if not CloudIdentityProvider.objects.filter(tenant_id=tenant_id).exists():
             confirmation.forget(tenant_id)
             alarms.forget(tenant_id, now=now)
+        self._end_sessions(tenant_id, now)
+
+    def _end_sessions(self, tenant_id: str, now: datetime) -> None:
         sessions.end_where_nothing_is_held(
             sessions.signed_in_accounts(now, tenant_id=tenant_id), now=now
         )

@@ -39,9 +39,6 @@ NAMED = 3
 
 def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     """Return who would gain or lose what, and which bindings break or return."""
-    cloud_idp = CloudIdentityProvider.objects.filter(pk=planned.cloud_idp_id).first()
-    if cloud_idp is None:
-        return []
     bindings = list(
         DirectoryBinding.objects.filter(tenant_id=planned.tenant_id)
         .select_related("account_group__site")
@@ -54,6 +51,9 @@ def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
         .prefetch_related("groups")
     }
     if not (bindings or accounts):
+        return []
+    cloud_idp = CloudIdentityProvider.objects.filter(pk=planned.cloud_idp_id).first()
+    if cloud_idp is None:
         return []
     look = _Look(planned, cloud_idp, bindings, accounts, now)
     return [*look.references(), *look.privileges()]

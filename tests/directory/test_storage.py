@@ -27,6 +27,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.search import RARE, matching
+from directory.sync import rows
 from directory.sync.attributes import fold
 from directory.sync.lease import Lease
 from directory.sync.numbers import Register
@@ -125,6 +126,43 @@ def test_a_number_is_given_at_first_sight_and_never_twice(
     DirectoryObject.objects.filter(object_id=ids[-1]).delete()
     anew = numbered(fernhill, [ids[-1]])
     assert anew[ids[-1]] not in again.values()
+
+
+def test_rows_are_read_by_a_set_of_values_and_by_what_they_share(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    other = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+    numbers = {
+        each.object_id: each.pk
+        for each in DirectoryObject.objects.bulk_create(
+            DirectoryObject(
+                cloud_idp=fernhill, object_id=factories.guid(str(n)), kind="U"
+            )
+            for n in range(2000)
+        )
+    }
+    DirectoryObject.objects.create(
+        cloud_idp=other, object_id=factories.guid("1"), kind="U"
+    )
+    wanted = [factories.guid(str(n)) for n in range(1, 1500)]
+
+    def found(*values: str, **same: Any) -> dict[str, int]:
+        return dict(
+            rows.read(DirectoryObject, ("object_id", "id"), "object_id", values, **same)
+        )
+
+    assert found(*wanted, factories.guid("nobody"), cloud_idp_id=fernhill.pk) == {
+        each: numbers[each] for each in wanted
+    }
+    assert found("'); DROP TABLE", '"]', "") == {}
+    with CaptureQueriesContext(connection) as queries:
+        assert found() == {}
+        assert found(*wanted, kind="G") == {}
+    assert len(queries) == 1
+    by_kind = rows.read(
+        DirectoryObject, ("kind",), "id", numbers.values(), distinct=True
+    )
+    assert by_kind == [("U",)]
 
 
 def test_an_object_id_belongs_to_its_connection_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,7 +25,16 @@ from directory.models import (
 from directory.sync.attributes import NEW_USER
 from directory.sync.decide import Circumstances, gather, recent
 from directory.sync.differences import Change, MemberChange, Plan
-from directory.sync.guards import Facts, Guard, Limits, Tally, Used, judge, tally
+from directory.sync.guards import (
+    Facts,
+    Guard,
+    Limits,
+    Tally,
+    Used,
+    enough,
+    judge,
+    tally,
+)
 from directory.sync.holds import Decide, Held, Hold
 from scoping.models import Scope, ScopeEntry
 from tests import factories
@@ -102,6 +112,8 @@ def test_f39_people_lost(lost: int, of: int, recently: int, is_held: bool) -> No
     assert (Guard.PEOPLE_LOST in guards_of(held)) == is_held
     assert len(held.people) == (lost if is_held else 0)
     assert tally(facts, held).people == (0 if is_held else lost)
+    counted = replace(facts, people=min(of, enough(facts).people))
+    assert guards_of(judge(counted)) == guards_of(held)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +143,8 @@ def test_f39_memberships_lost(lost: int, of: int, recently: int, is_held: bool) 
     assert (Guard.MEMBERSHIPS_LOST in guards_of(held)) == is_held
     assert len(held.users[TEAM].left if is_held else ()) == (lost if is_held else 0)
     assert tally(facts, held).memberships == (0 if is_held else lost)
+    counted = replace(facts, memberships=min(of, enough(facts).memberships))
+    assert guards_of(judge(counted)) == guards_of(held)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +252,16 @@ def test_f39_members_lost_of_a_group_in_use(
     ],
 )
 def test_what_is_held_besides(facts: dict[str, Any], guards: set[str]) -> None:
-    assert guards_of(judge(Facts(**facts))) == guards
+    asked = Facts(**facts)
+    assert guards_of(judge(asked)) == guards
+    # Of a directory that is counted no further than it matters, the same is held.
+    most = enough(asked)
+    counted = replace(
+        asked,
+        people=min(asked.people, most.people),
+        memberships=min(asked.memberships, most.memberships),
+    )
+    assert guards_of(judge(counted)) == guards
 
 
 def test_of_two_who_join_only_the_one_who_gets_full_access_is_held() -> None:
