@@ -16,6 +16,7 @@ from django import template
 from django.conf import settings
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect
 from django.forms.widgets import ClearableFileInput, Select
+from django.template.base import Parser, Token
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -200,6 +201,38 @@ def disclosure(content: SafeString, summary: str, *, open: bool = False) -> Safe
 def menu(content: SafeString, label: str, *, icon: str = "dots") -> SafeString:
     """Further actions, as links and buttons of the class menu-item."""
     return _block("menu", content, label=label, icon=icon)
+
+
+class Columns(template.Node):
+    """What stands beside the content is made first, and comes last in the document."""
+
+    child_nodelists = ("content", "aside")
+
+    def __init__(self, content: template.NodeList, aside: template.NodeList) -> None:
+        self.content = content
+        self.aside = aside
+
+    def render(self, context: template.Context) -> SafeString:
+        aside = self.aside.render(context)
+        content = self.content.render(context)
+        return render_to_string(
+            "components/columns.html",
+            {"aside": aside if aside.strip() else "", "content": content},
+        )
+
+
+@register.tag
+def columns(parser: Parser, token: Token) -> Columns:
+    """The content of a page and, after {% aside %}, what stands beside it.
+
+    The width of the content is said before it: a browser shows a page while it
+    arrives, and the content would jump aside when the end of the document comes.
+    """
+    content = parser.parse(("aside",))
+    parser.delete_first_token()
+    aside = parser.parse(("endcolumns",))
+    parser.delete_first_token()
+    return Columns(content, aside)
 
 
 @register.simple_block_tag(takes_context=True)

@@ -32,13 +32,27 @@ REFUSALS = {
 # Rules whose answer depends on the theme; the others are asked once. What stands
 # around the pages is asked on the page of an error.
 COLORS = ["color-contrast", "link-in-text-block"]
+# How far the page has moved under the reader since it was opened, and what moved most.
 SHIFT = """() => new Promise(resolve => {
-    let shift = 0;
-    new PerformanceObserver(list => list.getEntries().forEach(entry => {
-        shift += entry.hadRecentInput ? 0 : entry.value;
-    })).observe({type: "layout-shift", buffered: true});
-    setTimeout(() => resolve(shift), 30);
+    const shifts = [];
+    new PerformanceObserver(list => shifts.push(
+        ...list.getEntries().filter(entry => !entry.hadRecentInput)
+    )).observe({type: "layout-shift", buffered: true});
+    setTimeout(() => {
+        const shift = shifts.reduce((sum, entry) => sum + entry.value, 0);
+        const moved = shifts.sort((a, b) => b.value - a.value)[0]?.sources ?? [];
+        const names = moved.map(({node}) => node?.nodeType === Node.ELEMENT_NODE
+            ? `${node.tagName}.${node.getAttribute("class")}` : node?.nodeName);
+        resolve([shift, names.join(", ")]);
+    }, 30);
 })"""
+# A slow line: the document arrives in pieces, and the browser shows what it has.
+SLOW = {
+    "offline": False,
+    "latency": 100,
+    "downloadThroughput": 40_000,
+    "uploadThroughput": 40_000,
+}
 # The document hides what overflows it: only tabs and tables scroll in their frame.
 OUTSIDE = """() => {
     const scrolls = e => e && getComputedStyle(e).overflowX === "auto";
@@ -90,13 +104,18 @@ def stranger(browser: Browser, shared: Watch) -> Iterator[Page]:
     page.context.close()
 
 
+def jumps_of(page: Page) -> list[str]:
+    shift, moved = page.evaluate(SHIFT)
+    if shift < 0.1:
+        return []
+    return [f"the page jumps while it loads ({shift:.2f}: {moved})"]
+
+
 def faults_of(page: Page, axe: str, watch: Watch) -> list[str]:
     """What is wrong with the page that is open; leaves it wide and light."""
     page.wait_for_function("() => !document.querySelector('.htmx-request')")
     faults = []
-    shift = page.evaluate(SHIFT)
-    if shift >= 0.1:
-        faults.append(f"the page jumps while it loads ({shift:.2f})")
+    faults += jumps_of(page)
     headings = page.locator("h1").count()
     if headings != 1:
         faults.append(f"{headings} headings of the first level")
@@ -137,6 +156,55 @@ def test_page_is_fit_for_everybody(
     assert (answer.status, page.url) == (expected, answer.request.url)
     assert faults_of(page, axe, shared) == []
     assert shared.faults == []
+
+
+@pytest.fixture
+def slow_line(administrator: Page) -> Iterator[None]:
+    debugger = administrator.context.new_cdp_session(administrator)
+    debugger.send("Network.enable")
+    debugger.send("Network.emulateNetworkConditions", SLOW)
+    yield
+    at_full_speed = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    debugger.send("Network.emulateNetworkConditions", SLOW | at_full_speed)
+    debugger.detach()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "directory:cloud-idp-detail",
+        "directory:user-detail",
+        "directory:group-detail",
+        "directory:syncrun-detail",
+        "scoping:computer-detail",
+        "scoping:smartcomputergroup-detail",
+        "notices:settings",
+        "history:list",
+    ],
+)
+def test_page_does_not_jump_while_it_arrives_in_pieces(
+    administrator: Page, slow_line: None, connected: Installation, name: str
+) -> None:
+    """What stands beside the content comes last, and its room is kept from the start."""
+    administrator.goto(walking.address(connected, name, ROUTES[name]))
+    administrator.wait_for_function("() => !document.querySelector('.htmx-request')")
+    assert jumps_of(administrator) == []
+
+
+def test_a_page_that_jumps_is_told(
+    administrator: Page, connected: Installation
+) -> None:
+    administrator.goto(f"{connected.console_url}/users/")
+    administrator.evaluate("""() => new Promise(shown => {
+        requestAnimationFrame(() => requestAnimationFrame(() => {
+            document.querySelector("main").prepend(
+                document.querySelector("table").cloneNode(true)
+            );
+            requestAnimationFrame(shown);
+        }));
+    })""")
+    (jump,) = jumps_of(administrator)
+    assert "the page jumps" in jump
 
 
 @pytest.mark.parametrize("name", [name for name in ROUTES if not walking.is_page(name)])

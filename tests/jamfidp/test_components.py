@@ -205,6 +205,23 @@ def test_panel_is_a_region_named_by_its_title() -> None:
     assert reader.one("span")["class"] == "count"
 
 
+@pytest.mark.parametrize(
+    ("beside", "classes"),
+    [
+        ("<p>Age</p>", "page-columns page-columns-two"),
+        ("{% if nothing %}<p>Age</p>{% endif %} ", "page-columns"),
+    ],
+)
+def test_room_for_what_stands_beside_the_content_is_kept_before_the_content(
+    beside: str, classes: str
+) -> None:
+    source = draw(f"{{% columns %}}<b>Words</b>{{% aside %}}{beside}{{% endcolumns %}}")
+    elements = [name for name, _ in Reader(source).elements]
+    assert source.index(f'"{classes}"') < source.index("<b>Words</b>")
+    assert elements[:3] == ["div", "div", "b"]
+    assert elements[3:] == (["aside", "p"] if "two" in classes else [])
+
+
 def test_alert_of_an_unknown_kind_is_an_error() -> None:
     with pytest.raises(KeyError):
         draw('{% alert "oops" "Title" %}{% endalert %}')
@@ -679,7 +696,8 @@ def test_gallery_is_whole_and_needs_no_sign_in(client: Client) -> None:
 def test_gallery_shows_every_component() -> None:
     folder = live_settings.BASE_DIR / "templates/components"
     source = (folder / "gallery.html").read_text()
-    indirect = {"gallery", "source"}
+    # The last stands on every page, and on the gallery's own.
+    indirect = {"gallery", "source", "columns"}
     missing = [
         name
         for name in sorted(file.stem for file in folder.glob("[!_]*.html"))
