@@ -324,7 +324,7 @@ class _Worker:
             observer=_Observer(self),
             tls_observer=tls.noting(cloud_idp),
         ) as session:
-            graph = tokens.graph_client(cloud_idp, session=session, priority="low")
+            graph = tokens.graph_client(cloud_idp, session=session)
             with permission_use.counted(cloud_idp, Feature.MAPPINGS, graph):
                 for page in graph.users_delta(properties=wanted):
                     reader.add(page.items)

@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import orjson
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError as Urllib3Error
 
 from directory.entra import errors
@@ -186,6 +187,7 @@ class Exchange:
     seconds: float
     bytes_received: int
     resource_units: int
+    """Of a batch, those of its items together."""
     throttle_percentage: float | None
     request_id: str
     client_request_id: str
@@ -590,15 +592,26 @@ class EntraSession(requests.Session):
         client_id: str,
         seconds: float,
     ) -> None:
-        headers: Mapping[str, str] = {} if response is None else response.headers
+        charged = _charged(read, response)
         exchange = Exchange(
             method=read.method,
             template=read.template,
             status=None if response is None else response.status_code,
             seconds=seconds,
             bytes_received=0 if response is None else len(response.content),
-            resource_units=int(_number(headers.get("x-ms-resource-unit")) or 0),
-            throttle_percentage=_number(headers.get("x-ms-throttle-limit-percentage")),
+            resource_units=sum(
+                int(_number(headers.get("x-ms-resource-unit")) or 0)
+                for headers in charged
+            ),
+            throttle_percentage=max(
+                (
+                    used
+                    for headers in charged
+                    if (used := _number(headers.get("x-ms-throttle-limit-percentage")))
+                    is not None
+                ),
+                default=None,
+            ),
             request_id="" if response is None else request_id(response),
             client_request_id=client_id,
             address=_PAGE_TOKEN.sub(r"\1…", unquote(sent.path_url)),
@@ -614,6 +627,31 @@ class EntraSession(requests.Session):
         )
         if self.observer is not None:
             self.observer.exchanged(exchange)
+
+
+def _charged(read: Read, response: requests.Response | None) -> list[Mapping[str, str]]:
+    """Return the headers that say what an answer cost.
+
+    A batch is charged by its items, each of which says so in headers of its own; that
+    they can be read is not seen to here.
+    https://learn.microsoft.com/graph/throttling#throttling-and-batching
+    """
+    if response is None:
+        return []
+    if read.template != _BATCH:
+        return [response.headers]
+    try:
+        items = orjson.loads(response.content)["responses"]
+        return [
+            CaseInsensitiveDict(
+                (name, text)
+                for name, text in item["headers"].items()
+                if isinstance(text, str)
+            )
+            for item in items
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 _PAGE_TOKEN = re.compile(r"(\$(?:skip|delta)token=)[^&]*", re.IGNORECASE)

@@ -249,6 +249,7 @@ class GraphPlane:
         path, _, query = url.partition("?")
         path = unquote(path.rstrip("/"))
         noted = BatchEntry(item.id, item.method, path, path)
+        noted.priority = item.headers.get("x-ms-throttle-priority", "")
         entry.items.append(noted)
         call = Call(
             item.method,

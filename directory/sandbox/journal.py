@@ -49,6 +49,7 @@ class BatchEntry:
     fault: bool = False
     units: int = 0
     code: str = ""
+    priority: str = ""
 
 
 @dataclass(slots=True)
@@ -56,7 +57,8 @@ class Entry:
     """One request. ``refused`` marks what Graph's list of reads does not hold.
 
     A batch has ``items``; it is refused when one of them is. ``code`` is Graph's code
-    of an error, or the AADSTS number of the sign-in service's.
+    of an error, or the AADSTS number of the sign-in service's. ``priority`` is what
+    x-ms-throttle-priority said.
     """
 
     number: int
@@ -76,6 +78,7 @@ class Entry:
     fault: bool = False
     units: int = 0
     code: str = ""
+    priority: str = ""
     items: list[BatchEntry] = field(default_factory=list)
     parameters: dict[str, str] = field(default_factory=dict)
 

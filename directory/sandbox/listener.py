@@ -88,6 +88,8 @@ def _read_headers(scope: Scope, entry: Entry) -> None:
     for name, value in scope["headers"]:
         if name == b"client-request-id":
             entry.client_request_id = value.decode("latin-1")
+        elif name == b"x-ms-throttle-priority":
+            entry.priority = value.decode("latin-1")
         elif name == b"authorization":
             entry.parameters["authorization"] = short_hash(value.decode("latin-1"))
 

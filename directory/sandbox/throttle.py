@@ -136,7 +136,8 @@ def too_many_requests(
             until = datetime.fromtimestamp(now + seconds, UTC)
             headers["Retry-After"] = format_datetime(until, usegmt=True)
         case "fraction":
-            headers["Retry-After"] = f"{max(0.001, wait):.3f}"
+            # Rounded up: who comes back then is not refused again.
+            headers["Retry-After"] = f"{math.ceil(wait * 1000 + 1) / 1000:.3f}"
     return GraphError(
         429,
         "TooManyRequests",

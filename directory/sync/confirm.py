@@ -14,8 +14,9 @@ from pyroaring import BitMap
 
 from directory import clouds, permission_use, tokens
 from directory.dependents import Gives
-from directory.entra import EntraSession, GraphClient, TransferStats, errors
+from directory.entra import EntraSession, GraphClient, errors
 from directory.entra.ids import ObjectId
+from directory.entra.transport import TransferObserver
 from directory.models import CloudIdentityProvider, UnconfirmedLoss
 from directory.permissions import Feature
 from directory.sync.bitmaps import union
@@ -68,8 +69,17 @@ def question(plan: Plan, used: Iterable[Used], own: Collection[int]) -> Question
     return asked
 
 
-def ask(cloud_idp: CloudIdentityProvider, asked: Question) -> Unconfirmed:
-    """Look everything up, within the connection's search timeout for each kind."""
+def ask(
+    cloud_idp: CloudIdentityProvider,
+    asked: Question,
+    *,
+    observer: TransferObserver | None = None,
+) -> Unconfirmed:
+    """Look everything up, within the connection's search timeout for each kind.
+
+    Nobody waits for it, but what it finds out takes privileges away: it is not pushed
+    aside first, as the reading of pages is.
+    """
     everybody = union([asked.people, *asked.members.values()])
     groups = BitMap(group for group, _nested in asked.members)
     names = {
@@ -79,11 +89,11 @@ def ask(cloud_idp: CloudIdentityProvider, asked: Question) -> Unconfirmed:
     try:
         session = EntraSession(
             clouds.cloud(cloud_idp.cloud),
-            observer=TransferStats(),
+            observer=observer,
             total_seconds=cloud_idp.search_timeout,
         )
         with session:
-            graph = tokens.graph_client(cloud_idp, session=session, priority="high")
+            graph = tokens.graph_client(cloud_idp, session=session, priority="normal")
             try:
                 return {
                     **_people(graph, asked.people, names),

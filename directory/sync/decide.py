@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
 from pyroaring import BitMap
 
+from directory.entra.transport import TransferObserver
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
@@ -27,11 +29,17 @@ from directory.sync.stored import stored_users
 WINDOW = timedelta(hours=24)
 
 
-def decider(run: SyncRun, selection: Selection) -> Decide:
-    """Return what decides for a run: the guards, knowing what it follows upon."""
+def decider(
+    run: SyncRun, selection: Selection, observer: TransferObserver | None = None
+) -> Decide:
+    """Return what decides for a run: the guards, knowing what it follows upon.
+
+    `observer` watches what is asked of Microsoft for it.
+    """
+    ask = partial(confirm.ask, observer=observer)
 
     def decide(plan: Plan) -> Held:
-        facts = gather(plan, circumstances(run, plan, selection), confirm.ask)
+        facts = gather(plan, circumstances(run, plan, selection), ask)
         held = guards.judge(facts)
         held.losses = _stored(guards.tally(facts, held))
         everything = everything_held(plan.cloud_idp) is not None

@@ -20,6 +20,7 @@ from pyroaring import BitMap
 from directory import schema
 from directory.entra import GroupsPage, UsersPage
 from directory.entra.errors import EntraError
+from directory.entra.transport import Priority
 from directory.models import StagedPage, SyncRun
 from directory.sync.bitmaps import unpack
 from directory.sync.lease import READ_LEASE, Lease
@@ -46,6 +47,14 @@ STOP_SECONDS = 2.0
 
 class DeadlinePassed(Exception):
     """The run took longer than it may; what was read is kept."""
+
+
+def priority_of(run: SyncRun) -> Priority:
+    """Return what Microsoft is told of a read: one that nobody waits for comes last.
+
+    Below whoever signs in or looks somebody up, it is never more than normal.
+    """
+    return "low" if run.trigger == SyncRun.Trigger.SCHEDULE else "normal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +133,11 @@ class Fetch:
         self.register = Register(run.cloud_idp, whole=run.kind == SyncRun.Kind.FULL)
         self._lease = lease
         self._selection = selection
-        self._traffic = Traffic()
+        self.traffic = Traffic.of(run)
         self._desk = Desk(WAITING_PAGES)
-        self._lines = open_lines(run.cloud_idp, self._traffic, self._desk)
+        self._lines = open_lines(
+            run.cloud_idp, self.traffic, self._desk, priority_of(run)
+        )
         self._clock = clock
         self._heard = heard
         self._reducer = Reducer(selection, self.register, whole=self.register.whole)
@@ -145,7 +156,7 @@ class Fetch:
         if self.register.whole:
             self.register.load()
         self._take_up()
-        self._traffic.waits = lambda sentence: self._desk.mention(
+        self.traffic.waits = lambda sentence: self._desk.mention(
             _Event(mention=sentence)
         )
         chains = [
@@ -155,7 +166,7 @@ class Fetch:
                     resource,
                     self._chain(resource),
                     self._desk,
-                    self._traffic.pace,
+                    self.traffic.pace,
                 ),
                 name=f"sync-{resource.lower()}",
                 daemon=True,
@@ -178,6 +189,9 @@ class Fetch:
             for chain in chains:
                 chain.join(STOP_SECONDS)
             self._lines.close()
+            if self.traffic.requests:
+                # What was on its way when the other chain broke off.
+                self._lease.write(**self.counted())
         if self.register.given or self.pages.any_stored:
             self._store()
         return Round(full=self.register.whole, pages=self.pages)
@@ -201,7 +215,7 @@ class Fetch:
             "memberships_read": F("memberships_read") + self._members_counted,
             "users_read": len(self._progress[Resource.USERS].seen),
             "groups_read": len(self._progress[Resource.GROUPS].seen),
-            **self._traffic.take(),
+            **self.traffic.take(),
         }
         self._pages_counted = self._members_counted = 0
         return columns

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from directory import clouds, tls, tokens
 from directory.entra import AccessToken, Cloud, EntraSession, GraphClient, TokenProvider
+from directory.entra.transport import Priority
 from directory.models import CloudIdentityProvider
 from directory.sync.traffic import Traffic
 
@@ -132,11 +133,19 @@ def close_idle() -> None:
 
 
 class Lines:
-    """The lines of one run. Sessions go back when it has ended well."""
+    """The lines of one run. Sessions go back when it has ended well.
+
+    `priority` is what Microsoft is told of every request.
+    """
 
     def __init__(
-        self, cloud_idp: CloudIdentityProvider, traffic: Traffic, desk: Desk
+        self,
+        cloud_idp: CloudIdentityProvider,
+        traffic: Traffic,
+        desk: Desk,
+        priority: Priority,
     ) -> None:
+        self._priority = priority
         self._cloud_idp = cloud_idp
         self._cloud = clouds.cloud(cloud_idp.cloud)
         self._key = (self._cloud, cloud_idp.tenant_id)
@@ -147,7 +156,7 @@ class Lines:
         self._graphs: list[GraphClient] = []
 
     def open(self) -> GraphClient:
-        """Open Microsoft Graph for a chain: low priority, so that people come first.
+        """Open Microsoft Graph for a chain.
 
         Raises:
             NoRegistration, clouds.CloudUnavailable
@@ -163,7 +172,7 @@ class Lines:
             cloud=self._cloud,
             tokens=_DeskTokens(self._desk, self._tokens),
             session=session,
-            priority="low",
+            priority=self._priority,
         )
         self._graphs.append(graph)
         return graph
@@ -196,4 +205,4 @@ class Lines:
         self._sessions = []
 
 
-OpenLines = Callable[[CloudIdentityProvider, Traffic, Desk], Lines]
+OpenLines = Callable[[CloudIdentityProvider, Traffic, Desk, Priority], Lines]

@@ -212,16 +212,20 @@ def _read(fetch: Fetch, clock: Clock) -> Round:
     try:
         return fetch.read()
     except DeadlinePassed:
-        raise SyncFailed(
-            f"Reading took longer than {settings.SYNC_DEADLINE_MINUTES} minutes. "
-            "Nothing was applied.",
-            advice="The next sync goes on where this one stopped. If this happens "
-            "again, raise SYNC_DEADLINE_MINUTES.",
-            code="console:deadline",
-            resumable=True,
-        ) from None
+        raise _too_late() from None
     finally:
         permission_use.note(fetch.run.cloud_idp, Feature.SYNC, fetch.used, now=clock())
+
+
+def _too_late() -> SyncFailed:
+    return SyncFailed(
+        f"The sync took longer than {settings.SYNC_DEADLINE_MINUTES} minutes. "
+        "Nothing was applied.",
+        advice="The next sync goes on where this one stopped. If this happens "
+        "again, raise SYNC_DEADLINE_MINUTES.",
+        code="console:deadline",
+        resumable=True,
+    )
 
 
 def _read_one(
@@ -336,6 +340,7 @@ def _take_over_pages(run: SyncRun, now: datetime) -> None:
 
 
 def _begin_again(run: SyncRun, lease: Lease, expired: errors.DeltaExpired) -> None:
+    run.refresh_from_db(fields=["waits", "failures"])
     run.kind = SyncRun.Kind.FULL
     run.kind_reason = f"{expired.message} Everything is read again."[:255]
     lease.renew(
@@ -425,7 +430,7 @@ def _plan_and_apply(
         register=fetch.register,
         selection=selection,
         now=now,
-        decide=decide or decider(run, selection),
+        decide=decide or decider(run, selection, fetch.traffic),
         report=_reporter(lease, clock),
         began_at=run.started_at,
         fresh=read_alone,
@@ -433,10 +438,15 @@ def _plan_and_apply(
     # Of a large directory these are most of what the process holds.
     fetch.register.forget()
     round_.members = MemberSets()
+    if fetch.traffic.requests:
+        # What was asked about losses is work of this run, too.
+        lease.renew(**fetch.counted())
     watch.lap("Comparing")
     derived, consequences = after_guards(plan)
     prepared = prepare(plan, consequences, with_values=run.dry_run)
     watch.lap("Working out what follows")
+    if run.deadline_at is not None and clock() > run.deadline_at:
+        raise _too_late()
     if run.dry_run:
         _keep_plan(run, lease, plan, prepared, watch, now=clock())
         return

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import F
 
 from directory.entra.transport import Exchange
+from directory.models import SyncRun
 
 # Microsoft says how much of its limit is used from 80 % on, and counts in windows of ten
 # seconds. Background work slows down before it is refused.
@@ -16,6 +17,9 @@ from directory.entra.transport import Exchange
 PACED_FROM = 0.8
 WINDOW = 10.0
 PACED = "Microsoft’s limit is nearly used up: others come first."
+
+# Where the templates of Graph's addresses begin.
+GRAPH = "/v1.0/"
 
 # Of failures the last ones are of use; a directory that is down fails often.
 FAILURES_KEPT = 20
@@ -51,13 +55,23 @@ class Traffic:
     used: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @classmethod
+    def of(cls, run: SyncRun) -> "Traffic":
+        """Go on counting where a run stands, whichever worker had it before."""
+        waited = {
+            wait["reason"]: (wait["times"], wait["seconds"]) for wait in run.waits
+        }
+        return cls(waited=waited, failures=list(run.failures))
+
     def exchanged(self, exchange: Exchange) -> None:
         with self._lock:
             self.requests += 1
             self.bytes_received += exchange.bytes_received
             self.resource_units += exchange.resource_units
-            # Said only where much is used; an answer without it says that it is not.
-            self.used = exchange.throttle_percentage or 0.0
+            if exchange.status is not None and exchange.template.startswith(GRAPH):
+                # Said only where much is used; an answer of Graph without it says that
+                # it is not, and one of the sign-in service says nothing.
+                self.used = exchange.throttle_percentage or 0.0
             if exchange.status is None or exchange.status >= 400:
                 self.failures.append(
                     {
