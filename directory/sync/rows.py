@@ -27,6 +27,28 @@ WRITTEN_AT_ONCE = 5_000
 BY_TABLE = 500
 
 
+# As long as SQLite's timeout in the settings.
+LOCK_SECONDS = 30.0
+
+
+@contextmanager
+def bounded_waiting() -> Iterator[None]:
+    """Wait so long for a lock at most.
+
+    PostgreSQL would wait without end, and the worker with it.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET lock_timeout")
+
+
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     rest = iter(values)
     while chunk := list(islice(rest, size)):
@@ -116,7 +138,7 @@ def insert(
         # which answers nothing else during a COPY.
         for some in chunks(rows, WRITTEN_AT_ONCE):
             if connection.vendor == "postgresql":
-                with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+                with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
                     for row in some:
                         copy.write_row(row)
             else:
@@ -133,7 +155,7 @@ def insert_sets(
     written = 0
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            with cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
                 for first, numbers in sets:
                     copy.write("".join([f"{first}\t{each}\n" for each in numbers]))
                     written += len(numbers)
@@ -318,6 +340,13 @@ def _take_trigrams(table: str) -> list[str]:
 
 
 @contextmanager
+def _copy(cursor: Any, statement: str) -> Iterator[Any]:
+    """COPY whose errors are Django's: a full disk is the database's, and no defect."""
+    with connection.wrap_database_errors, cursor.copy(statement) as copy:
+        yield copy
+
+
+@contextmanager
 def _temporary(
     model: type[Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]
 ) -> Iterator[str]:
@@ -328,7 +357,7 @@ def _temporary(
             f"CREATE TEMPORARY TABLE {name} ON COMMIT DROP AS SELECT {_listed(columns)}"  # noqa: S608
             f" FROM {_quoted(model._meta.db_table)} WITH NO DATA"
         )
-        with cursor.copy(f"COPY {name} ({_listed(columns)}) FROM STDIN") as copy:
+        with _copy(cursor, f"COPY {name} ({_listed(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
         yield name

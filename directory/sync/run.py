@@ -30,6 +30,7 @@ from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
+from directory.sync.rows import bounded_waiting
 from directory.sync.selection import Selection, same_mappings, selection_of
 from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
@@ -76,6 +77,22 @@ def work(
     Every end is written to the row. A process that is killed leaves the lease to run
     out; the next worker goes on at the last page kept.
     """
+    try:
+        with bounded_waiting():
+            _work_to_an_end(run_id, clock, open_lines, heard, decide)
+    except DatabaseError:
+        # Not even the end could be written. The lease runs out by itself, and the run
+        # is gone on with then.
+        logger.exception("Sync run %s: the console's database takes nothing", run_id)
+
+
+def _work_to_an_end(
+    run_id: int,
+    clock: Clock,
+    open_lines: OpenLines,
+    heard: Callable[[], None],
+    decide: Decide | None,
+) -> None:
     if not schema.fits():
         logger.warning(
             "Sync run %s waits for a worker of the database's version", run_id
