@@ -771,7 +771,11 @@ class GraphClient:
             headers["Content-Type"] = "application/json"
         if advanced:
             headers["ConsistencyLevel"] = "eventual"
-        return self._session.request(method, url, data=body, headers=headers)
+        # Without the cookies, hooks and settings that a session would merge: there are
+        # none, and looking for them takes a tenth of the time of a large page.
+        request = requests.PreparedRequest()
+        request.prepare(method, url, {**self._session.headers, **headers}, data=body)
+        return self._session.send(request)
 
 
 def _query(path: str, query: Mapping[str, str]) -> str:

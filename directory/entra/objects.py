@@ -257,14 +257,28 @@ class GroupsPage:
         return tuple(Group.from_json(item) for item in self.items)
 
 
+_TEXT_OR_NULL = frozenset({str, type(None)})
+
+
 def check_user(item: Mapping[str, Any]) -> None:
     """Refuse a user whose properties are of another kind than Graph's.
 
     Raises:
         GraphResponseError
     """
-    for name in ("displayName", "userPrincipalName", "mail", "userType"):
-        _text(item, name, "user")
+    get = item.get
+    # Asked for all at once: it is done for everybody who is new.
+    if (
+        not {
+            type(get("displayName")),
+            type(get("userPrincipalName")),
+            type(get("mail")),
+            type(get("userType")),
+        }
+        <= _TEXT_OR_NULL
+    ):
+        for name in ("displayName", "userPrincipalName", "mail", "userType"):
+            _text(item, name, "user")
     _flag(item, "accountEnabled", "user")
 
 
@@ -330,7 +344,9 @@ def values(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = body.get("value")
     if not isinstance(rows, list):
         raise unreadable("value: it is missing or not a list")
-    return [_mapping(row, "row of value") for row in rows]
+    if not set(map(type, rows)) <= {dict}:
+        raise unreadable("a row of value that is not an object")
+    return rows
 
 
 def ids(body: Mapping[str, Any]) -> frozenset[ObjectId]:

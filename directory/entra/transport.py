@@ -11,17 +11,19 @@ import random
 import re
 import time
 import uuid
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 import requests
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.exceptions import HTTPError as Urllib3Error
@@ -93,6 +95,7 @@ ALLOWED: tuple[Read, ...] = (
 )
 
 _BATCH = "/v1.0/$batch"
+_GRAPH = frozenset({"graph"})
 
 
 def allowed_read(
@@ -110,11 +113,11 @@ def allowed_read(
         raise errors.NotAllowed(
             "A request to an unreadable address was stopped."
         ) from None
-    planes = {
+    planes = frozenset(
         plane
         for plane, root in (("login", cloud.login_root), ("graph", cloud.graph_root))
-        if origin(root) == address
-    }
+        if _origin_of_root(root) == address
+    )
     if not planes or not address.startswith("https://"):
         raise errors.NotAllowed(
             f"A request to another address than those of {cloud.name} was stopped."
@@ -129,11 +132,16 @@ def allowed_read(
     return read
 
 
+_origin_of_root = lru_cache(maxsize=16)(origin)
+
+
 def _word(method: str) -> str:
     return method if re.fullmatch(r"[A-Z]{1,10}", method) else "malformed"
 
 
-def _match(planes: set[str], method: str, path: str) -> Read | None:
+# All pages of a round have one path.
+@lru_cache(maxsize=64)
+def _match(planes: frozenset[str], method: str, path: str) -> Read | None:
     segments = path.removeprefix("/").split("/")
     for segment in segments:
         decoded = unquote(segment)
@@ -168,7 +176,7 @@ def _check_batch(body: bytes | str | None) -> None:
             url.scheme
             or url.netloc
             or path == _BATCH
-            or _match({"graph"}, method, path) is None
+            or _match(_GRAPH, method, path) is None
         ):
             raise errors.NotAllowed(
                 "A batch with an item that is not on the list of reads was stopped."
@@ -522,7 +530,9 @@ class EntraSession(requests.Session):
                 **reference,
             )
         unpacker = (
-            zlib.decompressobj(16 + zlib.MAX_WBITS) if packing == "gzip" else None
+            isal_zlib.decompressobj(16 + isal_zlib.MAX_WBITS)
+            if packing == "gzip"
+            else None
         )
         chunks: list[bytes] = []
         left = MAX_BODY_BYTES
@@ -542,7 +552,12 @@ class EntraSession(requests.Session):
                     raise TimeoutError
             if unpacker is not None and not unpacker.eof:
                 raise EOFError
-        except (Urllib3Error, OSError, EOFError, zlib.error):
+        except (  # type: ignore[misc]  # isal types its error as an instance
+            Urllib3Error,
+            OSError,
+            EOFError,
+            IsalError,
+        ):
             late = self._clock() >= deadline
             raise errors.Unreachable(
                 "Microsoft's answer took too long to arrive."

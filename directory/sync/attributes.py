@@ -150,6 +150,8 @@ def values_reader(mapped: Mapping[str, str]) -> ReadValues:
     """
     readers = [(USER_VALUES.index(name), *_split(mapped[name])) for name in mapped]
 
+    empty = [""] * len(USER_ATTRIBUTES)
+
     def read(properties: Properties) -> list[Any]:
         get = properties.get
         values: list[Any] = [
@@ -157,13 +159,17 @@ def values_reader(mapped: Mapping[str, str]) -> ReadValues:
             _text(get("userType"), _TYPE_LIMIT),
             _text(get("displayName"), _NAME_LIMIT),
             _text(get("userPrincipalName")),
-            *([""] * len(USER_ATTRIBUTES)),
+            *empty,
         ]
         for at, outer, inner in readers:
             value = get(outer)
             if inner:
                 value = value.get(inner) if isinstance(value, Mapping) else None
-            values[at] = _text(value)
+            # Nearly always a short text: this is done a million times.
+            if type(value) is str and len(value) <= _TEXT_LIMIT and "\x00" not in value:
+                values[at] = value
+            else:
+                values[at] = _text(value)
         return values
 
     return read
@@ -324,5 +330,5 @@ def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
 
 def _search(*texts: str) -> str:
     # One line each: a search never matches across two of them.
-    found: Sequence[str] = [text for text in dict.fromkeys(texts) if text]
-    return "\n".join(dict.fromkeys(map(fold, found)))
+    folded = fold("\n".join(dict.fromkeys(filter(None, texts))))
+    return "\n".join(dict.fromkeys(folded.split("\n")))

@@ -194,7 +194,9 @@ class Fetch:
                 self._lease.write(**self.counted())
         if self.register.given or self.pages.any_stored:
             self._store()
-        return Round(full=self.register.whole, pages=self.pages)
+        return Round(
+            full=self.register.whole, pages=self.pages, again=self._reducer.repeated
+        )
 
     @property
     def delta_links(self) -> DeltaLinks:
@@ -228,7 +230,8 @@ class Fetch:
             progress.number = page.number
             progress.next_link, progress.delta_link = page.next_link, page.delta_link
             progress.seen |= unpack(page.seen)
-            self._reducer.touched.update(entry[0] for entry in entries_of(page))
+            for entry in entries_of(page):
+                self._reducer.touch(entry[0])
 
     def _chain(self, resource: Resource) -> Callable[[], Iterator[Page]]:
         graph = self._lines.open()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from pyroaring import BitMap
 
@@ -11,7 +12,10 @@ from directory.models import CloudIdentityProvider, DirectoryObject, ObservedHas
 from directory.sync import rows
 
 Kind = DirectoryObject.Kind
+_OBJECT_ID = itemgetter(2)
 READ_AT_ONCE = 10_000
+# A full read takes new numbers in such blocks: what is left of one leaves a gap.
+BLOCK = 1_000
 
 
 @dataclass(slots=True)
@@ -31,6 +35,7 @@ class Register:
         default_factory=lambda: {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
     )
     given: list[tuple[int, int, str, str]] = field(default_factory=list)
+    _reserved: list[int] = field(default_factory=list)
 
     def load(self) -> None:
         """Read every number and hash of the connection."""
@@ -68,7 +73,7 @@ class Register:
             for object_id, kind in missing.items()
             if object_id not in self.numbers
         }
-        given = rows.reserve_ids(DirectoryObject, len(new))
+        given = self._numbers_for(len(new))
         for number, (object_id, kind) in zip(given, new.items(), strict=True):
             self.numbers[object_id] = number
             self.given.append((number, self.cloud_idp.pk, object_id, kind.value))
@@ -76,6 +81,14 @@ class Register:
             if object_id not in self.numbers:
                 # Microsoft writes them in lower case; whoever does not is understood.
                 self.numbers[object_id] = self.numbers[object_id.lower()]
+
+    def _numbers_for(self, count: int) -> list[int]:
+        if len(self._reserved) < count:
+            missing = count - len(self._reserved)
+            block = max(missing, BLOCK) if self.whole else missing
+            self._reserved += rows.reserve_ids(DirectoryObject, block)
+        taken, self._reserved = self._reserved[:count], self._reserved[count:]
+        return taken
 
     def _look_up(self, object_ids: Iterable[str]) -> None:
         idp = self.cloud_idp.pk
@@ -100,6 +113,8 @@ class Register:
 
     def store(self) -> None:
         """Store the numbers given since the last call. Call it in a transaction."""
+        # In the order of the index by object id, which is large and at random else.
+        self.given.sort(key=_OBJECT_ID)
         rows.insert(
             DirectoryObject, ("id", "cloud_idp_id", "object_id", "kind"), self.given
         )

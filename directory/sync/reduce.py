@@ -80,6 +80,8 @@ class Reducer:
     whole: bool
     # Those of which something was kept: their hash no longer says what is.
     touched: BitMap = field(default_factory=BitMap)
+    # Of these, those of which something was kept more than once.
+    repeated: BitMap = field(default_factory=BitMap)
     _base: Any = field(init=False)
     _read: attributes.ReadValues = field(init=False)
     _names: frozenset[str] = field(init=False)
@@ -99,33 +101,56 @@ class Reducer:
         self.register.know(dict.fromkeys(ids, Kind.USER))
         numbers = list(map(self.register.numbers.__getitem__, ids))
         reduced = Reduced(seen=BitMap(numbers))
+        hash_of, known = self._hash, self.register.hashes.get
         for number, item in zip(numbers, items, strict=True):
-            entry = self._removal(number, item, "user") or self._user(number, item)
-            if entry is not None:
-                self.touched.add(number)
-                reduced.entries.append([*entry, item["id"].lower()])
+            if "@removed" in item:
+                entry = self._removal(number, item, "user")
+            else:
+                value = hash_of(item)
+                if known(number) == value and number not in self.touched:
+                    continue
+                entry = self._user(number, value, item)
+            self.touch(number)
+            reduced.entries.append([*entry, item["id"].lower()])
         return reduced
+
+    def touch(self, number: int) -> None:
+        """Note that something of an object was kept."""
+        if number in self.touched:
+            self.repeated.add(number)
+        self.touched.add(number)
 
     def groups(self, items: Sequence[Json]) -> Reduced:
         """Reduce a page of groups and slices of groups. Raises as `users`."""
         ids = _ids(items, "group")
         members = [members_delta(item) for item in items]
-        self._know_all(ids, members)
+        if self.whole:
+            # Members are most often known; who is not, is met with below.
+            self.register.know(dict.fromkeys(ids, Kind.GROUP))
+        else:
+            self._know_all(ids, members)
         numbers = list(map(self.register.numbers.__getitem__, ids))
         reduced = Reduced(seen=BitMap(numbers))
         for number, item, entries in zip(numbers, items, members, strict=True):
             item.pop("members@delta", None)
-            entry = self._removal(number, item, "group") or self._group(number, item)
+            entry = (
+                self._removal(number, item, "group")
+                if "@removed" in item
+                else self._group(number, item)
+            )
             if entry is not None:
-                self.touched.add(number)
+                self.touch(number)
                 reduced.entries.append([*entry, item["id"].lower()])
-            if entries:
+            if not entries:
+                continue
+            try:
+                self._members(number, entries, reduced)
+            except (KeyError, TypeError):
+                self._know_all(ids, members)
                 self._members(number, entries, reduced)
         return reduced
 
-    def _removal(self, number: int, item: Json, what: str) -> list[Any] | None:
-        if "@removed" not in item:
-            return None
+    def _removal(self, number: int, item: Json, what: str) -> list[Any]:
         reason = removed_reason(item, what) or Removed.CHANGED
         return [number, None, reason.value]
 
@@ -137,10 +162,7 @@ class Reducer:
     def _unchanged(self, number: int, value: int) -> bool:
         return self.register.hashes.get(number) == value and number not in self.touched
 
-    def _user(self, number: int, item: Json) -> list[Any] | None:
-        value = self._hash(item)
-        if self._unchanged(number, value):
-            return None
+    def _user(self, number: int, value: int, item: Json) -> list[Any]:
         check_user(item)
         if self.whole or self._names <= item.keys():
             return [number, value, self._read(item)]
@@ -223,11 +245,13 @@ def _unreadable_member() -> GraphResponseError:
 
 
 def _ids(items: Sequence[Json], what: str) -> list[str]:
-    ids = [item.get("id") for item in items]
-    for object_id in ids:
-        if not isinstance(object_id, str):
-            raise unreadable(f"id of a {what}: it is missing or not a GUID")
-    return ids  # type: ignore[return-value]
+    try:
+        ids: list[str] = list(map(_ID, items))
+    except KeyError:
+        ids = []
+    if len(ids) < len(items) or not set(map(type, ids)) <= {str}:
+        raise unreadable(f"id of a {what}: it is missing or not a GUID")
+    return ids
 
 
 def _kind(entry: Json) -> Kind:

@@ -128,32 +128,37 @@ class Round:
 
     full: bool
     pages: "Pages"
+    # Objects with more than one entry, where that is known without looking.
+    again: BitMap | None = None
     members: MemberSets = field(default_factory=MemberSets)
     seen: dict[Resource, BitMap] = field(
         default_factory=lambda: {resource: BitMap() for resource in Resource}
     )
-    # Objects with more than one entry: merged beforehand, since they may stand far
-    # apart. They are few, unless a directory repeats itself throughout.
+    # Their entries, merged beforehand, since they may stand far apart. They are few, unless a directory repeats itself throughout.
     repeated: dict[int, list[Any]] = field(default_factory=dict)
 
     def merge(self) -> None:
         """Read all pages once, one in memory at a time."""
-        once: BitMap = BitMap()
-        again: BitMap = BitMap()
         for page in self.pages.of(Resource.USERS, Resource.GROUPS):
             resource = Resource(page.resource)
             self.seen[resource] |= unpack(page.seen)
-            numbers = [entry[0] for entry in entries_of(page)]
-            if numbers:
-                on_page = BitMap(numbers)
-                again |= once & on_page
-                if len(on_page) < len(numbers):
-                    again.update(_twice(numbers))
-                once |= on_page
             if page.members:
                 self.members.take(bytes(page.members))
+        again = self._find_repeated() if self.again is None else self.again
         if again:
             self._merge_repeated(again)
+
+    def _find_repeated(self) -> BitMap:
+        once: BitMap = BitMap()
+        again: BitMap = BitMap()
+        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+            numbers = [entry[0] for entry in entries_of(page)]
+            on_page = BitMap(numbers)
+            again |= once & on_page
+            if len(on_page) < len(numbers):
+                again.update(_twice(numbers))
+            once |= on_page
+        return again
 
     def _merge_repeated(self, again: BitMap) -> None:
         for page in self.pages.of(Resource.USERS, Resource.GROUPS):
