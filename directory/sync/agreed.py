@@ -13,17 +13,24 @@ import orjson
 from pyroaring import BitMap
 
 from directory.dependents import Consequence
-from directory.models import CloudIdentityProvider, Decision, HeldChange
+from directory.models import (
+    CloudIdentityProvider,
+    DecidedChange,
+    Decision,
+    HeldChange,
+)
 from directory.sync.bitmaps import union
 from directory.sync.differences import Plan
 from directory.sync.foresee import foresee
 from directory.sync.guards import Guard
-from directory.sync.holds import Held, Hold, open_holds
+from directory.sync.holds import Held, open_holds
 from directory.sync.settle import release
 
 VOID_CHANGED = "changed"
 VOID_CONSEQUENCES = "consequences"
 ENDED = "ended"
+# Applied, but for memberships that wait for somebody else who is held.
+APPLIED = "applied"
 
 
 def what_follows(
@@ -114,11 +121,15 @@ def _agreed(
 ) -> BitMap:
     """Return what is approved and still the same; note which decisions are void."""
     agreed: list[BitMap] = []
+    decided = _as_decided(decisions)
     for decision, changes in decisions.items():
+        # What is stored may have changed since: while everything was held, or by a run
+        # that failed.
         other = [
             held
             for number, held in changes.items()
-            if number in plan.holds and not _is_as_decided(plan.holds[number], held)
+            if number in plan.holds
+            and plan.holds[number].payload_hash != decided[decision.pk].get(held.pk)
         ]
         if decision.verdict == Decision.Verdict.REJECTED:
             plan.decisions_over |= {
@@ -130,7 +141,7 @@ def _agreed(
         here = BitMap(number for number in changes if number in plan.holds)
         if not here:
             continue
-        gone = len(changes) > len(here) or _decided_more(decision, changes)
+        gone = len(decided[decision.pk]) > len(here)
         if other or gone:
             plan.decisions_over |= {held.pk: VOID_CHANGED for held in changes.values()}
             continue
@@ -144,10 +155,9 @@ def _agreed(
     return union(agreed)
 
 
-def _is_as_decided(hold: Hold, held: HeldChange) -> bool:
-    return hold.payload_hash == held.payload_hash
-
-
-def _decided_more(decision: Decision, changes: Mapping[int, HeldChange]) -> bool:
-    """Whether the decision was about more than is still held."""
-    return decision.changes.count() > len(changes)
+def _as_decided(decisions: Iterable[Decision]) -> dict[int, dict[int, str]]:
+    """Return what each decision was about: the hash of each held change, as it was."""
+    found: dict[int, dict[int, str]] = defaultdict(dict)
+    for each in DecidedChange.objects.filter(decision__in=decisions):
+        found[each.decision_id][each.held_id] = each.payload_hash
+    return found

@@ -321,6 +321,14 @@ def _write_bitmaps(derived: Derived, written: Written) -> None:
     )
 
 
+_OUTCOMES = {
+    agreed.VOID_CHANGED: DecidedChange.Outcome.VOID,
+    agreed.VOID_CONSEQUENCES: DecidedChange.Outcome.VOID,
+    agreed.ENDED: DecidedChange.Outcome.ENDED,
+    agreed.APPLIED: DecidedChange.Outcome.APPLIED,
+}
+
+
 def _write_observed(plan: Plan, run_id: int) -> None:
     """Advance what is observed: hashes, and the differences that are held."""
     idp = plan.cloud_idp.pk
@@ -349,11 +357,9 @@ def _write_observed(plan: Plan, run_id: int) -> None:
                 closed_at=plan.now, closed_by=run_id, outcome=outcome
             )
             _end_decision([hold.pk], outcome.value, now=plan.now)
-    for why in (agreed.VOID_CHANGED, agreed.VOID_CONSEQUENCES, agreed.ENDED):
+    for why, came_of_it in _OUTCOMES.items():
         over = [pk for pk, reason in plan.decisions_over.items() if reason == why]
-        ended = why == agreed.ENDED
-        void = DecidedChange.Outcome.ENDED if ended else DecidedChange.Outcome.VOID
-        _end_decision(over, void.value, now=plan.now)
+        _end_decision(over, came_of_it.value, now=plan.now)
         HeldChange.objects.filter(pk__in=over).update(decision=None)
     if plan.holds or plan.holds_before:
         announce_held(plan.cloud_idp, now=plan.now)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pyroaring import BitMap
 
 from directory.models import CloudIdentityProvider
-from directory.sync import observe
+from directory.sync import agreed, observe
 from directory.sync.compare import Comparison
 from directory.sync.differences import PRESENT, Change, Plan
 from directory.sync.holds import Decide, hold_nothing
@@ -56,7 +56,13 @@ def make_plan(
     plan.losses = held.losses
     settle(plan, held)
     if held.agreed is not None:
-        release(plan, held.agreed(plan))
+        chosen = held.agreed(plan)
+        release(plan, chosen)
+        plan.decisions_over |= {
+            pk: agreed.APPLIED
+            for number in chosen & BitMap(plan.holds)
+            if (pk := plan.holds[number].pk) is not None
+        }
     complete(plan, plan.listed)
     plan.counts = counted(plan)
     return plan

@@ -349,3 +349,50 @@ def test_an_approval_waits_while_everything_is_held(
     hold_everything.hold(cloud_idp=None, reason="Wait", actor=ada, now=timezone.now())
     synced(fernhill)
     assert members() == {ANA, MILO}
+
+
+@pytest.mark.parametrize("verdict", ["approved", "rejected"])
+def test_f40_a_decision_is_void_when_more_was_held_while_everything_was(
+    fernhill: CloudIdentityProvider, ada: User, verdict: str
+) -> None:
+    """It is about what was decided, whatever is stored of it by then."""
+    synced(fernhill, groups=[group(TEAM, left(ANA))])
+    if verdict == "approved":
+        approve(fernhill, ada)
+    else:
+        reject(fernhill, ada)
+    SyncRun.objects.filter(state="QUEUED").delete()
+    everything = hold_everything.hold(
+        cloud_idp=None, reason="Wait", actor=ada, now=timezone.now()
+    )
+    synced(fernhill, groups=[group(TEAM, left(MILO))])
+    hold_everything.release(everything, reason="Over", actor=ada, now=timezone.now())
+    synced(fernhill)
+
+    assert members() == {ANA, MILO}, "nobody approved that Milo leaves"
+    held = HeldChange.objects.get(closed_at=None)
+    assert held.decision is None
+    assert held.decided.get().outcome == DecidedChange.Outcome.VOID
+
+
+def test_an_approval_is_over_when_the_rest_waits_for_somebody_else(
+    fernhill: CloudIdentityProvider, ada: User
+) -> None:
+    """Ana left Team. Milo is deleted, and his membership waits with him."""
+    synced(fernhill, groups=[group(TEAM, left(ANA), left(MILO))])
+    synced(fernhill, users=[removed(MILO, "deleted")])
+    team = HeldChange.objects.get(kind="G", closed_at=None)
+    approve(fernhill, ada, pks=[team.pk], seal=_seal(fernhill, [team], ada))
+    SyncRun.objects.filter(state="QUEUED").delete()
+    synced(fernhill)
+
+    assert members() == {MILO}
+    team.refresh_from_db()
+    assert (team.decision, team.closed_at) == (None, None)
+    assert team.decided.get().outcome == DecidedChange.Outcome.APPLIED
+    milo = HeldChange.objects.get(kind="U", closed_at=None)
+    approve(fernhill, ada, pks=[milo.pk], seal=_seal(fernhill, [milo], ada))
+    SyncRun.objects.filter(state="QUEUED").delete()
+    synced(fernhill)
+    assert members() == set()
+    assert not HeldChange.objects.filter(closed_at=None).exists()
