@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.urls import reverse
 from pyroaring import BitMap
 
 from directory.dependents import Consequence, ConsequenceKind
@@ -26,10 +28,16 @@ from directory.sync.apply import announce_held
 from directory.sync.differences import Plan
 from directory.sync.guards import Guard
 from jamfidp.history.record import record
+from jamfidp.notices.announce import announce, resolve
+from jamfidp.notices.kinds import HELD_CHANGES
+from jamfidp.notices.models import Severity
 
 # For how long a rejection holds: by default, and at most.
 REJECTED_DAYS = 7
 REJECTED_DAYS_LIMIT = 365
+# What gives somebody privileges.
+_GIVING = frozenset({Guard.FULL_ACCESS, Guard.NEW_NESTING, Guard.CHANGED_RULE})
+DECIDE = "directory.decide_heldchange"
 # Held by a limit: approving asks for the name of the connection.
 _BY_LIMIT = frozenset(
     {
@@ -118,6 +126,52 @@ def _gives_to(
     return number is not None and any(
         each.kind is ConsequenceKind.PRIVILEGES_GAINED and number in each.numbers
         for each in consequences
+    )
+
+
+def tell_if_nobody_may_approve(
+    cloud_idp: CloudIdentityProvider, *, now: datetime
+) -> None:
+    """Tell when what waits gives privileges to all who may approve it and get mail.
+
+    Nobody approves what gives a privilege to themselves. A local administrator always
+    can, but one without an address would not hear of it.
+    """
+    key = f"held-changes-nobody:{cloud_idp.pk}"
+    giving = BitMap(
+        number
+        for number, guards in HeldChange.objects.filter(
+            cloud_idp=cloud_idp, closed_at=None, decision=None
+        ).values_list("number", "guards")
+        if _GIVING.intersection(guards)
+    )
+    if not giving or _somebody_may_approve(cloud_idp, giving, now=now):
+        resolve(key, now=now)
+        return
+    announce(
+        kind=HELD_CHANGES,
+        severity=Severity.CRITICAL,
+        title=f"Nobody who gets mail may approve what {cloud_idp} would give",
+        body="Changes that are held would give privileges to everybody who may decide "
+        "about them and has a mail address. Nobody approves what gives a privilege to "
+        "themselves. A local administrator can decide, or somebody else who is given the "
+        "privilege 'Approve Held Changes'.",
+        link=f"{reverse('directory:heldchange-list')}?connection={cloud_idp.pk}",
+        about=cloud_idp,
+        key=key,
+        now=now,
+    )
+
+
+def _somebody_may_approve(
+    cloud_idp: CloudIdentityProvider, numbers: BitMap, *, now: datetime
+) -> bool:
+    _plan, consequences = what_follows(cloud_idp, numbers, now=now)
+    # Accounts of no tenant come first: nothing that a directory gives is theirs.
+    accounts = get_user_model().objects.filter(is_active=True).exclude(email="")
+    return any(
+        account.has_perm(DECIDE) and not _gives_to(account, cloud_idp, consequences)
+        for account in accounts.order_by("tenant_id", "pk")
     )
 
 

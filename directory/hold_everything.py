@@ -8,7 +8,7 @@ from django.db import transaction
 from directory.decisions import CannotDecide
 from directory.models import CloudIdentityProvider, EverythingHeld
 from jamfidp.history.record import record
-from jamfidp.notices.announce import announce, resolve
+from jamfidp.notices.announce import announce, end
 from jamfidp.notices.kinds import HELD_CHANGES
 from jamfidp.notices.models import Severity
 
@@ -67,4 +67,11 @@ def release(held: EverythingHeld, *, reason: str, actor: Any, now: datetime) -> 
         f"{reason.strip()}",
         now=now,
     )
-    resolve(f"everything-held:{held.pk}", now=now)
+    end(
+        f"everything-held:{held.pk}",
+        kind=HELD_CHANGES,
+        title=f"Changes of {held.cloud_idp or 'all connections'} are applied again",
+        body=f"Released by {actor}: {reason.strip()}",
+        about=held.cloud_idp,
+        now=now,
+    )

@@ -21,6 +21,7 @@ from kombu.exceptions import KombuError
 from directory import (
     checking,
     connect,
+    decisions,
     deletion,
     expiry,
     mapping_drafts,
@@ -62,6 +63,9 @@ def run_sync(run_id: int) -> None:
     if not at_work():
         return
     work(run_id, heard=heard)
+    run = SyncRun.objects.select_related("cloud_idp").filter(pk=run_id).first()
+    if run is not None and not run.is_active:
+        decisions.tell_if_nobody_may_approve(run.cloud_idp, now=timezone.now())
 
 
 @shared_task(name="directory.tasks.work_out_mappings")

@@ -31,7 +31,7 @@ from directory.models import (
     UnconfirmedLoss,
 )
 from directory.schedules import delta_every
-from directory.sync import agreed, intervals, rows
+from directory.sync import agreed, guards, intervals, rows
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.derive import Derived
 from directory.sync.differences import Change, MemberChange, Objects, Plan
@@ -41,7 +41,7 @@ from directory.sync.lease import Lease, LeaseLost
 from directory.sync.renames import announce_renames
 from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
-from jamfidp.notices.announce import announce, resolve
+from jamfidp.notices.announce import announce, end
 from jamfidp.notices.kinds import HELD_CHANGES
 
 # With fewer it is not worth asking whether the table is empty.
@@ -372,13 +372,22 @@ def _end_decision(held: Sequence[int], outcome: str, *, now: datetime) -> None:
 
 
 def announce_held(cloud_idp: CloudIdentityProvider, *, now: datetime) -> None:
-    """Tell that changes wait for a decision, once, until none does."""
+    """Tell that changes wait for a decision, once, until none does; then tell that."""
     waiting = HeldChange.objects.filter(
         cloud_idp=cloud_idp, closed_at=None, decision=None
-    ).count()
+    ).exclude(guards=guards.ENDS_BY_ITSELF)
     key = f"held-changes:{cloud_idp.pk}"
-    if not waiting:
-        resolve(key, now=now)
+    if not waiting.exists():
+        end(
+            key,
+            kind=HELD_CHANGES,
+            title=f"No change of {cloud_idp} waits for a decision any more",
+            body="What was held is approved or rejected, or Entra took it back. What was "
+            "decided, by whom and why stands in the console.",
+            link=f"{reverse('directory:heldchange-list')}?connection={cloud_idp.pk}",
+            about=cloud_idp,
+            now=now,
+        )
         return
     announce(
         kind=HELD_CHANGES,

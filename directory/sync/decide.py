@@ -114,7 +114,7 @@ def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstanc
         .first()
     )
     return Circumstances(
-        after_error=plan.full and before == SyncRun.State.FAILED,
+        after_error=run.is_read and before == SyncRun.State.FAILED,
         after_restore=plan.full and not_read_since_restore(cloud_idp),
         selection_changed=cloud_idp.delta_selection != selection.signature,
     )

@@ -36,6 +36,7 @@ class Guard(StrEnum):
     MEMBERS_LOST = "members-lost"
     ANSWER_SMALL = "answer-small"
     AFTER_ERROR = "after-error"
+    TOLD_AFTER_ERROR = "told-after-error"
     AFTER_RESTORE = "after-restore"
     SELECTION_CHANGED = "selection-changed"
     FULL_ACCESS = "full-access"
@@ -287,10 +288,31 @@ def _answer_small(facts: Facts, held: Held) -> None:
 
 
 def _after_error(facts: Facts, held: Held) -> None:
-    # What changes alone say, Entra says of the object itself; an error before does not
-    # make that less so. What a full read leaves out may be the error going on.
-    if facts.after_error:
+    # What a full read leaves out may be the error going on: somebody has to look.
+    if facts.after_error and facts.plan.full:
         _hold_all(facts.inferred, held, Guard.AFTER_ERROR)
+
+
+def _told_after_error(facts: Facts, held: Held) -> None:
+    """Let what Entra itself says wait for a second read without an error.
+
+    Most errors are outages that heal by themselves, and people leave meanwhile: if
+    each of them waited for a person, nobody would look any more. A read that comes
+    well after this one has had the chance to say otherwise; what it leaves standing is
+    applied by it.
+    """
+    if not facts.after_error:
+        return
+    lost, inferred = facts.lost, facts.inferred
+    guard = Guard.TOLD_AFTER_ERROR
+    held.hold_people(lost.people - inferred.people, guard)
+    held.hold_groups(lost.groups - inferred.groups, guard)
+    for group, left in lost.users.items():
+        if told := left - inferred.users.get(group, _NOBODY):
+            held.hold_users(group, guard, left=told)
+    for group, left in lost.nesting.items():
+        if told := left - inferred.nesting.get(group, _NOBODY):
+            held.hold_nesting(group, guard, left=told)
 
 
 def _after_restore(facts: Facts, held: Held) -> None:
@@ -447,6 +469,14 @@ RULES: Sequence[Rule] = (
         _after_error,
     ),
     Rule(
+        Guard.TOLD_AFTER_ERROR,
+        "First read after an error, told by Entra",
+        "The sync before failed. Entra itself says that it was removed, so nobody has to "
+        "decide: the next sync that succeeds applies it, unless Entra takes it back.",
+        _told_after_error,
+        loss=False,
+    ),
+    Rule(
         Guard.AFTER_RESTORE,
         "First read after a restore",
         "The console's database was restored from a backup, and this full read left it "
@@ -511,6 +541,9 @@ WORDS: Mapping[str, tuple[str, str]] = {
         "Somebody said that nothing is to be applied.",
     ),
 }
+
+# The guards of what ends with the next sync that succeeds: nobody is asked about it.
+ENDS_BY_ITSELF = [Guard.TOLD_AFTER_ERROR.value]
 
 _LOSSES = frozenset(rule.guard.value for rule in RULES if rule.loss)
 

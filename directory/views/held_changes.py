@@ -16,6 +16,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from directory import decisions, held_words, hold_everything, limits, tasks
+from directory.decisions import DECIDE
 from directory.dependents import Consequence
 from directory.forms import GuardLimitsForm
 from directory.models import CloudIdentityProvider, EverythingHeld, HeldChange
@@ -28,7 +29,6 @@ from jamfidp.htmx import ConsoleRequest, page_or_fragment
 from jamfidp.keyset import page as keyset_page
 
 SHOWN = 50
-DECIDE = "directory.decide_heldchange"
 TABS = (
     ("", "Waiting"),
     ("rejected", "Rejected"),

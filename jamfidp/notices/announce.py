@@ -14,7 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Model
 
 from jamfidp.notices.kinds import Kind
-from jamfidp.notices.models import Notice, Severity
+from jamfidp.notices.models import Notice, NoticeMail, Severity
 
 
 @transaction.atomic
@@ -64,6 +64,35 @@ def announce(
 def resolve(*keys: str, now: datetime) -> int:
     """End the open notices with these keys; return how many there were."""
     return Notice.objects.filter(key__in=keys, resolved_at=None).update(resolved_at=now)
+
+
+def end(
+    key: str,
+    *,
+    kind: Kind,
+    title: str,
+    body: str = "",
+    link: str = "",
+    about: Model | None = None,
+    now: datetime,
+) -> None:
+    """End the open notice with this key, and say so if mail of it went out.
+
+    What was over before anybody was written to needs no second notice.
+    """
+    written = Notice.objects.filter(
+        key=key, resolved_at=None, mails__state=NoticeMail.State.SENT
+    ).exists()
+    if resolve(key, now=now) and written:
+        announce(
+            kind=kind,
+            severity=Severity.INFO,
+            title=title,
+            body=body,
+            link=link,
+            about=about,
+            now=now,
+        )
 
 
 def resolve_about(obj: Model, *, now: datetime) -> int:

@@ -14,6 +14,8 @@ class Kind:
     about: str
     # Who holds it sees the notices of this kind; "" when each names its accounts.
     privilege: str = ""
+    # Who has to hold this one as well to get mail: it asks for something to be done.
+    mail_privilege: str = ""
     # Whether mail goes out until somebody says otherwise in the settings.
     by_mail: bool = True
     # About one's own account: nobody can be made to miss it.
@@ -43,8 +45,9 @@ CONSENT_REQUEST = Kind(
 HELD_CHANGES = Kind(
     "held-changes",
     "Changes held",
-    "A sync holds changes back until somebody approves them.",
+    "A sync holds changes back until somebody approves them. Mail goes to those who may.",
     "directory.view_syncrun",
+    mail_privilege="directory.decide_heldchange",
 )
 RENAMED_GROUPS = Kind(
     "renamed-groups",

@@ -111,7 +111,11 @@ def _concerns(notice: Notice, kind: Kind, account: Any, named: set[int]) -> bool
         return True
     if not kind.privilege:
         return False
-    return bool(account.sites_with(kind.privilege).may_see(notice.site_id))
+    return all(
+        account.sites_with(privilege).may_see(notice.site_id)
+        for privilege in (kind.privilege, kind.mail_privilege)
+        if privilege
+    )
 
 
 def deliver(*, now: datetime) -> None:

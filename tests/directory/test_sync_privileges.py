@@ -147,6 +147,11 @@ def test_a_loss_ends_privileges_although_the_run_fails(
 
     story.read()
     held.refresh_from_db()
+    assert held.guards == [Guard.TOLD_AFTER_ERROR]
+    assert not holds(ana)
+
+    story.read()
+    held.refresh_from_db()
     assert held.outcome == HeldChange.Outcome.APPLIED
     assert ANA not in story.members("Engineering")
 
