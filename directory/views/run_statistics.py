@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from statistics import median
 from typing import Any
 
 from django.utils import timezone
 
-from directory.models import CloudIdentityProvider, SyncRun
+from directory.models import CloudIdentityProvider, DirectoryObject, SyncRun
 
 CHART_DAYS = 30
+# By so many of the last runs it is estimated how long one takes.
+ESTIMATED_BY = 5
 # A series of the chart: its label, and the changes of a run that it adds up.
 SERIES: Sequence[tuple[str, Sequence[str]]] = (
     (
@@ -90,31 +93,58 @@ def work_of(run: SyncRun) -> dict[str, Any]:
 
 
 def end_of(run: SyncRun, *, now: datetime) -> dict[str, Any]:
-    """Return how far a full read is, by how much the last one read; nothing unknown.
+    """Return how far a run is and how long it may take yet, as far as earlier ones tell.
 
-    How much a read of changes will bring nobody knows.
+    A full read is measured by how much the last one read. What else is read, and what
+    comes after reading, is measured by how long such runs took lately. Without an
+    earlier one, and beyond what is usual, nothing is said.
     """
-    if run.state != SyncRun.State.READING or run.kind != SyncRun.Kind.FULL:
+    if run.started_at is None or run.state not in (
+        SyncRun.State.READING,
+        SyncRun.State.APPLYING,
+    ):
         return {}
-    last = (
-        SyncRun.objects.filter(
-            cloud_idp=run.cloud_idp_id,
-            kind=SyncRun.Kind.FULL,
-            state=SyncRun.State.SUCCEEDED,
-        )
-        .order_by("-finished_at")
-        .first()
-    )
-    total, done = (_read(last) if last else 0), _read(run)
-    if not total or not done or run.started_at is None:
-        return {}
+    earlier = _like(run)
     seconds = (now - run.started_at).total_seconds()
-    left = seconds * max(total - done, 0) / done
-    return {
-        "total": total,
-        "done": min(done, total),
-        "estimate": took(left) if done < total else "nearly done",
-    }
+    if run.kind == SyncRun.Kind.FULL and run.state == SyncRun.State.READING:
+        total, done = (_read(earlier[0]) if earlier else 0), _read(run)
+        if total and done:
+            left = seconds * max(total - done, 0) / done
+            return {
+                "total": total,
+                "done": min(done, total),
+                "estimate": took(left) if done < total else "nearly done",
+            }
+    left = median(map(_duration, earlier)) - seconds if earlier else 0.0
+    return {"estimate": took(left)} if left >= 1 else {}
+
+
+def _like(run: SyncRun) -> list[SyncRun]:
+    """Return the last runs that did the same and ended well, the newest first.
+
+    A dry run reads as much as a full read. People and groups are looked up in
+    different ways.
+    """
+    runs = SyncRun.objects.filter(
+        cloud_idp=run.cloud_idp_id,
+        kind=run.kind,
+        state=SyncRun.State.SUCCEEDED,
+        started_at__isnull=False,
+        finished_at__isnull=False,
+    )
+    if not run.is_read:
+        kinds = DirectoryObject.objects.filter(pk=run.object_number or 0).values("kind")
+        alike = DirectoryObject.objects.filter(
+            cloud_idp=run.cloud_idp_id, kind__in=kinds
+        )
+        runs = runs.filter(object_number__in=alike.values("pk"))
+    return list(runs.order_by("-finished_at", "-pk")[:ESTIMATED_BY])
+
+
+def _duration(run: SyncRun) -> float:
+    if run.started_at is None or run.finished_at is None:
+        return 0.0
+    return (run.finished_at - run.started_at).total_seconds()
 
 
 def _read(run: SyncRun) -> int:

@@ -260,8 +260,56 @@ def test_a_full_read_says_how_much_is_left_by_what_the_last_one_read(
     )
 
     assert end_of(run, now=now) == {"total": 1000, "done": 250, "estimate": "1 min 0 s"}
-    run.kind = DELTA
-    assert end_of(run, now=now) == {}, "how many changes there are nobody knows"
+    run.dry_run = True
+    assert end_of(run, now=now)["estimate"] == "1 min 0 s", "it reads as much"
+
+
+OBJECT = SyncRun.Kind.OBJECT
+
+
+@pytest.mark.parametrize("kind", [DELTA, OBJECT, FULL])
+def test_what_else_a_run_does_is_estimated_by_how_long_such_runs_took(
+    console: Client, fernhill: CloudIdentityProvider, kind: SyncRun.Kind
+) -> None:
+    now = timezone.now()
+    ana, milo = (
+        factories.directory_user(name, fernhill) for name in ("Ana Ruiz", "Milo Brandt")
+    )
+    team = factories.directory_group("Team", fernhill)
+    run = run_of(
+        fernhill,
+        kind=kind,
+        state="APPLYING" if kind == FULL else "READING",
+        finished_at=None,
+        started_at=now - timedelta(seconds=8),
+        object_number=ana.pk if kind == OBJECT else None,
+    )
+    assert end_of(run, now=now) == {}, "nothing like it has been done before"
+
+    def earlier(seconds: int, **values: Any) -> None:
+        began = now - timedelta(hours=1)
+        run_of(
+            fernhill,
+            started_at=began,
+            finished_at=began + timedelta(seconds=seconds),
+            **{"kind": kind, "object_number": milo.pk if kind == OBJECT else None}
+            | values,
+        )
+
+    earlier(500, state="FAILED", error="No.")
+    earlier(500, kind=OBJECT if kind == DELTA else DELTA, object_number=team.pk)
+    if kind == OBJECT:
+        earlier(500, object_number=team.pk)
+    assert end_of(run, now=now) == {}, "what failed or did something else is no measure"
+
+    for seconds in (20, 28, 400):
+        earlier(seconds)
+    assert end_of(run, now=now) == {"estimate": "20 s"}
+    page = console.get(run.get_absolute_url()).content.decode()
+    assert "Left, about" in page
+
+    later = now + timedelta(seconds=21)
+    assert end_of(run, now=later) == {}, "it takes longer than usual"
 
 
 def test_changes_of_a_day_are_added_up_and_the_first_read_is_none(
