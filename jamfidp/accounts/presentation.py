@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from django.urls import reverse
 
-from directory.models import CloudIdentityProvider, DirectoryGroup
+from directory.dependents import ObjectRef
+from directory.models import DirectoryGroup
 from jamfidp.access import ConsoleUser
 from jamfidp.accounts import grants
 from jamfidp.accounts.explanations import ABOUT_GROUPS, Explanation, explain
@@ -68,6 +69,14 @@ class Held:
     not_through: Sequence[str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Links:
+    """Addresses of account groups by key, and of directory groups by what they are."""
+
+    accounts: Mapping[int, str]
+    directory: Mapping[ObjectRef, str]
+
+
 def held(standing: grants.Standing, viewer: ConsoleUser, *, you: bool = False) -> Held:
     """Arrange a standing for a viewer, who gets links to what they may open.
 
@@ -110,7 +119,7 @@ def summary(privilege_set: str, names: Sequence[str] | frozenset[str]) -> str:
 
 
 def _place(
-    standing: grants.Standing, site_id: int | None, name: str, links: Mapping[str, str]
+    standing: grants.Standing, site_id: int | None, name: str, links: _Links
 ) -> PlaceHeld:
     own = [grant for grant in standing.grants if grant.site_id == site_id]
     # At a site count the grants everywhere as well.
@@ -136,7 +145,7 @@ def _object_line(kind: ObjectPrivileges, names: frozenset[str]) -> ObjectLine:
     )
 
 
-def _line(grant: grants.Grant, links: Mapping[str, str]) -> GrantLine:
+def _line(grant: grants.Grant, links: _Links) -> GrantLine:
     path = grant.path
     crumbs: list[Crumb] = []
     if path.account_group is not None:
@@ -144,35 +153,39 @@ def _line(grant: grants.Grant, links: Mapping[str, str]) -> GrantLine:
             crumbs.append(Crumb(path.through))
         if path.directory_ref is not None:
             crumbs.append(
-                Crumb(path.directory_group, links.get(path.directory_ref.object_id, ""))
+                Crumb(path.directory_group, links.directory.get(path.directory_ref, ""))
             )
         crumbs.append(
-            Crumb(path.account_group.name, links.get(f"{path.account_group.pk}", ""))
+            Crumb(
+                path.account_group.name, links.accounts.get(path.account_group.pk, "")
+            )
         )
     return GrantLine(summary(grant.privilege_set, grant.names), path.sentence, crumbs)
 
 
-def _links(standing: grants.Standing, viewer: ConsoleUser) -> dict[str, str]:
-    """Addresses of account groups (by key) and directory groups (by object id)."""
-    links: dict[str, str] = {}
-    groups = viewer.sites_with("accounts.view_accountgroup")
-    for grant in standing.grants:
-        group = grant.path.account_group
-        if group is not None and groups.may_see(group.site_id):
-            links[f"{group.pk}"] = reverse(
-                "accounts:accountgroup-detail", args=[group.pk]
-            )
-    refs = {
-        grant.path.directory_ref
+def _links(standing: grants.Standing, viewer: ConsoleUser) -> _Links:
+    """Return the addresses of what the viewer may open."""
+    access = viewer.sites_with("accounts.view_accountgroup")
+    accounts = {
+        group.pk: reverse("accounts:accountgroup-detail", args=[group.pk])
         for grant in standing.grants
-        if grant.path.directory_ref is not None
+        if (group := grant.path.account_group) is not None
+        and access.may_see(group.site_id)
     }
+    refs = {
+        ref
+        for grant in standing.grants
+        if (ref := grant.path.directory_ref) is not None
+    }
+    directory: dict[ObjectRef, str] = {}
     if refs and viewer.has_perm("directory.view_directorygroup"):
-        tenants = CloudIdentityProvider.objects.filter(
-            tenant_id__in={ref.tenant_id for ref in refs}
-        )
-        for one in DirectoryGroup.objects.filter(
-            cloud_idp__in=tenants, object_id__in={ref.object_id for ref in refs}
-        ):
-            links[one.object_id] = one.get_absolute_url()
-    return links
+        # An object id names a group within its tenant alone.
+        directory = {
+            ref: group.get_absolute_url()
+            for group in DirectoryGroup.objects.filter(
+                cloud_idp__tenant_id__in={ref.tenant_id for ref in refs},
+                object_id__in={ref.object_id for ref in refs},
+            ).select_related("cloud_idp")
+            if (ref := ObjectRef(group.cloud_idp.tenant_id, group.object_id)) in refs
+        }
+    return _Links(accounts, directory)

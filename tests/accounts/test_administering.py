@@ -10,8 +10,16 @@ from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 
+from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryGroup
-from jamfidp.accounts import account_groups, administrators, user_accounts
+from jamfidp.accounts import (
+    account_groups,
+    administrators,
+    grants,
+    presentation,
+    standing,
+    user_accounts,
+)
 from jamfidp.accounts.administrators import LastAdministrator
 from jamfidp.accounts.models import AccountGroup, DirectoryBinding, User
 from jamfidp.accounts.user_accounts import MoreThanYouHold, Privileges
@@ -976,6 +984,46 @@ def test_my_privileges_tell_site_path_and_sentence() -> None:
     assert "Console admins" in page
     assert "Read Computers" not in page
     assert "Computers" in page
+
+
+def test_two_tenants_with_the_same_object_id_do_not_mix_their_links() -> None:
+    """Each of the two groups stands behind its own name, whichever is found first."""
+    object_id = factories.guid("the same")
+    groups = [
+        factories.directory_group(name, cloud_idp, object_id=object_id)
+        for name, cloud_idp in (
+            ("Ours", factories.cloud_idp()),
+            ("Theirs", factories.cloud_idp("Quarrel", tenant_id=factories.guid("q"))),
+        )
+    ]
+    account_group = standing.group_facts(factories.account_group("Administrators"))
+    held = presentation.held(
+        grants.Standing(
+            grants=[
+                grants.Grant(
+                    names=frozenset({"Read Computers"}),
+                    site_id=None,
+                    path=grants.Path(
+                        account_group=account_group,
+                        directory_group=group.display_name,
+                        directory_ref=ObjectRef(group.cloud_idp.tenant_id, object_id),
+                    ),
+                    privilege_set="AUDITOR",
+                )
+                for group in groups
+            ]
+        ),
+        factories.administrator(),
+    )
+
+    (everywhere,) = held.places
+    links = {
+        crumb.label: crumb.url
+        for line in everywhere.grants
+        for crumb in line.path
+        if crumb.label in ("Ours", "Theirs")
+    }
+    assert links == {group.display_name: group.get_absolute_url() for group in groups}
 
 
 def test_the_page_of_an_account_says_what_it_holds_and_by_which_path(
