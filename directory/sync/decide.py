@@ -34,7 +34,8 @@ def decider(
 ) -> Decide:
     """Return what decides for a run: the guards, knowing what it follows upon.
 
-    `observer` watches what is asked of Microsoft for it.
+    `observer` watches what is asked of Microsoft for it. A dry run plans what would be
+    applied if not everything were held: it applies nothing anyway.
     """
     ask = partial(confirm.ask, observer=observer)
 
@@ -42,7 +43,7 @@ def decider(
         facts = gather(plan, circumstances(run, plan, selection), ask)
         held = guards.judge(facts)
         held.losses = _stored(guards.tally(facts, held))
-        everything = everything_held(plan.cloud_idp) is not None
+        everything = not run.dry_run and everything_held(plan.cloud_idp) is not None
         if everything:
             hold_everything(plan, held)
         agreed.heed(plan, held, applying=not everything)

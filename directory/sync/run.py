@@ -181,7 +181,7 @@ def _work(
             code="console:disabled",
         )
     everything = everything_held(run.cloud_idp)
-    if everything is not None and not run.cloud_idp.completely_read:
+    if everything is not None and not run.cloud_idp.completely_read and not run.dry_run:
         # Nothing is in effect that a hold could keep: all there is would be held.
         raise SyncFailed(
             f"{everything}. This connection has not been read yet, and its first read "

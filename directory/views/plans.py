@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST
 from pyroaring import BitMap
 
-from directory import plans
+from directory import held_words, plans
 from directory.dependents import Subject, Use
 from directory.models import DirectoryGroup, DirectoryUser, SyncRun
 from directory.sync.numbers import object_ids
@@ -392,7 +392,12 @@ def _frame(
     ]
     if plan_crumb:
         crumbs.append(Crumb("Plan", reverse("directory:syncrun-plan", args=[run.pk])))
-    return {"run": run, "crumbs": crumbs, "title": title}
+    return {
+        "run": run,
+        "crumbs": crumbs,
+        "title": title,
+        "held": held_words.of_connection(run.cloud_idp) if run.dry_run else [],
+    }
 
 
 def _names(run: SyncRun, section: str, found: Sequence[Difference]) -> dict[int, Use]:

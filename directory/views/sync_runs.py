@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from directory import freshness, tasks
+from directory import freshness, held_words, tasks
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
@@ -105,6 +105,7 @@ def sync_run_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "progress": progress(run, now),
             "changes": changes(run),
             "work": work_of(run),
+            "held": held_words.of_connection(run.cloud_idp) if run.dry_run else [],
             "workers": freshness.workers(now),
             "waiting_too_long": run.state == SyncRun.State.QUEUED
             and run.created_at < now - timedelta(seconds=15),

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
-from directory import dependents
+from directory import dependents, hold_everything
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
@@ -25,6 +26,7 @@ from directory.sync.forget import forget_attributes
 from directory.sync.holds import Held
 from directory.sync.retention import clear_plans, erase_gone
 from directory.sync.stored_plans import Section, differences
+from jamfidp.accounts.models import User
 from tests import factories
 from tests.conftest import Sandbox
 from tests.directory.rounds import group, guid, left, member, removed, take, user
@@ -314,6 +316,53 @@ def test_a_dry_run_plans_everything_and_changes_nothing(known: Story) -> None:
     # What it read is still new to the next read.
     known.read()
     assert DirectoryUser.objects.get(pk=ana.pk).department == "Space"
+
+
+def test_a_dry_run_while_everything_is_held_plans_everything_and_says_so(
+    known: Story, console: Client, administrator: User
+) -> None:
+    known.control("PATCH", "users/ana.ruiz@fernhill.example", {"department": "Space"})
+    held = hold_everything.hold(
+        cloud_idp=None,
+        reason="The tenant is being attacked",
+        actor=administrator,
+        now=timezone.now(),
+    )
+    before = in_effect(known)
+
+    run = known.dry_run()
+
+    assert run.state == SyncRun.State.SUCCEEDED, run.error
+    assert in_effect(known) == before
+    (difference,) = differences(run, Section.PEOPLE)
+    assert difference.values["department"][1] == "Space"
+    assert not list(differences(run, Section.HELD))
+    addresses = [run.get_absolute_url(), f"{run.get_absolute_url()}plan/"]
+    for address in addresses:
+        page = " ".join(console.get(address).content.decode().split())
+        assert "Applying is held." in page
+        assert "The tenant is being attacked. Until it is released" in page
+
+    hold_everything.release(
+        held, reason="Over", actor=administrator, now=timezone.now()
+    )
+    for address in addresses:
+        assert "Applying is held." not in console.get(address).content.decode()
+
+
+def test_a_dry_run_before_the_first_read_plans_also_while_everything_is_held(
+    sandbox: Sandbox, db: None, administrator: User
+) -> None:
+    story = connected(sandbox)
+    hold_everything.hold(
+        cloud_idp=story.cloud_idp,
+        reason="Not yet",
+        actor=administrator,
+        now=timezone.now(),
+    )
+    run = story.dry_run()
+    assert run.state == SyncRun.State.SUCCEEDED, run.error
+    assert len(list(differences(run, Section.PEOPLE))) > 1
 
 
 def test_a_dry_run_before_the_first_read_names_everybody_with_their_values(
