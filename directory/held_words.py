@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pyroaring import BitMap
 
+from directory.dependents import ObjectRef
 from directory.models import (
     CloudIdentityProvider,
     Decision,
@@ -97,6 +98,11 @@ class Described:
     @property
     def decision(self) -> Decision | None:
         return self.held.decision
+
+    @property
+    def what_within(self) -> str:
+        """What is held, as it stands within a sentence."""
+        return f"{self.what[:1].lower()}{self.what[1:]}"
 
     @property
     def status(self) -> tuple[str, str]:
@@ -311,6 +317,37 @@ def leaving(group: DirectoryGroup) -> dict[int, HeldChange]:
     ):
         found |= dict.fromkeys(unpack(held.users_left), held)
     return found
+
+
+def touching(
+    named_by: Iterable[tuple[ObjectRef, bool]],
+) -> list[tuple[str, HeldChange]]:
+    """What is held of people and groups, each with the name of the one meant.
+
+    A group whose nested groups count (True) is touched by what is held of these, too.
+    """
+    refs: dict[ObjectRef, bool] = {}
+    for ref, counts_nested in named_by:
+        refs[ref] = counts_nested or refs.get(ref, False)
+    named: dict[int, str] = {}
+    nested: dict[int, str] = {}
+    objects = [ref.object_id for ref in refs]
+    for model in (DirectoryUser, DirectoryGroup):
+        rows = model._default_manager.filter(object_id__in=objects)
+        for row in rows.select_related("cloud_idp"):
+            ref = ObjectRef(row.cloud_idp.tenant_id, row.object_id)
+            if ref in refs:
+                named[row.pk] = str(row)
+                if refs[ref]:
+                    nested[row.pk] = str(row)
+    below = GroupClosure.objects.filter(ancestor__in=list(nested))
+    for ancestor, descendant in below.values_list("ancestor_id", "descendant_id"):
+        named.setdefault(descendant, nested[ancestor])
+    open_changes = HeldChange.objects.filter(closed_at=None, number__in=list(named))
+    return [
+        (named[each.number], each)
+        for each in open_changes.select_related("decision").order_by("opened_at", "pk")
+    ]
 
 
 def note_of(person: int, group: DirectoryGroup) -> str:

@@ -1377,6 +1377,10 @@ class DecidedChange(models.Model):
     def __str__(self) -> str:
         return f"{self.decision} of {self.held}"
 
+    @property
+    def is_void(self) -> bool:
+        return self.outcome == self.Outcome.VOID
+
 
 class EverythingHeld(models.Model):
     """Somebody said that nothing is to be applied: of one connection, or of all.

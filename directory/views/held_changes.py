@@ -71,6 +71,7 @@ def held_change_list(request: ConsoleRequest) -> HttpResponse:
             "connection": connection,
             "connections": CloudIdentityProvider.objects.order_by("display_name"),
             "guard": guard if guard in used else "",
+            "narrowed": not page.rows and _in_state(state).exists(),
             "guards": [(each, WORDS[each][0]) for each in WORDS if each in used],
             "changes": _described(request.user, page.rows),
             "total": rows.count(),
@@ -173,13 +174,16 @@ def held_change_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     )
     (described,) = _described(request.user, [held], whole=True)
     crumbs = [Crumb("Held changes", reverse("directory:heldchange-list"))]
+    decided = list(held.decided.select_related("decision").order_by("-pk"))
+    waits = held.closed_at is None and held.decision is None
     return render(
         request,
         "directory/heldchange_detail.html",
         {
             "change": described,
             "crumbs": crumbs,
-            "decided": held.decided.select_related("decision").order_by("-pk"),
+            "decided": decided,
+            "void": decided[0] if waits and decided and decided[0].is_void else None,
             **_review_context(request, held.cloud_idp, [held]),
         },
     )

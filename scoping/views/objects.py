@@ -18,6 +18,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from directory import held_words
 from directory.freshness import as_of
 from directory.sync.bitmaps import unpack
 from jamfidp.access import get_visible_or_404, visible_to
@@ -322,6 +323,9 @@ def object_scope(request: ConsoleRequest, *, kind: ObjectKind, pk: int) -> HttpR
         "may_see_devices": sees_devices(request.user, kind.device_kind),
         "export_allowed": True,
         "looks_at": looks_at(obj),
+        "differing": held_words.touching(
+            (each.ref, each.nested) for each in draft_of(obj.scope).entries if each.ref
+        ),
         "matches": match_counts(
             visible_devices(request.user, kind.device_kind),
             channel=None

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from directory import held_words
 from directory.dependents import ObjectRef
 from directory.freshness import as_of
 from directory.models import DirectoryGroup
@@ -227,6 +228,9 @@ def _page(
         ],
         "criteria": _in_words(group),
         "over_assigned": bool(refs),
+        "differing": held_words.touching(
+            (each.ref, each.nested) for each in criteria if each.ref is not None
+        ),
         "broken": [(each.name, each.why_broken) for each in broken if each.broken],
         "uses": uses,
         "directory_as_of": as_of(timezone.now()) if refs else None,

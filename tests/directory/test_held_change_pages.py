@@ -18,6 +18,7 @@ from directory.dependents import (
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
+    DecidedChange,
     Decision,
     DirectoryGroup,
     DirectoryUser,
@@ -28,6 +29,7 @@ from directory.models import (
 )
 from directory.views.held_changes import lines_of
 from jamfidp.history.models import ObjectHistory
+from scoping.models import SmartGroup, SmartGroupCriterion
 from tests import factories
 from tests.directory.journey import browser_for
 from tests.directory.rounds import group, guid, left, member, take, user
@@ -129,12 +131,88 @@ def test_a_rejection_stands_on_every_page_that_it_concerns(
     ana = DirectoryUser.objects.get(object_id=ANA)
     team = DirectoryGroup.objects.get(object_id=TEAM)
 
-    for page in (ana, team, held):
-        shown = text(browser.get(page.get_absolute_url()))
-        assert "Differs from Entra by decision" in shown
-        assert "by decision of <bdi>" in shown.lower()
+    policy = scoped("Wi-Fi", limited_to(team), everything=True)
+    smart_group = SmartGroup.objects.create(kind="COMPUTER", name="Macs of Team")
+    SmartGroupCriterion.objects.create(
+        group=smart_group,
+        priority=0,
+        name="Directory group",
+        search_type="member of",
+        value="Team",
+        tenant_id=team.cloud_idp.tenant_id,
+        object_id=team.object_id,
+    )
+    account_group = factories.account_group("Mac Admins")
+    factories.bind(account_group, team)
+
+    decision = "ffers from Entra by decision of <bdi>"
+    for url, said in (
+        (held.get_absolute_url(), f"Di{decision}"),
+        (team.get_absolute_url(), f"Di{decision}"),
+        (ana.get_absolute_url(), f"<bdi>Team</bdi> di{decision}"),
+        (
+            reverse("scoping:policy-scope", args=[policy.pk]),
+            f"<bdi>Team</bdi> di{decision}",
+        ),
+        (
+            reverse("scoping:smartcomputergroup-detail", args=[smart_group.pk]),
+            f"<bdi>Team</bdi> di{decision}",
+        ),
+        (account_group.get_absolute_url(), f"<bdi>Team</bdi> di{decision}"),
+    ):
+        shown = text(browser.get(url))
+        assert said in shown
+        assert "Reason: <bdi>They moved</bdi>" in shown
     members = text(browser.get(f"{team.get_absolute_url()}?members=direct"))
     assert members.count("differs from Entra by decision of") == 1
+
+
+def test_a_scope_says_what_is_held_of_nested_groups_where_these_count(
+    held: HeldChange, browser: Client
+) -> None:
+    team = DirectoryGroup.objects.get(object_id=TEAM)
+    above = factories.directory_group("Division", team.cloud_idp, team)
+    nested = scoped("Wi-Fi", limited_to(above), everything=True)
+    direct = scoped("VPN", limited_to(above, nested=False), everything=True)
+
+    url = reverse("scoping:policy-scope", args=[nested.pk])
+    assert "A change of <bdi>Division</bdi> from Entra is held" in text(
+        browser.get(url)
+    )
+    url = reverse("scoping:policy-scope", args=[direct.pk])
+    assert "from Entra is held" not in text(browser.get(url))
+
+
+def test_an_approval_that_became_void_is_said_until_somebody_decides_anew(
+    held: HeldChange, browser: Client
+) -> None:
+    decided(browser, held, verdict="approve")
+    assert "The approval is void" not in text(browser.get(held.get_absolute_url()))
+    # As the run does that finds another thing held.
+    DecidedChange.objects.update(outcome=DecidedChange.Outcome.VOID)
+    HeldChange.objects.update(decision=None)
+
+    shown = text(browser.get(held.get_absolute_url()))
+    assert "The approval is void: something changed after it." in shown
+    assert "They moved" in shown
+    decided(browser, held, verdict="reject")
+    assert "The approval is void" not in text(browser.get(held.get_absolute_url()))
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("?guard=full-access", "Nothing of this is held"),
+        ("?state=rejected", "Nothing is rejected"),
+        ("?state=approved", "Nothing approved is left to apply"),
+        ("?state=closed&connection=1", "Nothing was closed yet"),
+    ],
+)
+def test_an_empty_list_says_what_is_not_there(
+    held: HeldChange, browser: Client, query: str, said: str
+) -> None:
+    page = text(browser.get(reverse("directory:heldchange-list") + query))
+    assert said in page
 
 
 def test_whoever_may_not_decide_sees_and_does_not(held: HeldChange) -> None:

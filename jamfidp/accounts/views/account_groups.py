@@ -9,6 +9,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
+from directory import held_words
+from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryGroup
 from directory.search import matching
 from jamfidp.access import get_visible_or_404, privilege, visible_to
@@ -111,6 +113,13 @@ def accountgroup_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
             "names": sorted(Privileges.of(group).names),
             "states": states,
             "alike": account_groups.same_name(states),
+            "differing": held_words.touching(
+                (
+                    ObjectRef(state.binding.tenant_id, state.binding.object_id),
+                    state.binding.nested,
+                )
+                for state in states
+            ),
             "accounts": accounts,
             "people": people[:PEOPLE_SHOWN] if may_see_people else [],
             "people_count": len(people),
