@@ -40,6 +40,66 @@ def test_every_file_that_a_document_links_to_exists(document: str) -> None:
     assert [link for link in linked if not (folder / link).exists()] == []
 
 
+# Each has its row in docs/reliability.md: a fault, what happens, where, and its tests.
+FAULTS = {
+    *range(1, 8),
+    *range(10, 18),
+    *range(19, 23),
+    *range(24, 27),
+    *range(28, 41),
+    *range(42, 46),
+}
+
+
+def _reliability_rows() -> list[list[str]]:
+    lines = re.findall(r"^\|(.*)\|$", _source("docs/reliability.md"), re.MULTILINE)
+    rows = [[cell.strip() for cell in line.split("|")] for line in lines]
+    return [row for row in rows if row[1] not in {"fault", "---"}]
+
+
+def test_every_fault_has_a_row_with_code_and_tests() -> None:
+    rows = _reliability_rows()
+
+    assert len(rows) > 50
+    assert [row for row in rows if len(row) != 5 or not all(row[1:])] == []
+    numbers = {int(n) for row in rows for n in re.findall(r"\bF(\d+)\b", row[0])}
+    assert numbers == FAULTS
+    for row in rows:
+        files = re.findall(r"`([a-z_]+/[\w/.]+)`", row[3])
+        assert files, row[1]
+        assert [name for name in files if not (ROOT / name).is_file()] == []
+        assert re.search(r"`tests/[\w/]+\.py", row[4]), row[1]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_test_that_a_document_names_exists(document: str) -> None:
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)(?:::(\w+))?", (ROOT / document).read_text()
+    )
+
+    missing = [
+        (path, name)
+        for path, name in named
+        if not (ROOT / path).is_file() or (name and f"def {name}(" not in _source(path))
+    ]
+
+    assert missing == []
+
+
+def test_a_test_that_names_a_fault_stands_in_its_row() -> None:
+    """By number; what the client or the sandbox makes of it alone need not."""
+    rows = _reliability_rows()
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if "/sandbox/" in name or "/entra/" in name:
+            continue
+        for test in re.findall(r"^def (test_f\d+\w*)\(", path.read_text(), re.M):
+            standing = [row for row in rows if f"{name}::{test}`" in row[4]]
+            numbers = set(re.findall(r"(?:_|^test_)f(\d+)(?=_)", test))
+            held = {n for row in standing for n in re.findall(r"F(\d+)", row[0])}
+            assert numbers <= held, f"{name}::{test}"
+
+
 def test_every_screenshot_is_shown_somewhere() -> None:
     shown = " ".join((ROOT / document).read_text() for document in DOCUMENTS)
 
