@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 from django.db.models import F, Model, QuerySet
 from django.http import QueryDict
+from django.utils.functional import SimpleLazyObject
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
 from directory.search import matching
@@ -15,6 +16,7 @@ from jamfidp.keyset import Page, page
 
 M = TypeVar("M", bound=Model)
 PAGE_SIZE = 50
+CONNECTION = "connection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,10 @@ class Choice(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class Filter(Generic[M]):
-    """A filter of a list; without a value in the address `default` is kept."""
+    """A filter of a list; without a value in the address `default` is kept.
+
+    Without choices it is not shown.
+    """
 
     name: str
     label: str
@@ -85,8 +90,9 @@ class Listing(Generic[M]):
         self.chosen = {
             each.name: choice
             for each in self.filters
+            if (value := self.query.get(each.name))
             for choice in each.choices
-            if choice.value == self.query.get(each.name)
+            if choice.value == value
         }
         wanted = self.query.get("sort", "")
         self.descending = wanted.startswith("-")
@@ -137,7 +143,7 @@ class Listing(Generic[M]):
     @property
     def several_connections(self) -> bool:
         """Whether a row has to say which connection it is of."""
-        return any(each.name == "connection" for each in self.filters)
+        return any(each.name == CONNECTION and each.choices for each in self.filters)
 
     def chips(self) -> Sequence[Chip]:
         chips = [
@@ -159,6 +165,7 @@ class Listing(Generic[M]):
                 self.chosen[each.name].value if each.name in self.chosen else "",
             )
             for each in self.filters
+            if each.choices
         ]
 
     def headings(self) -> Sequence[Heading]:
@@ -199,8 +206,8 @@ _ELSEWHERE: list[Choice[Any]] = [
 ]
 
 
-def _connections() -> list[Filter[Any]]:
-    """The filter by connection, where there is a choice."""
+def _connections() -> list[Choice[Any]]:
+    """The connections, where there is a choice."""
     names = list(
         CloudIdentityProvider.objects.order_by("display_name").values_list(
             "pk", "display_name"
@@ -212,8 +219,13 @@ def _connections() -> list[Filter[Any]]:
     def only(pk: int) -> Callable[[QuerySet[Any]], QuerySet[Any]]:
         return lambda rows: rows.filter(cloud_idp_id=pk)
 
-    choices = [Choice(str(pk), name, only(pk)) for pk, name in names]
-    return [Filter("connection", "Connection", choices, "All connections")]
+    return [Choice(str(pk), name, only(pk)) for pk, name in names]
+
+
+def _by_connection() -> Filter[Any]:
+    """The filter by connection; its choices are read when they are looked at."""
+    choices: Any = SimpleLazyObject(_connections)
+    return Filter(CONNECTION, "Connection", choices, "All connections")
 
 
 USER_COLUMNS = (
@@ -266,7 +278,7 @@ def users(query: QueryDict) -> Listing[DirectoryUser]:
             ],
             "Members and guests",
         ),
-        *_connections(),
+        _by_connection(),
     ]
     return Listing(filters, USER_COLUMNS, query)
 
@@ -305,6 +317,6 @@ def groups(query: QueryDict) -> Listing[DirectoryGroup]:
             "In the directory",
             lambda rows: rows.filter(state="PRESENT"),
         ),
-        *_connections(),
+        _by_connection(),
     ]
     return Listing(filters, GROUP_COLUMNS, query)

@@ -16,6 +16,7 @@ from django.utils import timezone
 from directory.entra import GraphClient
 from directory.models import CloudIdentityProvider, PermissionUse
 from directory.permissions import Feature
+from jamfidp.durability import may_be_lost
 from jamfidp.history.record import record
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def note(
 ) -> None:
     """Add to the numbers of the day. That it cannot be counted fails nothing."""
     try:
-        with transaction.atomic():
+        with may_be_lost():
             for permission, times in sorted(used.items()):
                 _add(cloud_idp.pk, permission, feature, times, now)
     except DatabaseError:

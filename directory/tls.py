@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from django.db import transaction
 from django.utils import timezone
 
 from directory.entra import TlsInUse
 from directory.models import CloudIdentityProvider, TlsConnection
+from jamfidp.durability import may_be_lost
 from jamfidp.history.record import record
 
 
@@ -15,7 +15,7 @@ def noting(cloud_idp: CloudIdentityProvider) -> Callable[[TlsInUse], None]:
     return lambda seen: note(cloud_idp, seen)
 
 
-@transaction.atomic
+@may_be_lost()
 def note(cloud_idp: CloudIdentityProvider, seen: TlsInUse) -> None:
     """Keep what a handshake came to; history gets an entry when the version changes.
 

@@ -176,8 +176,10 @@ class Fetch:
         ]
         for chain in chains:
             chain.start()
+        ended_well = False
         try:
             self._follow(len(chains))
+            ended_well = True
         except (EntraError, DeadlinePassed):
             # What came before it is of use to the next run.
             self._store()
@@ -189,7 +191,7 @@ class Fetch:
             for chain in chains:
                 chain.join(STOP_SECONDS)
             self._lines.close()
-            if self.traffic.requests:
+            if self.traffic.requests and not ended_well:
                 # What was on its way when the other chain broke off.
                 self._lease.write(**self.counted())
         if self.register.given or self.pages.any_stored:

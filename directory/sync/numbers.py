@@ -100,7 +100,12 @@ class Register:
             cloud_idp_id=idp,
         )
         self.numbers.update(found)
-        numbers = [number for _object_id, number in found]
+
+    def know_hashes(self, numbers: Iterable[int]) -> None:
+        """Have the hashes of people or groups that are about to be compared."""
+        if self.whole:
+            return
+        idp = self.cloud_idp.pk
         self.hashes.update(
             rows.read(
                 ObservedHash, ("number", "value"), "number", numbers, cloud_idp_id=idp

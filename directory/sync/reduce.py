@@ -100,6 +100,7 @@ class Reducer:
         ids = _ids(items, "user")
         self.register.know(dict.fromkeys(ids, Kind.USER))
         numbers = list(map(self.register.numbers.__getitem__, ids))
+        self.register.know_hashes(numbers)
         reduced = Reduced(seen=BitMap(numbers))
         hash_of, known = self._hash, self.register.hashes.get
         for number, item in zip(numbers, items, strict=True):
@@ -130,6 +131,7 @@ class Reducer:
         else:
             self._know_all(ids, members)
         numbers = list(map(self.register.numbers.__getitem__, ids))
+        self.register.know_hashes(numbers)
         reduced = Reduced(seen=BitMap(numbers))
         for number, item, entries in zip(numbers, items, members, strict=True):
             item.pop("members@delta", None)

@@ -65,9 +65,10 @@ def reserve_ids(model: type[Model], count: int) -> list[int]:
     table = model._meta.db_table
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
+            # The name of the sequence once, and not for each number.
             cursor.execute(
-                "SELECT nextval(pg_get_serial_sequence(%s, 'id'))"
-                " FROM generate_series(1, %s)",
+                "SELECT nextval(name) FROM (SELECT pg_get_serial_sequence(%s, 'id')"
+                "::regclass AS name OFFSET 0) AS one, generate_series(1, %s)",
                 [f'"{table}"', count],
             )
             return [row[0] for row in cursor.fetchall()]
@@ -282,6 +283,9 @@ def first_load(model: type[Model]) -> Iterator[None]:
     with connection.cursor() as cursor:
         for statement in indexes:
             cursor.execute(statement)
+        if connection.vendor == "postgresql":
+            # Until the server does so by itself it would plan for an empty table.
+            cursor.execute(f"ANALYZE {_quoted(model._meta.db_table)}")
 
 
 def _take_indexes(table: str) -> list[str]:

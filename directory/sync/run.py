@@ -36,6 +36,7 @@ from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
+from jamfidp.durability import may_be_lost
 
 logger = logging.getLogger(__name__)
 
@@ -479,9 +480,10 @@ def _plan_and_apply(
     )
     # Known only now: the commit is part of both.
     watch.lap("Applying")
-    SyncRun.objects.filter(pk=run.pk).update(
-        phases=watch.phases, write_lock_seconds=written.seconds
-    )
+    with may_be_lost():
+        SyncRun.objects.filter(pk=run.pk).update(
+            phases=watch.phases, write_lock_seconds=written.seconds
+        )
     look_again(run, read_alone, now=clock())
     logger.info(
         "Sync run %s applied: %s, rows %s in %.1f s",

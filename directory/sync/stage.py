@@ -21,6 +21,8 @@ from directory.sync.bitmaps import pack, unpack
 from directory.sync.reduce import Reduced
 
 Resource = StagedPage.Resource
+# Pages that are read back with one question to the database.
+AT_ONCE = 8
 
 # Of a record of members: the group and six counts.
 _HEAD = 7
@@ -138,7 +140,7 @@ class Round:
     repeated: dict[int, list[Any]] = field(default_factory=dict)
 
     def merge(self) -> None:
-        """Read all pages once, one in memory at a time."""
+        """Read all pages once, few in memory at a time."""
         for page in self.pages.of(Resource.USERS, Resource.GROUPS):
             resource = Resource(page.resource)
             self.seen[resource] |= unpack(page.seen)
@@ -206,9 +208,9 @@ class Pages:
         self.any_stored = False
 
     def of(self, *resources: Resource) -> Iterator[StagedPage]:
-        """Yield pages in the order in which they were read, one in memory at a time."""
+        """Yield pages in the order in which they were read, few in memory at a time."""
         for resource in resources:
             if self.any_stored:
                 stored = StagedPage.objects.filter(run=self.run, resource=resource)
-                yield from stored.order_by("number").iterator(chunk_size=1)
+                yield from stored.order_by("number").iterator(chunk_size=AT_ONCE)
             yield from (page for page in self.unstored if page.resource == resource)

@@ -304,7 +304,7 @@ def _packed(change: MemberChange | None) -> tuple[bytes, bytes]:
     if change is None:
         return b"", b""
     return tuple(  # type: ignore[return-value]
-        pack(BitMap(side)) if side else b"" for side in (change.joined, change.left)
+        pack(side) if side else b"" for side in (change.joined, change.left)
     )
 
 
