@@ -157,9 +157,14 @@ def insert_sets(
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
+                lines: list[str] = []
                 for first, numbers in sets:
-                    copy.write("".join([f"{first}\t{each}\n" for each in numbers]))
+                    lines += [f"{first}\t{each}\n" for each in numbers]
                     written += len(numbers)
+                    if len(lines) >= WRITTEN_AT_ONCE:
+                        copy.write("".join(lines))
+                        lines = []
+                copy.write("".join(lines))
             return written
         statement = (
             f"INSERT INTO {table} ({names})"  # noqa: S608

@@ -26,6 +26,7 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
     GroupNesting,
+    GuardLimits,
     ObservedHash,
     SyncRun,
 )
@@ -315,6 +316,7 @@ class _Steady:
         unchanged = self._unchanged or statistics.median(
             self._full() for _ in range(self._rounds)
         )
+        _hold_nothing(self._idp)
         _sync(self._idp, SyncRun.Kind.DELTA)
         hundredth = DirectoryMembership.objects.count() // 100
         for name, count, words in (
@@ -330,6 +332,18 @@ class _Steady:
             self.said[words] = statistics.median(took)
             measured[name] = 100 * statistics.median(took) / unchanged
         return measured
+
+
+def _hold_nothing(idp: CloudIdentityProvider) -> None:
+    """Have all of a large change applied: by the usual limits it would be held."""
+    GuardLimits.objects.create(
+        cloud_idp=idp,
+        **{
+            f"{what}_{how}": most
+            for what in ("people", "memberships", "members")
+            for how, most in (("percent", 100), ("absolute", 1_000_000_000))
+        },
+    )
 
 
 def _seconds(do: Callable[[], Any]) -> float:
