@@ -57,16 +57,20 @@ def of_person(
     waiting = _waiting(person, since=now - wait)
     row = held.filter(number=person.pk).exclude(observed=None).first()
     changed = _Changed()
-    below = _below(groups)
-    # What is asked about, and all through which the person may count for it.
+    own = _own_groups(person)
+    # Of a large directory much may be held that is not about this person: looked at are
+    # the groups that the person counts for, and of the others whether they are there.
     for number, observed, users, nested, opened_at in _in_chunks(
-        held.filter(kind=DirectoryObject.Kind.GROUP), below
+        held.filter(kind=DirectoryObject.Kind.GROUP), own.counted
     ):
         lapsed = opened_at <= now - wait
         changed.note(number, observed, users, nested, person.pk, lapsed=lapsed)
     left: frozenset[int] = frozenset()
     if changed:
-        left = _no_longer(person, groups, changed).difference(waiting)
+        left = _no_longer(own, groups, changed).difference(waiting)
+    for number, observed, opened_at in _rows_of_others(held, groups, own.counted):
+        lapsed = opened_at <= now - wait
+        changed.note(number, observed, None, None, person.pk, lapsed=lapsed)
     stays = row is None or None in waiting
     observed_row = None if row is None or stays else _as_row(person, row)
     if (
@@ -142,31 +146,56 @@ def _in_chunks(
         )
 
 
-def _below(groups: Collection[int]) -> BitMap:
-    wanted = list(groups)
-    found = BitMap(wanted)
-    for at in range(0, len(wanted), CHUNK):
-        pairs = GroupClosure.objects.filter(ancestor_id__in=wanted[at : at + CHUNK])
-        found.update(pairs.values_list("descendant_id", flat=True))
-    return found
+def _rows_of_others(
+    held: Any, groups: Collection[int], counted: BitMap
+) -> Iterable[tuple[int, Any, datetime]]:
+    """What is held of the rows of groups that the person does not count for."""
+    others = list(BitMap(groups) - counted)
+    for at in range(0, len(others), CHUNK):
+        yield from (
+            held.filter(
+                kind=DirectoryObject.Kind.GROUP, number__in=others[at : at + CHUNK]
+            )
+            .exclude(observed=None)
+            .values_list("number", "observed", "opened_at")
+        )
 
 
-def _no_longer(
-    person: DirectoryUser, groups: Collection[int], changed: _Changed
-) -> frozenset[int]:
-    """The groups that the person counts for in effect, and not as Entra has it."""
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The groups that a person is directly in, and all that they count for by these."""
+
+    direct: BitMap
+    counted: BitMap
+
+
+def _own_groups(person: DirectoryUser) -> _Own:
     direct = BitMap(
         DirectoryMembership.objects.filter(
             user=person, group__state=DirectoryGroup.State.PRESENT
         ).values_list("group_id", flat=True)
     )
+    counted = direct.copy()
+    wanted = list(direct)
+    for at in range(0, len(wanted), CHUNK):
+        pairs = GroupClosure.objects.filter(descendant_id__in=wanted[at : at + CHUNK])
+        counted.update(pairs.values_list("ancestor_id", flat=True))
+    return _Own(direct, counted)
+
+
+def _no_longer(own: _Own, groups: Collection[int], changed: _Changed) -> frozenset[int]:
+    """The groups that the person counts for in effect, and not as Entra has it."""
     edges: dict[int, list[int]] = defaultdict(list)
-    for parent, child in GroupNesting.objects.filter(
-        parent__cloud_idp_id=person.cloud_idp_id
-    ).values_list("parent_id", "child_id"):
-        if child not in changed.edges.get(parent, ()):
-            edges[parent].append(child)
-    still = direct - changed.left - changed.gone
+    children = list(own.counted)
+    for at in range(0, len(children), CHUNK):
+        # Whatever leads to a group of the person is a group that the person counts for:
+        # the rest of the nesting does not matter.
+        for parent, child in GroupNesting.objects.filter(
+            child_id__in=children[at : at + CHUNK]
+        ).values_list("parent_id", "child_id"):
+            if child not in changed.edges.get(parent, ()):
+                edges[parent].append(child)
+    still = own.direct - changed.left - changed.gone
     lost = set()
     for group in groups:
         reached, open_ = BitMap([group]), [group]
