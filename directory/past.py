@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from pyroaring import BitMap
@@ -41,6 +41,10 @@ M = TypeVar("M", bound=Model)
 Cause = int | str | None
 PRESENT = State.PRESENT.value
 UNKNOWN = frozenset(state.value for state in UNKNOWN_STATES)
+
+
+# When an interval began and by which run, when it ended and by which.
+_Ends = tuple[datetime | None, int | None, datetime | None, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ class MembersOn:
     unknown: BitMap = field(default_factory=BitMap)
     # Named as members and not in effect: deleted then, filtered out, not readable.
     not_in_effect: BitMap = field(default_factory=BitMap)
+    # Of the members, those who are not in the directory now: no row says so.
+    departed: BitMap = field(default_factory=BitMap)
     _reaches: list[_Reach] = field(default_factory=list)
     _stays: "_Stays" = field(default_factory=lambda: _Stays(_NEVER))
     _present: Mapping[int, Sequence[Period]] = field(default_factory=dict)
@@ -187,12 +193,30 @@ def members_on(group: DirectoryGroup, day: Day, *, nested: bool) -> MembersOn:
     whole = _Reach(group.pk, ALWAYS)
     found._reaches = _reaches(whole, stays, found, nested=nested)
     found.numbers = union(stays.people(each) for each in found._reaches)
-    found._present = present_periods(found.numbers, day)
-    for number in BitMap(found._present) & found.numbers:
+    there = _now(found.numbers, Q(state=PRESENT))
+    # By far the most were there all day: what is remembered of the others is read.
+    doubtful = (found.numbers - there) | _changed(found.numbers, ["state"], day)
+    found._present = present_periods(doubtful, day)
+    for number in BitMap(found._present):
         if found.way(number) is None:
             found.numbers.discard(number)
             found.not_in_effect.add(number)
+    found.departed = found.numbers - there
     return found
+
+
+def _now(people: BitMap, is_so: Q) -> BitMap:
+    """Return those of the people of whom something is so now."""
+    rows = DirectoryUser.objects.filter(is_so)
+    return BitMap(pk for (pk,) in _pairs(rows, "pk", people, "pk"))
+
+
+def _changed(people: BitMap, attributes: Sequence[str], day: Day) -> BitMap:
+    """Return those of the people of whom one of the attributes has changed since."""
+    earlier = EarlierValue.objects.filter(
+        attribute__in=attributes, to_at__gt=day.begins
+    )
+    return BitMap(number for (number,) in _pairs(earlier, "number", people, "number"))
 
 
 def _reaches(
@@ -273,7 +297,8 @@ class _Stays:
         self.day = day
         # Members, people and groups, of whom no interval tells: they always were.
         self._always: dict[int, BitMap] = {}
-        self._told: dict[int, dict[int, list[Period]]] = {}
+        # The ends of the intervals that meet the day; few of them are looked at.
+        self._told: dict[int, dict[int, list[_Ends]]] = {}
         self._groups: BitMap = BitMap()
 
     def load(self, numbers: BitMap) -> None:
@@ -284,10 +309,19 @@ class _Stays:
         ):
             current.setdefault(parent, BitMap()).add(child)
             self._groups.add(child)
-        told: dict[int, dict[int, list[Period]]] = defaultdict(dict)
-        begun: dict[int, BitMap] = defaultdict(BitMap)
+        told: dict[int, dict[int, list[_Ends]]] = defaultdict(dict)
+        begun: dict[int, list[int]] = defaultdict(list)
+        lasting = MembershipInterval.objects.exclude(to_at__lte=self.day.begins)
+        for group, member in _pairs(
+            lasting.filter(to_at=None, from_at__gte=self.day.ends),
+            "group_id",
+            wanted,
+            "group_id",
+            "member_id",
+        ):
+            begun[group].append(member)
         for group, member, *ends in _pairs(
-            MembershipInterval.objects.exclude(to_at__lte=self.day.begins),
+            lasting.exclude(from_at__gte=self.day.ends),
             "group_id",
             wanted,
             "group_id",
@@ -297,11 +331,14 @@ class _Stays:
             "to_at",
             "to_run",
         ):
-            period = Period(*ends)
-            if period.until is None:
-                begun[group].add(member)
-            if period.meets(self.day.period):
-                told[group].setdefault(member, []).append(period)
+            since, since_by, until, until_by = ends
+            if until is None:
+                begun[group].append(member)
+            elif since == until:
+                continue
+            told[group].setdefault(member, []).append(
+                (since, since_by, until, until_by)
+            )
         named = union(BitMap(members) for members in told.values())
         self._groups |= BitMap(
             pk
@@ -313,23 +350,27 @@ class _Stays:
             )
         )
         for group in wanted:
-            self._always[group] = current.get(group, BitMap()) - begun[group]
+            self._always[group] = current.get(group, BitMap()) - BitMap(begun[group])
             self._told[group] = dict(told[group])
 
     def of(self, group: int, member: int) -> Iterator[Period]:
         if member in self._always[group]:
             yield ALWAYS
-        yield from self._told[group].get(member, ())
+        for ends in self._told[group].get(member, ()):
+            yield Period(*ends)
 
     def people(self, reach: _Reach) -> BitMap:
         """Return who was a direct member while the group was reached."""
+        told = self._told[reach.group]
+        if reach.period.covers(self.day.period):
+            return (self._always[reach.group] | BitMap(told)) - self._groups
         during = reach.period.meets(self.day.period)
-        told = BitMap(
+        met = BitMap(
             member
-            for member, stays in self._told[reach.group].items()
-            if during and any(during.meets(stay) for stay in stays)
+            for member, stays in told.items()
+            if during and any(during.meets(Period(*ends)) for ends in stays)
         )
-        return (self._always[reach.group] | told) - self._groups
+        return (self._always[reach.group] | met) - self._groups
 
     def groups(self, group: int) -> Iterator[tuple[int, Period]]:
         members = (self._always[group] | BitMap(self._told[group])) & self._groups
@@ -351,6 +392,17 @@ def active_periods(people: BitMap, day: Day) -> dict[int, list[Period]]:
 
     What is not known is no.
     """
+    active = _now(
+        people,
+        Q(state=PRESENT, account_enabled=True)
+        & ~Q(user_type="")
+        & ~Q(user_type__iexact="guest"),
+    ) - _changed(people, ["state", "account_enabled", "user_type"], day)
+    always = {number: [ALWAYS] for number in active}
+    return always | _active_periods(people - active, day)
+
+
+def _active_periods(people: BitMap, day: Day) -> dict[int, list[Period]]:
     there = values_on(DirectoryUser, "state", people, day)
     enabled = values_on(DirectoryUser, "account_enabled", people, day)
     types = values_on(DirectoryUser, "user_type", people, day)

@@ -217,7 +217,8 @@ def _members(
         before=request.GET.get("before", ""),
         size=lists.PAGE_SIZE,
     )
-    erased = found.numbers - BitMap(everybody.values_list("pk", flat=True))
+    departed = DirectoryUser.objects.filter(pk__in=past.among(found.departed))
+    erased = found.departed - BitMap(departed.values_list("pk", flat=True))
     shown = [user.pk for user in page.rows] + list(erased[:ERASED_SHOWN])
     ways = {number: way for number in shown if (way := found.way(number))}
     groups = past.names_of(

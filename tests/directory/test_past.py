@@ -9,7 +9,9 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from directory import past, tasks
@@ -301,6 +303,57 @@ def test_members_of_a_day_are_paged_searched_and_exported_whole(
     assert {row["Until"] for row in rows if row["Object ID"] == ANA} == {"still"}
     entry_ = ObjectHistory.objects.latest("pk")
     assert entry_.details["day"] == day
+
+
+def test_of_a_large_group_only_those_are_looked_at_who_were_not_there_all_day(
+    console: Client, fernhill: CloudIdentityProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are numbers, however many they are."""
+    many = [guid(f"person {n}") for n in range(1_500)]
+    take(
+        fernhill,
+        users=[*map(user, many)],
+        groups=[group(FRONTEND, *map(member, many[:1_000])), group(PLATFORM)],
+        now=at(20),
+    )
+    take(fernhill, groups=[group(FRONTEND, *map(member, many[1_000:]))], now=at(18))
+    few = many[:3]
+    take(
+        fernhill,
+        users=[removed(few[0]), user(few[1], accountEnabled=False)],
+        now=at(16),
+    )
+    take(fernhill, users=[removed(few[2])], now=at(2))
+    looked_at: list[int] = []
+    values_on = past.values_on
+
+    def watching(model: Any, attribute: str, numbers: Any, day: Any) -> Any:
+        if model is DirectoryUser:
+            looked_at.append(len(numbers))
+        return values_on(model, attribute, numbers, day)
+
+    monkeypatch.setattr(past, "values_on", watching)
+    day = past.day_of(the_day(10), now=timezone.now())
+    group_ = entry(fernhill, ENGINEERING)
+
+    with CaptureQueriesContext(connection) as asked:
+        found = past.members_on(group_, day, nested=True)
+        active = past.active_periods(found.numbers, day)
+
+    everybody = {number_of(fernhill, each) for each in [ANA, *many[1:]]}
+    assert set(found.numbers) == everybody
+    assert set(found.not_in_effect) == {number_of(fernhill, few[0])}
+    assert {n for n in everybody if not active[n]} == {number_of(fernhill, few[1])}
+    assert max(looked_at) <= len(few)
+    assert len(asked) <= 30
+
+    def cost(of: DirectoryGroup) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            answer = console.get(f"/groups/{of.pk}/on/", {"day": day.date.isoformat()})
+        assert answer.status_code == 200
+        return len(asked)
+
+    assert cost(entry(fernhill, FRONTEND)) <= cost(entry(fernhill, PLATFORM)) + 12
 
 
 def test_an_export_of_an_unknown_day_says_unknown_and_is_not_empty(
