@@ -35,6 +35,7 @@ from directory.sync.observe import DEPARTED
 from directory.sync.retention import intervals_kept
 from directory.sync.rows import chunks
 from directory.sync.stored import stored_users
+from jamfidp.history.record import entries_for
 
 M = TypeVar("M", bound=Model)
 # The number of a sync run, or the name of a person of the console.
@@ -119,6 +120,43 @@ def known_from(cloud_idp: CloudIdentityProvider, *, now: datetime) -> datetime |
     """Return since when memberships of a connection are known; None: not at all."""
     first = cloud_idp.first_complete_read_at
     return None if first is None else max(first, now - intervals_kept())
+
+
+def enabled_periods(cloud_idp: CloudIdentityProvider, day: Day) -> list[Period]:
+    """Return when a connection was switched on, by its history."""
+    switched = entries_for(cloud_idp).filter(action__in=["enabled", "disabled"])
+    return _was(
+        cloud_idp.enabled,
+        [
+            (entry.at, entry.actor_name, entry.action == "disabled")
+            for entry in switched.filter(at__gt=day.begins).order_by("at", "pk")
+        ],
+    )
+
+
+def nested_periods(cloud_idp: CloudIdentityProvider, day: Day) -> list[Period]:
+    """Return when nested groups counted for those who sign in, by the history."""
+    option = "transitive_membership_enabled"
+    changed = entries_for(cloud_idp).filter(details__has_key=option)
+    return _was(
+        cloud_idp.transitive_membership_enabled,
+        [
+            (entry.at, entry.actor_name, bool(entry.details[option][0]))
+            for entry in changed.filter(at__gt=day.begins).order_by("at", "pk")
+        ],
+    )
+
+
+def _was(now: bool, changes: Iterable[tuple[datetime, str, bool]]) -> list[Period]:
+    """Return when something was so, from what it was before each change."""
+    found: list[Period] = []
+    since: datetime | None = None
+    since_by: Cause = None
+    for at, by, before in changes:
+        if before:
+            found.append(Period(since, since_by, at, by))
+        since, since_by = at, by
+    return [*found, Period(since, since_by)] if now else found
 
 
 @dataclass(frozen=True, slots=True)

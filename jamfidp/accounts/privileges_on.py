@@ -96,8 +96,8 @@ def held_on(
 ) -> HeldOn:
     """Return who held privileges at any time of a day, as far as the viewer may see it.
 
-    `privilege` keeps the ways by which that one was held. Whether a connection was
-    enabled and lately read at the time is not looked at: what was suspended is here.
+    `privilege` keeps the ways by which that one was held. Whether a directory was lately
+    read at the time is not looked at: what was suspended for that is here.
     """
     found = _Found(day, now)
     ways = [*found.by_account(), *found.by_binding()]
@@ -121,6 +121,9 @@ class _Tenant:
     cloud_idp: CloudIdentityProvider
     known: bool
     numbers: Mapping[str, int]
+    # When it was switched on, and when nested groups counted for those who sign in.
+    enabled: Sequence[Period]
+    nesting: Sequence[Period]
 
 
 class _Found:
@@ -160,6 +163,8 @@ class _Found:
                 cloud_idp,
                 since is not None and since < self.day.ends,
                 dict(numbers.values_list("object_id", "pk")),
+                past.enabled_periods(cloud_idp, self.day),
+                past.nested_periods(cloud_idp, self.day),
             )
             if since is None or since > self.day.begins:
                 self.unknown.add(
@@ -231,7 +236,9 @@ class _Found:
     def _members(
         self, binding: BindingInterval, group: DirectoryGroup, tenant: _Tenant
     ) -> Iterator[Held]:
-        nested = binding.nested and tenant.cloud_idp.transitive_membership_enabled
+        nested = binding.nested and any(
+            each.meets(self.day.period) for each in tenant.nesting
+        )
         members = past.members_on(group, self.day, nested=nested)
         if members.unknown or group.first_seen_at >= self.day.ends:
             self.unknown.add(
@@ -253,7 +260,8 @@ class _Found:
             ref = ObjectRef(binding.tenant_id, object_id)
             own = accounts.get(object_id, [])
             account_id = own[-1].account_id if own else None
-            free = without(active.get(number, []), self._blocked(account_id, ref))
+            free = common(active.get(number, []), tenant.enabled)
+            free = without(free, self._blocked(account_id, ref))
             free = without(
                 free,
                 [
@@ -263,8 +271,11 @@ class _Found:
                 ],
             )
             for way in members.ways(number):
+                during = common(free, [way.period])
+                if not way.direct:
+                    during = common(during, tenant.nesting)
                 for one, period in given:
-                    for each in common(common(free, [way.period]), [period]):
+                    for each in common(during, [period]):
                         if each.meets(self.day.period):
                             yield Held(
                                 name=name or (own[-1].name if own else object_id),
@@ -283,9 +294,9 @@ class _Found:
         numbers = {ref: n for ref in refs if (n := self._number(ref)) is not None}
         active = past.active_periods(BitMap(numbers.values()), self.day)
         return {
-            ref: active.get(number, [])
+            ref: common(active.get(number, []), tenant.enabled)
             for ref, number in numbers.items()
-            if self._tenants[ref.tenant_id].known
+            if (tenant := self._tenants[ref.tenant_id]).known
         }
 
     def _number(self, ref: ObjectRef | None) -> int | None:

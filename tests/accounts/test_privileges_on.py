@@ -13,8 +13,13 @@ from django.apps import apps
 from django.test import Client
 from django.utils import timezone
 
-from directory import past
-from directory.models import AttributeMappings, CloudIdentityProvider, DirectoryGroup
+from directory import connections, past
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+)
 from jamfidp.accounts import account_groups, tasks, user_accounts, validity
 from jamfidp.accounts.models import (
     AccessLevel,
@@ -157,6 +162,65 @@ def test_whoever_was_not_active_in_entra_held_nothing(
     take(fernhill, users=[user(ANA, displayName="Ana")], now=at(10))
 
     assert ["Ana" in on(days, root) for days in (25, 15, 5)] == [True, False, True]
+
+
+def test_while_a_connection_was_disabled_nothing_was_held_through_it(
+    bound: AccountGroup, fernhill: CloudIdentityProvider, root: User
+) -> None:
+    milo = factories.entra_account(
+        DirectoryUser.objects.get(object_id=MILO),
+        full_name="Milo",
+        access_level=AccessLevel.FULL,
+        privilege_set=PrivilegeSet.AUDITOR,
+    )
+    validity.follow(accounts=[milo.pk], by="Root", now=at(30))
+    connections.set_enabled(fernhill, enabled=False, actor=root, now=at(20))
+    connections.set_enabled(fernhill, enabled=True, actor=root, now=at(10))
+
+    assert [set(on(days, root)) for days in (25, 15, 5)] == [
+        {"Ana", "Milo"},
+        set(),
+        {"Ana", "Milo"},
+    ]
+    ana = on(10, root)["Ana"]
+    assert (ana.period.since, ana.period.since_by) == (at(10), str(root))
+    assert on(20, root)["Ana"].period.until == at(20)
+
+
+def test_nested_groups_gave_as_long_as_they_counted_for_the_connection(
+    bound: AccountGroup, fernhill: CloudIdentityProvider, root: User
+) -> None:
+    """Ana is in Admins through Leads, Milo directly."""
+    take(fernhill, groups=[group(ADMINS, member(MILO))], now=at(39))
+
+    def count_nested(counted: bool, days: int) -> None:
+        fernhill.refresh_from_db()
+        fernhill.transitive_membership_enabled = counted
+        connections.save_options(fernhill, actor=root, now=at(days))
+
+    count_nested(False, 20)
+    count_nested(True, 10)
+    assert [set(on(days, root)) for days in (25, 15, 5)] == [
+        {"Ana", "Milo"},
+        {"Milo"},
+        {"Ana", "Milo"},
+    ]
+    assert on(20, root)["Ana"].period.until == at(20)
+
+    count_nested(False, 3)
+    assert set(on(25, root)) == {"Ana", "Milo"}, "it is not what the switch says today"
+    assert set(on(2, root)) == {"Milo"}
+
+
+def test_the_page_says_what_it_does_not_look_at(
+    bound: AccountGroup, console: Client
+) -> None:
+    page = console.get(
+        "/settings/accounts/privileges-on/", {"day": the_day(15).isoformat()}
+    )
+    said = " ".join(page.content.decode().split())
+    assert "because a directory had not been read for too long" in said
+    assert "nested groups did not count for it, are left out" in said
 
 
 def test_whoever_was_blocked_held_nothing_meanwhile(
