@@ -581,7 +581,9 @@ def _at_statement(
 ) -> None:
     """Have something happen before one statement of a worker.
 
-    Or before the next one outside a transaction: within one nobody else gets to write.
+    Or before the next one where a real database would be as it is here: the worker's
+    own transaction is a savepoint of the test's, which what Django saves by itself is
+    not. `between`: outside a transaction, since within one nobody else gets to write.
     """
     left = number
     depth = len(connection.savepoint_ids)
@@ -590,8 +592,8 @@ def _at_statement(
         run: Callable[..., Any], statement: str, given: Any, many: bool, about: Any
     ) -> Any:
         nonlocal left
-        outside = len(connection.savepoint_ids) == depth
-        if left > 1 or (left == 1 and (outside or not between)):
+        own = connection.savepoint_ids[depth:]
+        if left > 1 or (left and (not own or (own[0] is not None and not between))):
             left -= 1
             if not left:
                 what()
