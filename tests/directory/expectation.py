@@ -172,7 +172,7 @@ class Model:
 def is_drawn(salt: int, what: str, object_id: str) -> bool:
     """Whether something is held; nothing is with salt 0."""
     said = f"{salt} {what} {object_id}".encode()
-    return bool(salt) and hashlib.blake2b(said, digest_size=1).digest()[0] < 80
+    return bool(salt) and hashlib.blake2b(said, digest_size=1).digest()[0] < 100
 
 
 # --- What the console has stored
