@@ -82,13 +82,35 @@ class LinesField(forms.CharField):
         """The rules of a single text do not apply to a list."""
 
 
-class ObjectIdsField(LinesField):
-    """Object ids of Entra, one a line; kept in lower case, as Microsoft writes them."""
+class PickedOrPasted(forms.Textarea):
+    """Lines, and besides them what a picker of the same name has ticked.
 
+    What stands in `picked` is shown by the picker, and not as a line.
+    """
+
+    picked: frozenset[str] = frozenset()
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        return "\n".join(data.getlist(name))
+
+    def format_value(self, value: Any) -> str | None:
+        lines = (super().format_value(value) or "").splitlines()
+        return "\n".join(each for each in lines if _object_id(each) not in self.picked)
+
+
+def _object_id(line: str) -> str:
+    """A picker hands out "tenant id/object id"; the connection names the tenant."""
+    return line.strip().lower().rpartition("/")[2]
+
+
+class ObjectIdsField(LinesField):
+    """Object ids of Entra, picked, or one a line; in lower case, as Microsoft's."""
+
+    widget = PickedOrPasted(attrs={"rows": 4, "spellcheck": "false"})
     limit = 2000
 
     def to_python(self, value: Any) -> Any:
-        return list(dict.fromkeys(line.lower() for line in super().to_python(value)))
+        return list(dict.fromkeys(map(_object_id, super().to_python(value))))
 
     def validate(self, value: Any) -> None:
         super().validate(value)
@@ -270,10 +292,10 @@ class FilterForm(forms.Form):
         "the types.",
     )
     group_ids = ObjectIdsField(
-        label="Besides, by object ID",
+        label="Object IDs",
         required=False,
-        help_text="One object ID a line. These groups are read whatever they are "
-        "called.",
+        help_text="One a line, of groups that no search finds because they were never "
+        "read.",
     )
     members = forms.BooleanField(label="Members", required=False)
     guests = forms.BooleanField(label="Guests", required=False)
@@ -305,7 +327,7 @@ class FilterForm(forms.Form):
         which = cleaned.get("which")
         if which == "some" and not self.errors and not any(map(cleaned.get, named)):
             self.add_error(
-                "which", "Say which groups: by name, by type, or by object ID."
+                "which", "Say which groups: by name, by type, or by picking them."
             )
         if not self.errors and not (cleaned.get("members") or cleaned.get("guests")):
             self.add_error("members", "Read members, guests, or both.")

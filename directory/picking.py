@@ -9,10 +9,12 @@ from typing import Any
 
 from directory.dependents import ObjectRef
 from directory.entra import is_guid
-from directory.models import DirectoryGroup, DirectoryUser
+from directory.models import DirectoryGroup, DirectoryUser, State
 from directory.search import matching
 
 SHOWN = 20
+# As many as a filter can name.
+CHOSEN_LIMIT = 2000
 
 
 class NotAChoice(ValueError):
@@ -31,16 +33,46 @@ def parse(text: str) -> ObjectRef:
     return ObjectRef(tenant_id, object_id)
 
 
-def group_choices(text: str) -> dict[str, Any]:
-    """Return the context of directory/_picker_groups.html for what was typed."""
-    rows = matching(DirectoryGroup.objects.present().select_related("cloud_idp"), text)
-    groups = list(rows.order_by("sort_key", "pk")[: SHOWN + 1])
+def group_choices(
+    text: str, *, chosen: Iterable[DirectoryGroup] = (), known_of: int | None = None
+) -> dict[str, Any]:
+    """Return the context of directory/_picker_groups.html for what was typed.
+
+    What is chosen already stays in the list. With `known_of` the groups are those of
+    one connection, and also those that its filter leaves out.
+    """
+    groups = DirectoryGroup.objects.present()
+    if known_of is not None:
+        groups = DirectoryGroup.objects.filter(
+            cloud_idp=known_of, state__in=(State.PRESENT, State.FILTERED)
+        )
+    chosen = list(chosen)
+    rows = groups.exclude(pk__in=[group.pk for group in chosen])
+    found = list(
+        matching(rows.select_related("cloud_idp"), text).order_by("sort_key", "pk")[
+            : SHOWN + 1
+        ]
+    )
     return {
-        "groups": groups[:SHOWN],
-        "twins": names_shared(groups),
-        "more": len(groups) > SHOWN,
+        "groups": found[:SHOWN],
+        "chosen": chosen,
+        "twins": names_shared([*chosen, *found]),
+        "more": len(found) > SHOWN,
         "picker_query": text.strip(),
     }
+
+
+def chosen_groups(known_of: int, object_ids: Iterable[str]) -> list[DirectoryGroup]:
+    """Those of the groups that the console knows, by name."""
+    return list(
+        DirectoryGroup.objects.filter(
+            cloud_idp=known_of,
+            object_id__in=list(object_ids),
+            state__in=(State.PRESENT, State.FILTERED),
+        )
+        .select_related("cloud_idp")
+        .order_by("sort_key", "pk")
+    )
 
 
 def user_choices(text: str) -> dict[str, Any]:

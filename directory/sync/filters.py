@@ -134,10 +134,11 @@ class ReadFilter:
             if self.group_types:
                 named = (GroupType(each).label for each in self.group_types)
                 parts.append(f"of the type {' or '.join(named)}")
-            chosen = [" and ".join(parts)] if parts else []
+            chosen = [f"groups {' and '.join(parts)}"] if parts else []
             if self.group_ids:
-                chosen.append(f"{len(self.group_ids)} picked by object ID")
-            groups = f"groups {', or '.join(chosen)}"
+                picked = len(self.group_ids)
+                chosen.append(f"{picked} picked group{'' if picked == 1 else 's'}")
+            groups = " and ".join(chosen)
         kinds = [
             name
             for name, read in (("members", self.members), ("guests", self.guests))

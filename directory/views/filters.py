@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from directory import connections, tasks
+from directory import connections, picking, tasks
 from directory.filter_preview import NAMES_SHOWN, Preview, preview
 from directory.forms import FilterForm
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser, State
@@ -43,7 +43,7 @@ def _chosen(
     request: ConsoleRequest, cloud_idp: CloudIdentityProvider, current: ReadFilter
 ) -> HttpResponse:
     form = FilterForm(request.POST)
-    if not form.is_valid() or "back" in request.POST:
+    if not form.is_valid() or {"back", "search"} & request.POST.keys():
         status = 422 if form.errors else 200
         return _page(request, cloud_idp, current, form, status=status)
     chosen = form.chosen()
@@ -129,11 +129,30 @@ def _page(
         {
             **connection_frame(request, cloud_idp, "Filters"),
             "form": form,
+            **(_picker(request, cloud_idp, form) if form else {}),
             "words": current.words(),
             **out,
         },
         status=status,
     )
+
+
+def _picker(
+    request: ConsoleRequest, cloud_idp: CloudIdentityProvider, form: FilterForm
+) -> dict[str, Any]:
+    """The groups to tick: those that are, first, and what the search finds.
+
+    Whoever may not see groups has their object ids as lines instead.
+    """
+    if not request.user.has_perm("directory.view_directorygroup"):
+        return {"may_pick": False}
+    field = form.fields["group_ids"]
+    value = field.prepare_value(form["group_ids"].value())
+    chosen = picking.chosen_groups(cloud_idp.pk, field.to_python(value) or ())
+    field.widget.picked = frozenset(each.object_id for each in chosen)
+    query = request.POST.get("q", "")
+    found = picking.group_choices(query, chosen=chosen, known_of=cloud_idp.pk)
+    return found | {"field_name": "group_ids", "several": True, "may_pick": True}
 
 
 def _address(cloud_idp: CloudIdentityProvider) -> str:

@@ -156,9 +156,23 @@ def branch(nested: NestedGroup) -> Branch:
 
 @privilege("directory.view_directorygroup")
 def pick_groups(request: ConsoleRequest) -> HttpResponse:
-    """A fragment to choose a group from, for forms of other pages."""
-    found = picking.group_choices(request.GET.get("q", ""))
-    return render(request, "directory/_picker_groups.html", found | _controls(request))
+    """A fragment to choose a group from, for forms of other pages.
+
+    A form with many choices sends them along, so that what is ticked stays.
+    """
+    given = request.POST if request.method == "POST" else request.GET
+    controls = _controls(request)
+    connection = request.GET.get("connection", "")
+    known_of = (
+        int(connection) if connection.isascii() and connection.isdigit() else None
+    )
+    chosen: list[DirectoryGroup] = []
+    if known_of is not None:
+        ticked = given.getlist(controls["field_name"])
+        ids = [each.rpartition("/")[2] for each in ticked if "/" in each]
+        chosen = picking.chosen_groups(known_of, ids[: picking.CHOSEN_LIMIT])
+    found = picking.group_choices(given.get("q", ""), chosen=chosen, known_of=known_of)
+    return render(request, "directory/_picker_groups.html", found | controls)
 
 
 @privilege("directory.view_directoryuser")

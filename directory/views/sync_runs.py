@@ -1,5 +1,6 @@
 """Sync runs: the list, one run as it goes on, and asking for a read."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -75,6 +76,7 @@ def sync_run_list(request: ConsoleRequest) -> HttpResponse:
         fragments={"syncrun-list": "directory/_syncrun_list.html"},
         context={
             "runs": page.rows,
+            "subjects": subjects_of(page.rows, request.user),
             "total": rows.count(),
             "state": state if state in SyncRun.State.values else "",
             "states": SyncRun.State.choices,
@@ -177,6 +179,7 @@ def cloud_idp_sync(request: ConsoleRequest, pk: int) -> HttpResponse:
         context={
             **connection_frame(request, cloud_idp, "Sync"),
             "runs": runs,
+            "subjects": subjects_of(runs, request.user),
             "active": active,
             "progress": progress(active, now) if active else None,
             "workers": freshness.workers(now),
@@ -269,6 +272,19 @@ def subject_of(run: SyncRun) -> DirectoryUser | DirectoryGroup | None:
         DirectoryUser.objects.filter(pk=number).first()
         or DirectoryGroup.objects.filter(pk=number).first()
     )
+
+
+def subjects_of(
+    runs: Sequence[SyncRun], viewer: ConsoleUser
+) -> dict[int, DirectoryUser | DirectoryGroup]:
+    """The people and groups that runs are about, by number, as the viewer may see."""
+    numbers = {each.object_number for each in runs if each.object_number is not None}
+    found: dict[int, DirectoryUser | DirectoryGroup] = {}
+    if numbers and viewer.has_perm("directory.view_directoryuser"):
+        found |= DirectoryUser.objects.in_bulk(list(numbers))
+    if numbers - found.keys() and viewer.has_perm("directory.view_directorygroup"):
+        found |= DirectoryGroup.objects.in_bulk(list(numbers - found.keys()))
+    return found
 
 
 @privilege("directory.sync_cloudidentityprovider")

@@ -7,6 +7,7 @@ stands here where a component wraps content, reads a file, or needs the request.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -115,6 +116,12 @@ def noun_for(plural: str, count: int | None) -> str:
     if count != 1:
         return plural
     return f"{plural[:-3]}y" if plural.endswith("ies") else plural.removesuffix("s")
+
+
+@register.simple_tag
+def item_of(mapping: Mapping[Any, Any], key: object) -> Any:
+    """What stands under the key; None where nothing does."""
+    return mapping.get(key)
 
 
 @register.simple_tag

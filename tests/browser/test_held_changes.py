@@ -95,7 +95,7 @@ def job(connected: Installation) -> Iterator[Job]:
     bind(job, "Reviewers", cast.HELPDESK_NIGHT)
     yield job
     page = job.admin.open(job.at("/activity/held-changes/"))
-    while "The next sync applies what was held" in page.text:
+    while "is released" in page.text:
         page = job.admin.submit("reason", {"reason": "The test is over."})
 
 

@@ -179,6 +179,23 @@ def test_typing_fetches_the_list_alone(
     assert "HX-Target" in answer["Vary"]
 
 
+def test_typing_fetches_the_list_of_groups_alone(
+    console: Client, fernhill: CloudIdentityProvider
+) -> None:
+    factories.directory_group("Frontend", fernhill)
+    factories.directory_group("Backend", fernhill)
+
+    answer = console.get(
+        "/groups/?q=front", headers={**HTMX, "HX-Target": "group-list"}
+    )
+
+    page = answer.content.decode()
+    assert page.lstrip().startswith('<div id="group-list"')
+    assert "Backend" not in page
+    assert 'id="group-count" hx-swap-oob="true">1</span>' in page
+    assert 'action="/groups/export/?q=front"' in page
+
+
 @pytest.mark.parametrize("address", ["/users/", "/groups/"])
 def test_a_list_asks_the_database_as_often_for_many_rows_as_for_few(
     console: Client, fernhill: CloudIdentityProvider, address: str

@@ -31,6 +31,7 @@ from jamfidp.history.models import ObjectHistory
 from scoping.recompute import ScopedObject
 from tests import factories
 from tests.conftest import Sandbox
+from tests.directory.journey import browser_for
 from tests.directory.rounds import (
     group,
     guid,
@@ -380,6 +381,82 @@ def test_a_filter_that_makes_no_sense_is_said_beside_its_field(
 
     assert answer.status_code == 422
     assert said in answer.content.decode()
+
+
+def picked(idp: CloudIdentityProvider, object_id: str) -> str:
+    return f"{idp.tenant_id}/{object_id}"
+
+
+def test_groups_are_picked_by_name_and_saved_by_object_id(
+    console: Client, fernhill: CloudIdentityProvider
+) -> None:
+    whole(fernhill)
+    SyncRun.objects.update(state="SUCCEEDED")
+    page = console.get(address(fernhill)).content.decode()
+    tick = f'name="group_ids" value="{picked(fernhill, NEWS)}"'
+    assert tick in page
+    assert f"{tick} checked" not in page
+
+    sent = {
+        "which": "some",
+        "members": "on",
+        "guests": "on",
+        "group_ids": [picked(fernhill, NEWS), f"{guid('never-read')}\n"],
+    }
+    review = console.post(address(fernhill), sent).content.decode()
+    assert f'name="group_ids" value="{picked(fernhill, NEWS)}"' in review
+    assert "It reads 2 picked groups, and of the people" in review
+    name = {"reviewed": "on", "confirm": fernhill.display_name}
+    assert console.post(address(fernhill), sent | name).status_code == 303
+    fernhill.refresh_from_db()
+    assert fernhill.read_filter["group_ids"] == [NEWS, guid("never-read")]
+
+    # What has a name is ticked, what has none stands as a line; neither stands twice.
+    page = console.get(address(fernhill)).content.decode()
+    assert f"{tick} checked" in page
+    area = page.partition('id="id_group_ids"')[2].partition("</textarea>")[0]
+    assert guid("never-read") in area
+    assert NEWS not in area
+
+
+def test_a_search_keeps_what_is_ticked_and_saves_nothing(
+    console: Client, fernhill: CloudIdentityProvider
+) -> None:
+    whole(fernhill)
+    other = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+    factories.directory_group("Mac people", other)
+    DirectoryGroup.objects.filter(object_id=MAC).update(state=State.FILTERED)
+    sent = {"which": "some", "members": "on", "group_ids": picked(fernhill, NEWS)}
+
+    without_scripts = console.post(
+        address(fernhill), sent | {"search": "1", "q": "admins"}
+    ).content.decode()
+    fragment = console.post(
+        f"/directory/picker/groups/?field=group_ids&several=1&connection={fernhill.pk}",
+        sent | {"q": "admins"},
+    ).content.decode()
+    for page in (without_scripts, fragment):
+        assert f'value="{picked(fernhill, NEWS)}" checked' in page
+        # Known, though the filter leaves it out.
+        assert f'value="{picked(fernhill, MAC)}" data-pick' in page
+        assert "Mac people" not in page
+    fernhill.refresh_from_db()
+    assert fernhill.read_filter == {}
+
+
+def test_whoever_may_not_see_groups_keeps_them_as_lines(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    whole(fernhill)
+    fernhill.read_filter = {"group_ids": [NEWS]}
+    fernhill.save()
+    browser = browser_for(
+        factories.custom_account("cid", "Read LDAP Servers", "Update LDAP Servers")
+    )
+    page = browser.get(address(fernhill)).content.decode()
+    area = page.partition('id="id_group_ids"')[2].partition("</textarea>")[0]
+    assert NEWS in area
+    assert 'id="group-search"' not in page
 
 
 # --- authentik's incident: a filter is edited, and everybody is gone

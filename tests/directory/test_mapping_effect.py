@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from directory import mapping_drafts
+from directory import attributes, mapping_drafts
 from directory.mapping_effect import VALUES_KEPT, Tally
 from directory.models import (
     AttributeMappings,
@@ -525,6 +526,21 @@ def preview(
     )
     assert response.status_code == 200
     return " ".join(response.content.decode().split())
+
+
+def test_every_property_is_listed_and_what_is_not_offered_says_why(
+    fernhill: CloudIdentityProvider, browser: Client
+) -> None:
+    page = browser.get(f"{fernhill.get_absolute_url()}mappings/properties/")
+    shown = " ".join(page.content.decode().split())
+    for each in attributes.REFUSED:
+        assert each.reason in html.unescape(shown)
+        for name in each.names:
+            assert f'<code class="long-code">{name}</code>' in shown
+    for _, properties in attributes.by_heading():
+        for offered in properties:
+            assert f'<code class="long-code">{offered.short}</code>' in shown
+    assert "nobody is found by it" in shown
 
 
 def test_the_preview_shows_what_microsoft_says_now(

@@ -15,6 +15,7 @@ from directory.models import AttributeMappings, CloudIdentityProvider, SyncRun
 from directory.views.run_statistics import took
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
 from tests import factories
+from tests.directory.journey import browser_for
 
 RUN_TARGET = {"HX-Request": "true", "HX-Target": "syncrun-state"}
 
@@ -256,6 +257,32 @@ def test_the_list_of_runs_pages_and_filters(
     assert second.count('<th scope="row">') == 11
     failed = text(console, "/activity/sync-runs/?state=FAILED")
     assert failed.count('<th scope="row">') == 1
+
+
+def test_a_run_of_one_person_is_listed_by_name_to_whoever_may_see_people(
+    console: Client, fernhill: CloudIdentityProvider
+) -> None:
+    ana = factories.directory_user("Ana Ruiz", fernhill)
+    team = factories.directory_group("Team", fernhill)
+    for each in (ana, team):
+        run_of(
+            fernhill,
+            kind=SyncRun.Kind.OBJECT,
+            object_number=each.pk,
+            state=SyncRun.State.SUCCEEDED,
+        )
+    for address in ("/activity/sync-runs/", f"{fernhill.get_absolute_url()}sync/"):
+        page = text(console, address)
+        assert (
+            f'<a href="{ana.get_absolute_url()}"><bdi>Ana Ruiz</bdi></a> alone' in page
+        )
+        assert f'<a href="{team.get_absolute_url()}"><bdi>Team</bdi></a> alone' in page
+
+    reader = browser_for(factories.custom_account("rea", "View Sync Runs"))
+    page = text(reader, "/activity/sync-runs/")
+    assert page.count("One person or group") == 2
+    assert "Ana Ruiz" not in page
+    assert "Team" not in page
 
 
 @pytest.mark.parametrize(

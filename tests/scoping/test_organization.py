@@ -75,6 +75,32 @@ def test_each_kind_is_created_renamed_and_deleted_with_history(
     ]
 
 
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ("site", "Site of 1 device"),
+        ("building", "Building of 1 device"),
+        ("department", "Department of 1 device"),
+        ("networksegment", "Network segment, 10.0.0.1 to 10.0.0.9"),
+    ],
+)
+def test_the_page_of_each_kind_says_what_depends_on_it(
+    console: Client, route: str, said: str
+) -> None:
+    console.post(reverse(f"scoping:{route}-new"), {"name": "Mill House", **RANGE})
+    row: Any = MODELS[route]._default_manager.get()
+    if route != "networksegment":
+        make_device(**{route: row})
+
+    page = console.get(reverse(f"scoping:{route}-detail", args=[row.pk]))
+    shown = " ".join(page.content.decode().split())
+    assert said in shown
+    assert "Mill House" in shown
+    lists = f'href="{reverse("scoping:computer-list")}?{route}={row.pk}"'
+    assert (lists in shown) == (route != "networksegment")
+    assert "Nothing that you may see" not in shown or route == "networksegment"
+
+
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_name_that_is_taken_is_refused_next_to_the_name(
     console: Client, route: str
