@@ -202,7 +202,8 @@ class MembersOn:
     not_in_effect: BitMap = field(default_factory=BitMap)
     # Of the members, those who are not in the directory now: no row says so.
     departed: BitMap = field(default_factory=BitMap)
-    _reaches: list[_Reach] = field(default_factory=list)
+    # Who was directly in each of the groups that counted, while it was reached.
+    _reaches: list[tuple[_Reach, BitMap]] = field(default_factory=list)
     _stays: "_Stays" = field(default_factory=lambda: _Stays(_NEVER))
     _present: Mapping[int, Sequence[Period]] = field(default_factory=dict)
 
@@ -213,7 +214,9 @@ class MembersOn:
     def ways(self, number: int) -> Iterator[Way]:
         """Yield the ways in, the shortest first."""
         present = self._present.get(number, (ALWAYS,))
-        for reach in self._reaches:
+        for reach, people in self._reaches:
+            if number not in people:
+                continue
             stays = common([reach.period], self._stays.of(reach.group, number))
             for period in common(stays, present):
                 if period.meets(self._stays.day.period):
@@ -229,8 +232,11 @@ def members_on(group: DirectoryGroup, day: Day, *, nested: bool) -> MembersOn:
     stays = _Stays(day)
     found = MembersOn(_stays=stays)
     whole = _Reach(group.pk, ALWAYS)
-    found._reaches = _reaches(whole, stays, found, nested=nested)
-    found.numbers = union(stays.people(each) for each in found._reaches)
+    found._reaches = [
+        (reach, stays.people(reach))
+        for reach in _reaches(whole, stays, found, nested=nested)
+    ]
+    found.numbers = union(people for _reach, people in found._reaches)
     there = _now(found.numbers, Q(state=PRESENT))
     # By far the most were there all day: what is remembered of the others is read.
     doubtful = (found.numbers - there) | _changed(found.numbers, ["state"], day)
