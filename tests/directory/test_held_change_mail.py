@@ -8,12 +8,20 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from directory import decisions, hold_everything
-from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from jamfidp.accounts.models import User
+from directory import decisions, hold_everything, tasks
+from directory.models import (
+    CloudIdentityProvider,
+    DirectoryGroup,
+    DirectoryUser,
+    SyncRun,
+)
+from jamfidp.accounts.models import AccountGroup, User
 from jamfidp.notices import mail
-from tests import factories
+from jamfidp.notices.models import Notice
+from tests import cast, factories
+from tests.conftest import Sandbox
 from tests.directory.rounds import group, left, member, user
+from tests.directory.syncing import connected
 from tests.directory.test_decisions import (
     ANA,
     MILO,
@@ -37,6 +45,16 @@ def people(ada: User) -> None:
     User.objects.filter(pk=ada.pk).update(email="ada@fernhill.example")
     factories.custom_account("lena", "View Sync Runs", email="lena@fernhill.example")
     factories.local_account("otto", email="otto@fernhill.example")
+
+
+def deciders() -> AccountGroup:
+    """Who is in it may decide about held changes, and little else."""
+    return factories.account_group(
+        "Deciders",
+        access_level="FULL",
+        privilege_set="CUSTOM",
+        privileges=["View Sync Runs", "Approve Held Changes"],
+    )
 
 
 def sent(mailoutbox: list[Any]) -> list[tuple[str, str]]:
@@ -104,16 +122,10 @@ def test_where_all_who_hear_of_it_would_gain_by_it_they_are_told_so(
 ) -> None:
     """Noor may decide and would get Full Access; Ada, who could, has no address."""
     User.objects.filter(pk=ada.pk).update(email="")
-    deciders = factories.account_group(
-        "Deciders",
-        access_level="FULL",
-        privilege_set="CUSTOM",
-        privileges=["View Sync Runs", "Approve Held Changes"],
-    )
     noor = factories.entra_account(
         DirectoryUser.objects.get(object_id=NOOR), email="noor@fernhill.example"
     )
-    noor.groups.add(deciders)
+    noor.groups.add(deciders())
     factories.bind(
         factories.account_group("Administrators"),
         DirectoryGroup.objects.get(object_id=TEAM),
@@ -141,3 +153,29 @@ def test_nothing_is_said_where_somebody_else_may_approve(
     synced(fernhill, users=[user(NOOR)], groups=[group(TEAM, member(NOOR))])
     decisions.tell_if_nobody_may_approve(fernhill, now=timezone.now())
     assert sent(mailoutbox) == [("ada@fernhill.example", HELD)]
+
+
+def test_a_worker_looks_for_deciders_after_each_sync(
+    ada: User, sandbox: Sandbox
+) -> None:
+    """Milo alone gets mail and may decide, and what is held would give it to Milo."""
+    User.objects.filter(pk=ada.pk).update(email="")
+    story = connected(sandbox)
+    story.read(SyncRun.Kind.FULL)
+    milo = factories.entra_account(
+        story.user(cast.MILO.upn), email="milo@fernhill.example"
+    )
+    milo.groups.add(deciders())
+    factories.bind(factories.account_group("Administrators"), story.group("Alumni"))
+    story.control("PUT", f"groups/Alumni/members/{cast.MILO.upn}")
+
+    tasks.run_sync(story.request().pk)
+
+    key = f"held-changes-nobody:{story.cloud_idp.pk}"
+    notice = Notice.objects.get(key=key)
+    assert notice.resolved_at is None
+
+    story.control("DELETE", f"groups/Alumni/members/{cast.MILO.upn}")
+    tasks.run_sync(story.request().pk)
+    notice.refresh_from_db()
+    assert notice.resolved_at is not None
