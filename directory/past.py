@@ -13,8 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet, Window
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import Lead
 from django.utils import timezone
 from pyroaring import BitMap
 
@@ -28,11 +29,12 @@ from directory.models import (
     GroupNesting,
     MembershipInterval,
     State,
+    SyncRun,
 )
 from directory.sync.bitmaps import union
 from directory.sync.intervals import text
 from directory.sync.observe import DEPARTED
-from directory.sync.retention import intervals_kept
+from directory.sync.retention import RUNS_KEPT, intervals_kept
 from directory.sync.rows import chunks
 from directory.sync.stored import stored_users
 from jamfidp.history.record import entries_for
@@ -41,6 +43,8 @@ M = TypeVar("M", bound=Model)
 # The number of a sync run, or the name of a person of the console.
 Cause = int | str | None
 PRESENT = State.PRESENT.value
+NOT_READ = "the directory had not been read for too long"
+RESTORED = "the console’s database was restored"
 UNKNOWN = frozenset(state.value for state in UNKNOWN_STATES)
 
 
@@ -145,6 +149,50 @@ def nested_periods(cloud_idp: CloudIdentityProvider, day: Day) -> list[Period]:
             for entry in changed.filter(at__gt=day.begins).order_by("at", "pk")
         ],
     )
+
+
+def runs_known_from(*, now: datetime) -> datetime:
+    """Return since when it is known when directories were read."""
+    return now - RUNS_KEPT
+
+
+def unread_periods(
+    cloud_idp: CloudIdentityProvider, *, longer_than: timedelta, now: datetime
+) -> list[Period]:
+    """Return when a connection had not been read for so long, or not since a restore.
+
+    As far as its runs are kept; before that nothing is said.
+    """
+    known = runs_known_from(now=now)
+    good = SyncRun.objects.reads().filter(
+        cloud_idp=cloud_idp,
+        state=SyncRun.State.SUCCEEDED,
+        dry_run=False,
+        finished_at__gt=known,
+    )
+    unread = [
+        Period(at + longer_than, NOT_READ, following, following_run)
+        for at, following, following_run in good.annotate(
+            following=Window(Lead("finished_at"), order_by=["finished_at", "pk"]),
+            following_run=Window(Lead("pk"), order_by=["finished_at", "pk"]),
+        )
+        .filter(
+            Q(following=None) | Q(following__gt=F("finished_at") + longer_than),
+        )
+        .order_by("finished_at")
+        .values_list("finished_at", "following", "following_run")
+        if at is not None and at + longer_than < now
+    ]
+    restored = cloud_idp.restored_at
+    if restored is not None and restored > known:
+        until, until_by = (
+            good.filter(finished_at__gt=restored)
+            .order_by("finished_at")
+            .values_list("finished_at", "pk")
+            .first()
+        ) or (None, None)
+        unread.append(Period(restored, RESTORED, until, until_by))
+    return unread
 
 
 def _was(now: bool, changes: Iterable[tuple[datetime, str, bool]]) -> list[Period]:

@@ -33,6 +33,7 @@ from jamfidp.accounts.models import (
     Validity,
 )
 from jamfidp.accounts.privileges import in_reach, names_of
+from jamfidp.accounts.standing import freshness
 
 V = TypeVar("V", bound=Validity)
 
@@ -78,10 +79,12 @@ class Held:
 
 @dataclass(slots=True)
 class HeldOn:
-    """All ways of a day, by name, and why there may have been more: a sentence each."""
+    """All ways of a day, by name, and why there may have been more, or less: a sentence
+    each."""
 
     held: list[Held] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    less: list[str] = field(default_factory=list)
 
 
 def names_given(given: PrivilegesInterval) -> frozenset[str]:
@@ -96,8 +99,8 @@ def held_on(
 ) -> HeldOn:
     """Return who held privileges at any time of a day, as far as the viewer may see it.
 
-    `privilege` keeps the ways by which that one was held. Whether a directory was lately
-    read at the time is not looked at: what was suspended for that is here.
+    `privilege` keeps the ways by which that one was held. Left out is what was suspended,
+    since a connection was disabled or had not been read for as long as is allowed today.
     """
     found = _Found(day, now)
     ways = [*found.by_account(), *found.by_binding()]
@@ -111,7 +114,9 @@ def held_on(
         if seen[one.given.account_group_id is not None].may_see(one.given.site_id)
         and (one.names if not privilege else privilege in one.names)
     ]
-    return HeldOn(sorted(held, key=lambda one: one.position), sorted(found.unknown))
+    return HeldOn(
+        sorted(held, key=lambda one: one.position), sorted(found.unknown), found.less
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,8 @@ class _Tenant:
     cloud_idp: CloudIdentityProvider
     known: bool
     numbers: Mapping[str, int]
-    # When it was switched on, and when nested groups counted for those who sign in.
-    enabled: Sequence[Period]
+    # When it gave anything, and when nested groups counted for those who sign in.
+    in_force: Sequence[Period]
     nesting: Sequence[Period]
 
 
@@ -132,6 +137,7 @@ class _Found:
     def __init__(self, day: Day, now: datetime) -> None:
         self.day = day
         self.unknown: set[str] = set()
+        self.less: list[str] = []
         given = _during(PrivilegesInterval, day)
         self._accounts = [one for one in given if one.account_id is not None]
         self._groups: dict[int, list[PrivilegesInterval]] = defaultdict(list)
@@ -163,7 +169,10 @@ class _Found:
                 cloud_idp,
                 since is not None and since < self.day.ends,
                 dict(numbers.values_list("object_id", "pk")),
-                past.enabled_periods(cloud_idp, self.day),
+                without(
+                    past.enabled_periods(cloud_idp, self.day),
+                    past.unread_periods(cloud_idp, longer_than=freshness(), now=now),
+                ),
                 past.nested_periods(cloud_idp, self.day),
             )
             if since is None or since > self.day.begins:
@@ -173,6 +182,12 @@ class _Found:
                     "of this day: memberships are known since its first complete read, "
                     "and as far back as they are kept."
                 )
+        if tenants and self.day.begins - freshness() < past.runs_known_from(now=now):
+            self.less.append(
+                "How often directories were read then is not kept any more. What was "
+                "suspended because one had not been read for too long is listed here "
+                "all the same."
+            )
         for tenant_id in refs.keys() - tenants.keys():
             self.unknown.add(
                 f"The connection to the tenant {tenant_id} was deleted, and with it "
@@ -260,7 +275,7 @@ class _Found:
             ref = ObjectRef(binding.tenant_id, object_id)
             own = accounts.get(object_id, [])
             account_id = own[-1].account_id if own else None
-            free = common(active.get(number, []), tenant.enabled)
+            free = common(active.get(number, []), tenant.in_force)
             free = without(free, self._blocked(account_id, ref))
             free = without(
                 free,
@@ -294,7 +309,7 @@ class _Found:
         numbers = {ref: n for ref in refs if (n := self._number(ref)) is not None}
         active = past.active_periods(BitMap(numbers.values()), self.day)
         return {
-            ref: common(active.get(number, []), tenant.enabled)
+            ref: common(active.get(number, []), tenant.in_force)
             for ref, number in numbers.items()
             if (tenant := self._tenants[ref.tenant_id]).known
         }

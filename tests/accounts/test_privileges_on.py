@@ -19,6 +19,7 @@ from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryUser,
+    SyncRun,
 )
 from jamfidp.accounts import account_groups, tasks, user_accounts, validity
 from jamfidp.accounts.models import (
@@ -74,7 +75,26 @@ def fernhill(root: User) -> CloudIdentityProvider:
         ],
         now=at(40),
     )
+    read_daily(idp)
     return idp
+
+
+def read_daily(idp: CloudIdentityProvider) -> None:
+    """Reads without a change at midnight and at noon, for 40 days up to now."""
+    moments = [at(days, hour) for days in range(40) for hour in (0, 12)]
+    SyncRun.objects.bulk_create(
+        SyncRun(
+            cloud_idp=idp,
+            kind=SyncRun.Kind.DELTA,
+            trigger=SyncRun.Trigger.SCHEDULE,
+            state=SyncRun.State.SUCCEEDED,
+            created_at=moment,
+            started_at=moment,
+            finished_at=moment,
+        )
+        for moment in sorted(moments)
+        if moment <= timezone.now()
+    )
 
 
 @pytest.fixture
@@ -212,15 +232,59 @@ def test_nested_groups_gave_as_long_as_they_counted_for_the_connection(
     assert set(on(2, root)) == {"Milo"}
 
 
-def test_the_page_says_what_it_does_not_look_at(
-    bound: AccountGroup, console: Client
-) -> None:
+def test_the_page_says_what_it_leaves_out(bound: AccountGroup, console: Client) -> None:
     page = console.get(
         "/settings/accounts/privileges-on/", {"day": the_day(15).isoformat()}
     )
     said = " ".join(page.content.decode().split())
-    assert "because a directory had not been read for too long" in said
-    assert "nested groups did not count for it, are left out" in said
+    assert "Left out are times in which a connection was disabled" in said
+    assert "There may have been less" not in said
+
+
+def test_while_a_directory_was_not_read_for_too_long_nothing_was_held(
+    bound: AccountGroup, fernhill: CloudIdentityProvider, root: User
+) -> None:
+    SyncRun.objects.filter(finished_at__gt=at(20), finished_at__lt=at(10)).delete()
+    for kind, days in ((SyncRun.Kind.OBJECT, 15), (SyncRun.Kind.FULL, 13)):
+        SyncRun.objects.create(
+            cloud_idp=fernhill,
+            kind=kind,
+            dry_run=kind == SyncRun.Kind.FULL,
+            trigger=SyncRun.Trigger.PERSON,
+            state=SyncRun.State.SUCCEEDED,
+            created_at=at(days),
+            finished_at=at(days),
+        )
+
+    found = {days: on(days, root).get("Ana") for days in (25, 19, 15, 12, 10, 5)}
+    assert [days for days, ana in found.items() if ana] == [25, 19, 10, 5]
+    until, since = found[19], found[10]
+    assert until is not None
+    assert (until.period.until, until.period.until_by) == (at(19), past.NOT_READ)
+    read = SyncRun.objects.get(finished_at=at(10))
+    assert since is not None
+    assert (since.period.since, since.period.since_by) == (at(10), read.pk)
+
+
+def test_after_a_restore_nothing_was_held_until_the_next_read(
+    bound: AccountGroup, fernhill: CloudIdentityProvider, root: User
+) -> None:
+    CloudIdentityProvider.objects.filter(pk=fernhill.pk).update(restored_at=at(15, 13))
+
+    assert on(15, root)["Ana"].period.until == at(15, 13)
+    assert on(14, root)["Ana"].period.since == at(14, 0)
+
+
+def test_beyond_the_runs_that_are_kept_there_may_have_been_less(
+    bound: AccountGroup, console: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "RUNS_KEPT", timedelta(days=10))
+    page = console.get(
+        "/settings/accounts/privileges-on/", {"day": the_day(15).isoformat()}
+    ).content.decode()
+
+    assert "There may have been less" in page
+    assert "Ana" in page
 
 
 def test_whoever_was_blocked_held_nothing_meanwhile(

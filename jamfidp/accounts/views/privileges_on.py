@@ -61,6 +61,7 @@ def privileges_on(request: ConsoleRequest) -> HttpResponse:
             "since": since,
             "partly": known and since > day.begins,
             "unknown": found.unknown,
+            "less": found.less,
             "lines": _lines(page),
             "total": len(held),
             "people_count": len({(one.account_id, one.object_id) for one in held}),
@@ -204,7 +205,7 @@ def privileges_on_export(request: ConsoleRequest) -> HttpResponseBase:
         )
         for one in found.held
     ]
-    rows += [(f"Not known: {sentence}",) for sentence in found.unknown]
+    rows += [(f"Not known: {sentence}",) for sentence in (*found.unknown, *found.less)]
     return file_of(f"privileges-{day.date.isoformat()}", HEADINGS, rows)
 
 
