@@ -253,10 +253,11 @@ def test_a25_a_guest_is_told_so(console: Console) -> None:
     assert not User.objects.exclude(object_id="").exists()
 
 
+@pytest.mark.parametrize("nested", [False, True])
 def test_f44_a_person_whom_no_sync_has_seen_is_in_no_bound_group(
-    console: Console,
+    console: Console, nested: bool
 ) -> None:
-    console.bound_group()
+    console.bound_group(nested=nested, site=factories.site())
 
     assert "none of the directory groups" in console.refusal(console.sign_in())
 

@@ -106,10 +106,18 @@ def test_f38_few_groups_that_nothing_uses_are_no_news(story: Story) -> None:
 
 
 def test_f38_another_mapping_of_names_renames_nothing(story: Story) -> None:
+    story.control(
+        "POST",
+        "bulk/change-groups",
+        {"keys": ventures(), "properties": {"description": "Described {n}"}},
+    )
+    story.read()
     mappings = story.cloud_idp.mappings
     mappings.group_name = "description"
     mappings.save()
 
     story.read()
 
+    described = DirectoryGroup.objects.filter(display_name__startswith="Described ")
+    assert described.count() == MANY, "all are called otherwise here"
     assert not Notice.objects.filter(kind="renamed-groups").exists()
