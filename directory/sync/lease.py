@@ -12,6 +12,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 
 from directory.models import SyncRun
+from jamfidp.durability import may_be_lost
 
 # Renewed with every page and every wait, and longer than one request can take.
 READ_LEASE = timedelta(minutes=3)
@@ -49,7 +50,10 @@ class Lease:
             LeaseLost, Canceled
         """
         held = SyncRun.objects.active().filter(pk=self.run_id, fencing_token=self.token)
-        if held.filter(cancel_requested=False).update(**columns):
+        # How far it is. What matters is written after it, and with that it is on disk.
+        with may_be_lost():
+            renewed = held.filter(cancel_requested=False).update(**columns)
+        if renewed:
             return
         if held.exists():
             raise Canceled
