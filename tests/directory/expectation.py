@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from directory.models import (
+    CloudIdentityProvider,
     DirectoryGroup,
     DirectoryMembership,
     DirectoryObject,
@@ -205,6 +206,8 @@ class Stored:
     names: Mapping[int, str]
     # By primary key.
     holds: Mapping[int, HeldChange]
+    # Where the next read of changes begins, and how often something was applied.
+    at: tuple[str, str, int]
 
     def waiting(self) -> Waiting:
         """What the open held changes say."""
@@ -260,7 +263,10 @@ def stored(story: Story) -> Stored:
     observed = effect.copy()
     for held in holds.values():
         _lay_over(observed, held, names)
-    return Stored(effect, observed, names, holds)
+    at = CloudIdentityProvider.objects.values_list(
+        "users_delta_link", "groups_delta_link", "generation"
+    ).get(pk=idp.pk)
+    return Stored(effect, observed, names, holds, at)
 
 
 def _lay_over(observed: Side, held: HeldChange, names: Mapping[int, str]) -> None:

@@ -107,9 +107,10 @@ class Look:
 
 @dataclass
 class Judged:
-    """What a run would hold if nobody had decided anything."""
+    """What a run would hold if nobody had decided anything, and what it left behind."""
 
     holds: dict[int, tuple[int | None, Payload]] | None = None
+    left: Stored | None = None
 
 
 def _of(held_: HeldChange) -> tuple[int, Payload]:
@@ -400,6 +401,7 @@ class Console(RuleBasedStateMachine):
                 self.go_on(seed)
                 self.now += STEP
                 work(run.pk, clock=self.clock, decide=self.decide(run, second))
+                second.left = stored(self.story)
 
             _at_statement(at, overtake, do, between=True)
 
@@ -461,6 +463,8 @@ class Console(RuleBasedStateMachine):
         run.refresh_from_db()
         self.look_for_losses()
         before, self.last = self.last, stored(self.story)
+        if second is not None and second.left is not None:
+            assert self.last == second.left, "written by one who had lost the run"
         now_stored = self.last
         if run.state != SyncRun.State.SUCCEEDED:
             assert now_stored.effect == before.effect, "applied by a run without an end"
