@@ -132,6 +132,8 @@ class Gives(IntEnum):
     NOTHING = 0
     PRIVILEGES = 1
     FULL_ACCESS = 2
+    # Full Access with every privilege, where others have Full Access to less.
+    ADMINISTRATOR = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -502,7 +502,8 @@ RULES: Sequence[Rule] = (
     Rule(
         Guard.FULL_ACCESS,
         "Gives Full Access",
-        "It would give somebody Full Access to this console.",
+        "It would give somebody Full Access to this console, or make an administrator "
+        "of somebody who has less.",
         _full_access,
         loss=False,
     ),

@@ -64,11 +64,14 @@ def _numbers(
     )
 
 
+_FULL = (Gives.FULL_ACCESS, Gives.ADMINISTRATOR)
+
+
 def used_groups(
     plan: Plan, in_use: Mapping[tuple[int, bool], Gives]
 ) -> tuple[list[Used], BitMap]:
     """Return the groups in use that the plan can change, and to whom it gives Full
-    Access by them."""
+    Access by them, or more of it than they have."""
     if not in_use:
         return [], BitMap()
     before = stored_nesting(plan.cloud_idp, None)
@@ -80,7 +83,7 @@ def used_groups(
     members, present = _stored_sets(everything)
     people = _People(plan)
     there_before, there_after = _present(plan, everything)
-    full_before, full_after = BitMap(), BitMap()
+    holders = {least: (BitMap(), BitMap()) for least in _FULL}
     found = []
     for (group, nested), gives in in_use.items():
         below, below_after = ways[group, nested]
@@ -108,10 +111,11 @@ def used_groups(
                 after=has,
             )
         )
-        if gives == Gives.FULL_ACCESS:
-            full_before |= had
-            full_after |= has
-    return found, people.given(full_before, full_after)
+        for least, (full_before, full_after) in holders.items():
+            if gives >= least:
+                full_before |= had
+                full_after |= has
+    return found, union(people.given(*pair) for pair in holders.values())
 
 
 def _stored_sets(groups: BitMap) -> tuple[dict[int, BitMap], dict[int, BitMap]]:
@@ -219,7 +223,7 @@ def is_active(row: UserRow) -> bool:
 
 def given_to_people(plan: Plan, people: Mapping[int, Gives]) -> BitMap:
     """Those who would hold Full Access of their own again."""
-    full = BitMap(n for n, gives in people.items() if gives == Gives.FULL_ACCESS)
+    full = BitMap(n for n, gives in people.items() if gives >= Gives.FULL_ACCESS)
     concerned = full & (BitMap(plan.people.changes) | plan.people.new.numbers)
     return _People(plan).active(concerned, concerned)
 

@@ -20,7 +20,7 @@ from directory.models import CloudIdentityProvider
 from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
 from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
-from jamfidp.accounts.levels import AccessLevel
+from jamfidp.accounts.levels import AccessLevel, PrivilegeSet
 from jamfidp.accounts.models import DirectoryBinding, User
 
 PERMISSION = "accounts.view_accountgroup"
@@ -38,7 +38,10 @@ class AccountsDependents:
             GroupInUse(
                 binding.object_id,
                 binding.nested,
-                _gives(binding.account_group.access_level),
+                _gives(
+                    binding.account_group.access_level,
+                    binding.account_group.privilege_set,
+                ),
             )
             for binding in DirectoryBinding.objects.filter(
                 tenant_id=tenant_id
@@ -60,13 +63,16 @@ class AccountsDependents:
             groups__access_level__in=AccessLevel.values,
         )
         found = {
-            object_id: _gives(level)
-            for object_id, level in own.values_list("object_id", "access_level")
+            object_id: _gives(level, chosen)
+            for object_id, level, chosen in own.values_list(
+                "object_id", "access_level", "privilege_set"
+            )
         }
-        for object_id, level in assigned.values_list(
-            "object_id", "groups__access_level"
+        for object_id, level, chosen in assigned.values_list(
+            "object_id", "groups__access_level", "groups__privilege_set"
         ):
-            found[object_id] = max(found.get(object_id, Gives.NOTHING), _gives(level))
+            given = _gives(level, chosen)
+            found[object_id] = max(found.get(object_id, Gives.NOTHING), given)
         return found
 
     def uses_of_group(self, ref: ObjectRef, *, viewer: ConsoleUser) -> Sequence[Use]:
@@ -188,5 +194,9 @@ class AccountsDependents:
         )
 
 
-def _gives(access_level: str) -> Gives:
-    return Gives.FULL_ACCESS if access_level == AccessLevel.FULL else Gives.PRIVILEGES
+def _gives(access_level: str, privilege_set: str) -> Gives:
+    if access_level != AccessLevel.FULL:
+        return Gives.PRIVILEGES
+    if privilege_set == PrivilegeSet.ADMINISTRATOR:
+        return Gives.ADMINISTRATOR
+    return Gives.FULL_ACCESS

@@ -485,6 +485,45 @@ def test_full_access_is_given_by_no_way_alone(
     assert held.closed_at is None
 
 
+def full_access(name: str, object_id: str, privilege_set: str) -> None:
+    factories.bind(
+        factories.account_group(
+            name, privilege_set=privilege_set, privileges=["View Sync Runs"]
+        ),
+        DirectoryGroup.objects.get(object_id=object_id),
+    )
+
+
+@pytest.mark.parametrize("privilege_set", ["AUDITOR", "CUSTOM"])
+def test_an_administrator_is_made_of_nobody_who_has_less_full_access_alone(
+    fernhill: CloudIdentityProvider, privilege_set: str
+) -> None:
+    """Approving held changes needs Full Access: whoever may must not rise by Entra."""
+    full_access("Reviewers", FRONTEND, privilege_set)
+    full_access("Administrators", STUDIO, "ADMINISTRATOR")
+    take(fernhill, groups=[group(STUDIO, member(ANA))], decide=guarded())
+
+    held = HeldChange.objects.get(closed_at=None)
+    assert held.number == number_of(fernhill, STUDIO)
+    assert held.guards == [Guard.FULL_ACCESS]
+
+
+def test_whoever_has_the_same_full_access_already_joins(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    full_access("Administrators of old", FRONTEND, "ADMINISTRATOR")
+    full_access("Administrators", STUDIO, "ADMINISTRATOR")
+    lab = guid("lab")
+    take(fernhill, groups=[group(lab, displayName="Lab")], decide=guarded())
+    full_access("Reviewers", lab, "AUDITOR")
+    take(
+        fernhill,
+        groups=[group(STUDIO, member(ANA)), group(lab, member(MILO))],
+        decide=guarded(),
+    )
+    assert not HeldChange.objects.exists()
+
+
 @pytest.mark.parametrize("way", GAINS)
 def test_other_privileges_are_given_to_whoever_joins(
     fernhill: CloudIdentityProvider, way: str
