@@ -275,6 +275,7 @@ def test_f42_what_is_held_and_approved_outlives_an_upgrade(
     waiting.observed["pronouns"] = waiting.observed.pop("position")
     waiting.payload_hash = "of the version before"
     waiting.save()
+    waiting.decided.update(payload_hash=waiting.payload_hash)
 
     synced(fernhill)
 
