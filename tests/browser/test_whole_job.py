@@ -79,6 +79,8 @@ def sync_now(page: Page, connection: str) -> None:
     page.goto(connection)
     page.get_by_role("main").get_by_role("link", name="Sync", exact=True).click()
     page.get_by_role("button", name="Sync now").click()
+    # The tab lists earlier runs that succeeded; the page of this run is another one.
+    expect(page).to_have_url(re.compile(r"/sync-runs/\d+/$"))
     wait_for_the_read(page)
 
 
