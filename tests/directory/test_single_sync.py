@@ -131,6 +131,35 @@ def test_a_member_of_a_nested_group_does_not_become_a_direct_one(
     assert held(known) == truth(known)
 
 
+def test_who_joined_a_nested_group_is_no_direct_member_of_the_one_above(
+    known: Story,
+) -> None:
+    """Microsoft names both groups, and nothing that is known here explains either."""
+    inner, outer = (
+        known.control(
+            "POST",
+            "groups",
+            {
+                "displayName": name,
+                "mailEnabled": False,
+                "securityEnabled": True,
+                "groupTypes": [],
+            },
+        )["id"]
+        for name in ("Inner", "Outer")
+    )
+    known.control("PUT", f"groups/{outer}/members/{inner}")
+    known.read()
+    known.control("PUT", f"groups/{inner}/members/{ANA}")
+
+    done(sync(known, known.user(ANA)))
+
+    assert ANA in known.direct_members("Inner")
+    assert ANA not in known.direct_members("Outer")
+    assert ANA in known.members("Outer")
+    assert held(known) == truth(known)
+
+
 def test_who_left_a_group_directly_and_is_in_it_through_another_is_no_direct_member(
     known: Story,
 ) -> None:

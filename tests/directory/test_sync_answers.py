@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from directory.entra import EntraSession
@@ -269,6 +269,8 @@ switches = st.fixed_dictionaries(
 @settings(
     max_examples=8,
     deadline=None,
+    # A failure is shown as it came: each example is two or three whole reads.
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(first=switches, then=switches)
