@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -173,6 +172,9 @@ class Console(RuleBasedStateMachine):
         most = 2 if self.begun is not None else 5
         happen = chance.choices(CHANGES, k=chance.randint(0, most))
         happen += chance.choices(DECISIONS, k=chance.randint(0, 1))
+        if self.now - self.began < LONGEST and chance.random() < 0.25:
+            # A rejection ends after one to three days.
+            self.now += timedelta(hours=chance.choice([13, 25, 50, 75]))
         chance.shuffle(happen)
         for what in happen:
             what(self, chance)
@@ -239,6 +241,29 @@ class Console(RuleBasedStateMachine):
             person = chance.choice(people)
             enabled = not self.observed.people[person][1]
             self.story.control("PATCH", f"users/{person}", {"accountEnabled": enabled})
+
+    def take_back(self, chance: random.Random) -> None:
+        """The tenant is again as it is here in something that is held."""
+        effect, observed, tenant = self.last.effect, self.last.observed, self.observed
+        for mine, theirs, now, members in (
+            (effect.direct, observed.direct, tenant.direct, tenant.people),
+            (effect.nesting, observed.nesting, tenant.nesting, tenant.groups),
+        ):
+            pairs = sorted(
+                (group, member)
+                for group, member in mine ^ theirs
+                if group in tenant.groups
+                and member in members
+                and ((group, member) in mine) != ((group, member) in now)
+            )
+            if pairs:
+                self.turn(*chance.choice(pairs), now)
+        for person, row in sorted(tenant.people.items()):
+            was = effect.people.get(person)
+            if was is not None and was != row:
+                body = {"accountEnabled": was[1]}
+                self.story.control("PATCH", f"users/{person}", body)
+                return
 
     def delete_a_person(self, chance: random.Random) -> None:
         if len(self.observed.people) < 30:
@@ -360,11 +385,6 @@ class Console(RuleBasedStateMachine):
         pk = Decision.objects.order_by("-pk").values_list("pk", flat=True)[0]
         self.decided[pk] = Decided(pk, approved, changes, ends_at)
         self.in_force |= dict.fromkeys(changes, pk)
-
-    @precondition(lambda self: self.now - self.began < LONGEST)
-    @rule(hours=st.sampled_from([13, 25, 50]))
-    def wait(self, hours: int) -> None:
-        self.now += timedelta(hours=hours)
 
     @rule(seed=seeds)
     def hold_or_release_everything(self, seed: int) -> None:
@@ -617,6 +637,8 @@ CHANGES: Sequence[Callable[[Console, random.Random], None]] = (
     Console.rename_a_group,
     Console.change_what_was_decided,
     Console.change_what_was_decided,
+    Console.take_back,
+    Console.take_back,
     Console.join_or_leave,
     Console.leave,
     Console.leave,
