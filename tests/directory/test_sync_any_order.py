@@ -723,6 +723,9 @@ class Talk(Story):
         return answer.json() if answer.content else None
 
 
+# A worker that is killed closes no cursor of its own.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.django_db
 def test_in_any_order_nothing_is_lost_and_all_ends_right(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
