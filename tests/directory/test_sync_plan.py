@@ -115,12 +115,13 @@ def test_f17_a_member_who_is_gone_for_good_is_not_brought_back_by_a_late_mention
     take(
         fernhill,
         users=[removed(ANA, "deleted")],
-        groups=[group(FRONTEND, member(ANA))],
+        # The group they were in, and one they would have joined.
+        groups=[group(FRONTEND, member(ANA)), group(ENGINEERING, member(ANA))],
     )
 
     assert DirectoryUser.objects.get().state == State.GONE
     assert not DirectoryMembership.objects.exists()
-    assert members(FRONTEND) == 0
+    assert members(FRONTEND) == members(ENGINEERING) == 0
 
 
 def test_somebody_no_longer_listed_who_is_still_named_as_a_member_is_not_readable(
