@@ -58,10 +58,12 @@ def _indexed(model: type[Model], words: list[str]) -> list[int] | None:
     PostgreSQL's planner does this by itself; SQLite's index is a table of its own.
     The trigrams say who may match, not that they stand together.
     """
+    # Side by side, and the last one: those between would be read for little more.
     trigrams = {
         word[at : at + TRIGRAM]
         for word in words
-        for at in range(len(word) - TRIGRAM + 1)
+        if len(word) >= TRIGRAM
+        for at in (*range(0, len(word) - TRIGRAM, TRIGRAM), len(word) - TRIGRAM)
     }
     if not trigrams:
         return None

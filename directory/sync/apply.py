@@ -357,7 +357,7 @@ def _write_observed(plan: Plan, run_id: int) -> None:
                 closed_at=plan.now, closed_by=run_id, outcome=outcome
             )
             _end_decision([hold.pk], outcome.value, now=plan.now)
-    for why, came_of_it in _OUTCOMES.items():
+    for why, came_of_it in _OUTCOMES.items() if plan.decisions_over else ():
         over = [pk for pk, reason in plan.decisions_over.items() if reason == why]
         _end_decision(over, came_of_it.value, now=plan.now)
         HeldChange.objects.filter(pk__in=over).update(decision=None)

@@ -15,7 +15,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from directory import clouds, tls, tokens
-from directory.entra import AccessToken, Cloud, EntraSession, GraphClient, TokenProvider
+from directory.entra import (
+    AccessToken,
+    Cloud,
+    EntraSession,
+    GraphClient,
+    TlsInUse,
+    TokenProvider,
+)
 from directory.entra.transport import Priority
 from directory.models import CloudIdentityProvider
 from directory.sync.traffic import Traffic
@@ -154,6 +161,7 @@ class Lines:
         self._sessions: list[EntraSession] = []
         self._tokens: TokenProvider | None = None
         self._graphs: list[GraphClient] = []
+        self._tls_seen: set[TlsInUse] = set()
 
     def open(self) -> GraphClient:
         """Open Microsoft Graph for a chain.
@@ -165,9 +173,7 @@ class Lines:
             # Used at the desk, which is where this runs.
             session = self._session(partial(tls.note, self._cloud_idp))
             self._tokens = tokens.for_connection(self._cloud_idp, session=session)
-        session = self._session(
-            lambda seen: self._desk.ask(partial(tls.note, self._cloud_idp, seen))
-        )
+        session = self._session(self._note_tls)
         graph = GraphClient(
             cloud=self._cloud,
             tokens=_DeskTokens(self._desk, self._tokens),
@@ -176,6 +182,12 @@ class Lines:
         )
         self._graphs.append(graph)
         return graph
+
+    def _note_tls(self, seen: TlsInUse) -> None:
+        """Have a handshake noted at the desk; chains shake hands with the same host."""
+        if seen not in self._tls_seen:
+            self._tls_seen.add(seen)
+            self._desk.ask(partial(tls.note, self._cloud_idp, seen))
 
     @property
     def used(self) -> Counter[str]:

@@ -139,4 +139,7 @@ def request_object(
 
 
 def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:
-    return SyncRun.objects.active().reads().filter(cloud_idp=cloud_idp).first()
+    active = SyncRun.objects.active().reads().filter(cloud_idp=cloud_idp)
+    # Asked by number first: most often there is none.
+    number = active.values_list("pk", flat=True).first()
+    return None if number is None else active.filter(pk=number).first()

@@ -517,6 +517,8 @@ def fresh(run: SyncRun) -> BitMap:
 def look_again(run: SyncRun, numbers: BitMap, *, now: datetime) -> None:
     """Ask once more for those whom a read left alone: they may have changed after they
     were read, and before the read met them."""
+    if not numbers:
+        return
     for model in (DirectoryUser, DirectoryGroup):
         for target in model._default_manager.filter(pk__in=list(numbers)):
             request_object(
