@@ -23,7 +23,15 @@ from directory.models import (
 from directory.sync import attributes, observe
 from directory.sync.attributes import NEW_GROUP, NEW_USER, GroupRow, Row, UserRow
 from directory.sync.bitmaps import union, unpack
-from directory.sync.differences import GONE, Among, Change, MemberChange, Objects, Plan
+from directory.sync.differences import (
+    GONE,
+    NO_ANSWER,
+    Among,
+    Change,
+    MemberChange,
+    Objects,
+    Plan,
+)
 from directory.sync.holds import HeldSet, Hold, open_holds
 from directory.sync.numbers import Register, object_ids
 from directory.sync.rows import chunks
@@ -182,8 +190,8 @@ class Comparison:
                     continue
                 row, hold = known.get(number), self.holds.get(number)
                 observed = sort.observed(row, hold)
-                # Present, with more to it than came: no answer has that hash.
-                self.plan.hashes[number] = None if isinstance(what, str) else value or 0
+                removed = isinstance(what, str)
+                self.plan.hashes[number] = None if removed else value or NO_ANSWER
                 after = self._answered(sort, number, object_id, observed, what)
                 self._note(sort, objects, number, object_id, row, after, told=True)
         for number, object_id, row, hold in self._left_out(sort, answered):
@@ -235,7 +243,7 @@ class Comparison:
         if before.state == State.FILTERED and not self._may_return(sort, what):
             # Who is in such a group, or the rest of such a person, is not known.
             self.plan.full_read_reason = RETURNED
-            self.plan.hashes[number] = 0
+            self.plan.hashes[number] = NO_ANSWER
             return sort.left_out(before, after)
         return after
 

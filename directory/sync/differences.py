@@ -43,6 +43,11 @@ class Change:
         return self.after.get("state")
 
 
+# The hash of somebody who is present and of whom more is known than came: no answer
+# has it, so that the next one is looked at.
+NO_ANSWER = 0
+
+
 @dataclass(slots=True)
 class MemberChange:
     """Members that a group gains and loses; `inferred` as in HeldSet."""

@@ -7,11 +7,11 @@ heed at once; the next run that succeeds applies or heals them.
 from django.db import transaction
 
 from directory.dependents import Gives, registered
-from directory.models import CloudIdentityProvider
-from directory.sync import usage
+from directory.models import CloudIdentityProvider, ObservedHash
+from directory.sync import rows, usage
 from directory.sync.agreed import hold_all_of
 from directory.sync.apply import write_holds
-from directory.sync.differences import Plan
+from directory.sync.differences import NO_ANSWER, Plan
 from directory.sync.fetch import Clock, Fetch
 from directory.sync.guards import Guard, hold_loss_of, losses
 from directory.sync.holds import Held
@@ -60,6 +60,14 @@ def keep_losses_of_privileges(
         if not same.exists():
             return
         write_holds(plan, changed, lease.run_id)
+        # What is observed of them is another now: the answer of before, should it come
+        # again, says something new.
+        rows.update(
+            ObservedHash,
+            ("value",),
+            [(NO_ANSWER, hold.number) for hold in changed if hold.row is not None],
+            key="number",
+        )
         for dependents in registered():
             dependents.after_connection_change(cloud_idp.tenant_id, now=plan.now)
 

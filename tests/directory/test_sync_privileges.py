@@ -156,6 +156,26 @@ def test_a_loss_ends_privileges_although_the_run_fails(
     assert ANA not in story.members("Engineering")
 
 
+def test_what_a_failed_run_kept_heals_when_entra_takes_it_back(
+    story: Story, ana: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        raise DatabaseError("disk full")
+
+    story.control("PATCH", f"users/{ANA}", {"accountEnabled": False})
+    with monkeypatch.context() as patched:
+        patched.setattr(run_module, "apply_plan", refusing)
+        assert story.sync().state == SyncRun.State.FAILED
+    assert not holds(ana)
+
+    # As it was before: the answer is the one that was last applied.
+    story.control("PATCH", f"users/{ANA}", {"accountEnabled": True})
+    story.read()
+
+    assert HeldChange.objects.get().outcome == HeldChange.Outcome.HEALED
+    assert holds(ana)
+
+
 def test_a_failed_run_keeps_nothing_but_losses_of_privileges(
     story: Story, ana: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
