@@ -13,15 +13,9 @@ from directory.entra import EntraSession, GraphClient, errors
 from directory.sandbox.directory_object import Kind
 from directory.sandbox.schema import declared, outside
 from directory.sync.attributes import USER_ATTRIBUTES
-from tests.conftest import Sandbox
-from tests.directory.syncing import Story, connected
+from tests.directory.syncing import Story
 
 OUTERS = sorted({each.outer for each in PROPERTIES})
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
 
 
 @pytest.fixture

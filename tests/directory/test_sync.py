@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from directory.models import (
     DirectoryGroup,
     DirectoryUser,
@@ -15,18 +13,6 @@ from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held, truth
 
 FULL = SyncRun.Kind.FULL
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
-
-
-@pytest.fixture
-def known(story: Story) -> Story:
-    """A tenant that was read completely."""
-    story.read(FULL)
-    return story
 
 
 def test_a_full_read_holds_what_the_tenant_holds(story: Story) -> None:

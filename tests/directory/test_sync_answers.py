@@ -29,8 +29,7 @@ from directory.models import (
 )
 from directory.sync import lines
 from tests import factories
-from tests.conftest import Sandbox
-from tests.directory.syncing import Story, connected, held, truth
+from tests.directory.syncing import Story, held, truth
 from tests.directory.test_sync_faults import page_by_page
 from tests.directory.test_sync_pages import text
 
@@ -40,17 +39,6 @@ USERS = "/v1.0/users/delta"
 GROUPS = "/v1.0/groups/delta"
 ANA = "ana.ruiz@fernhill.example"
 SLOW_DOWN = "Microsoft Graph asked the console to slow down."
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
-
-
-@pytest.fixture
-def known(story: Story) -> Story:
-    story.read(FULL)
-    return story
 
 
 # F1 to F3: throttling

@@ -27,21 +27,9 @@ from directory.sync.fetch import Fetch
 from directory.sync.lease import Lease, claim
 from directory.sync.run import work
 from directory.tasks import give_up_silent_runs
-from tests.conftest import Sandbox
-from tests.directory.syncing import Story, connected, held, truth
+from tests.directory.syncing import Story, held, truth
 
 FULL = SyncRun.Kind.FULL
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
-
-
-@pytest.fixture
-def known(story: Story) -> Story:
-    story.read(FULL)
-    return story
 
 
 class UsesNothing:

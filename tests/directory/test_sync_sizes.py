@@ -19,8 +19,7 @@ from django.test.utils import CaptureQueriesContext
 
 from directory.models import DirectoryGroup, DirectoryUser, GroupClosure, SyncRun
 from directory.sync import fetch
-from tests.conftest import Sandbox
-from tests.directory.syncing import Story, connected, held, truth
+from tests.directory.syncing import Story, held, truth
 from tests.directory.test_sync_pages import text
 
 FULL = SyncRun.Kind.FULL
@@ -46,17 +45,6 @@ TO_LOOK = 45
 def flushed_by_pages_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a run stores because a second has passed depends on the machine."""
     monkeypatch.setattr(fetch, "FLUSH_AFTER", timedelta(days=1))
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
-
-
-@pytest.fixture
-def known(story: Story) -> Story:
-    story.read(FULL)
-    return story
 
 
 def made(story: Story, name: str, count: int) -> list[str]:

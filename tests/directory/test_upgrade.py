@@ -31,9 +31,8 @@ from directory.sync.attributes import USER_VALUES
 from directory.sync.reduce import Reduced
 from directory.sync.run import work
 from tests import factories
-from tests.conftest import Sandbox
 from tests.directory.rounds import removed
-from tests.directory.syncing import Story, connected, held, truth
+from tests.directory.syncing import Story, held, truth
 from tests.directory.test_decisions import (
     ANA,
     MILO,
@@ -57,17 +56,6 @@ PINNED = (
     array("I", (7, 2, 0, 0, 0, 0, 0, 3, 5)).tobytes().hex(),
 )
 LATER = ("directory", "9999_of_a_later_version")
-
-
-@pytest.fixture
-def story(db: None, sandbox: Sandbox) -> Story:
-    return connected(sandbox)
-
-
-@pytest.fixture
-def known(story: Story) -> Story:
-    story.read(FULL)
-    return story
 
 
 def upgrade() -> None:
