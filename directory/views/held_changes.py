@@ -169,24 +169,32 @@ def lines_of(
 @privilege("directory.view_syncrun")
 def held_change_detail(request: ConsoleRequest, pk: int) -> HttpResponse:
     """One held change: what, why, what would follow, and what was decided of it."""
+    context = _as_it_is(request, pk)
+    while not _still_so(context["change"].held):
+        # A sync applied it, or somebody decided, between two questions.
+        context = _as_it_is(request, pk)
+    return render(request, "directory/heldchange_detail.html", context)
+
+
+def _as_it_is(request: ConsoleRequest, pk: int) -> dict[str, Any]:
     held = get_object_or_404(
         HeldChange.objects.select_related("cloud_idp", "decision"), pk=pk
     )
     (described,) = _described(request.user, [held], whole=True)
-    crumbs = [Crumb("Held changes", reverse("directory:heldchange-list"))]
     decided = list(held.decided.select_related("decision").order_by("-pk"))
     waits = held.closed_at is None and held.decision is None
-    return render(
-        request,
-        "directory/heldchange_detail.html",
-        {
-            "change": described,
-            "crumbs": crumbs,
-            "decided": decided,
-            "void": decided[0] if waits and decided and decided[0].is_void else None,
-            **_review_context(request, held.cloud_idp, [held]),
-        },
-    )
+    return {
+        "change": described,
+        "crumbs": [Crumb("Held changes", reverse("directory:heldchange-list"))],
+        "decided": decided,
+        "void": decided[0] if waits and decided and decided[0].is_void else None,
+        **_review_context(request, held.cloud_idp, [held]),
+    }
+
+
+def _still_so(held: HeldChange) -> bool:
+    rows = HeldChange.objects.filter(pk=held.pk, payload_hash=held.payload_hash)
+    return rows.filter(closed_at=held.closed_at, decision=held.decision_id).exists()
 
 
 def _review_context(

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pyroaring import BitMap
 
+from directory import decisions
 from directory.dependents import (
     Consequence,
     ConsequenceKind,
@@ -80,6 +82,25 @@ def test_a_held_change_names_who_leaves_and_asks_for_the_name(
     assert "More memberships would be lost" in page
     assert "Nothing else of the console is touched" in page
     assert "To approve, type" in page
+
+
+def test_a_sync_that_applies_it_while_the_page_is_made_is_not_shown_in_halves(
+    held: HeldChange, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review = decisions.review
+
+    def overtaken(*args: Any, **named: Any) -> Any:
+        HeldChange.objects.update(
+            closed_at=timezone.now(), outcome=HeldChange.Outcome.APPLIED
+        )
+        return review(*args, **named)
+
+    monkeypatch.setattr(decisions, "review", overtaken)
+    page = text(browser.get(reverse("directory:heldchange-detail", args=[held.pk])))
+
+    assert "Closed" in page
+    assert "Waits for a decision" not in page
+    assert "Days until the rejection ends" not in page
 
 
 def decided(browser: Client, held: HeldChange, **given: Any) -> Any:
