@@ -361,8 +361,12 @@ class Comparison:
             sets = held(hold) if hold is not None else None
             if group in listed and not sets and joined == had and not fresh:
                 continue
-            observed = sets.observed(had) if sets else had
-            inferred = sets.inferred if sets else _NOBODY
+            observed, inferred = had, _NOBODY
+            if sets:
+                # Of a group that is filtered now, nobody says who joined it.
+                never = sets.joined if group in self._filtered else gone
+                observed = sets.observed(had, never=never)
+                inferred = sets.inferred
             if group in listed:
                 after = (joined - gone) | (observed & (departed | fresh))
                 inferred = inferred | (observed - after)

@@ -33,8 +33,9 @@ class HeldSet:
     def __bool__(self) -> bool:
         return bool(self.joined or self.left)
 
-    def observed(self, in_effect: BitMap) -> BitMap:
-        return (in_effect | self.joined) - self.left
+    def observed(self, in_effect: BitMap, *, never: BitMap) -> BitMap:
+        """The members that Entra said last, without those who `never` join any more."""
+        return (in_effect | (self.joined - never)) - self.left
 
 
 @dataclass(slots=True)

@@ -14,10 +14,10 @@ from directory.models import CloudIdentityProvider
 from directory.sync import agreed, observe
 from directory.sync.compare import Comparison
 from directory.sync.differences import PRESENT, Change, Plan
-from directory.sync.holds import Decide, hold_nothing
+from directory.sync.holds import Decide, Held, hold_nothing
 from directory.sync.numbers import Register
 from directory.sync.selection import Selection
-from directory.sync.settle import complete, release, settle
+from directory.sync.settle import complete, let_go_of_what_ends, release, settle
 from directory.sync.stage import Round
 
 Report = Callable[[str], None]
@@ -36,11 +36,51 @@ def make_plan(
     asked: int | None = None,
     fresh: BitMap | None = None,
 ) -> Plan:
-    """Compare what was read with the rows. `report` is told each step in words.
+    """Plan what will be applied. `report` is told each step in words.
 
     What was read of `fresh` people and groups is left alone: it may be older than what
     is in effect.
     """
+    plan, held = settled_plan(
+        cloud_idp=cloud_idp,
+        round_=round_,
+        register=register,
+        selection=selection,
+        now=now,
+        decide=decide,
+        report=report,
+        began_at=began_at,
+        asked=asked,
+        fresh=fresh,
+    )
+    if held.agreed is not None:
+        chosen = held.agreed(plan)
+        release(plan, chosen)
+        plan.decisions_over |= {
+            pk: agreed.APPLIED
+            for number in chosen & BitMap(plan.holds)
+            if (pk := plan.holds[number].pk) is not None
+        }
+    complete(plan, plan.listed)
+    let_go_of_what_ends(plan)
+    plan.counts = counted(plan)
+    return plan
+
+
+def settled_plan(
+    *,
+    cloud_idp: CloudIdentityProvider,
+    round_: Round,
+    register: Register,
+    selection: Selection,
+    now: datetime,
+    decide: Decide,
+    report: Report = lambda _phase: None,
+    began_at: datetime | None = None,
+    asked: int | None = None,
+    fresh: BitMap | None = None,
+) -> tuple[Plan, Held]:
+    """Compare what was read with the rows, and take out of it what is held."""
     comparison = Comparison(cloud_idp, round_, register, selection, now, fresh)
     report("Comparing people")
     comparison.compare_people()
@@ -55,17 +95,7 @@ def make_plan(
     held = decide(plan)
     plan.losses = held.losses
     settle(plan, held)
-    if held.agreed is not None:
-        chosen = held.agreed(plan)
-        release(plan, chosen)
-        plan.decisions_over |= {
-            pk: agreed.APPLIED
-            for number in chosen & BitMap(plan.holds)
-            if (pk := plan.holds[number].pk) is not None
-        }
-    complete(plan, plan.listed)
-    plan.counts = counted(plan)
-    return plan
+    return plan, held
 
 
 def counted(plan: Plan) -> dict[str, int]:

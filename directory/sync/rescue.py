@@ -16,7 +16,7 @@ from directory.sync.fetch import Clock, Fetch
 from directory.sync.guards import Guard, hold_loss_of, losses
 from directory.sync.holds import Held
 from directory.sync.lease import Lease
-from directory.sync.plan import make_plan
+from directory.sync.plan import settled_plan
 from directory.sync.selection import Selection
 from directory.sync.stage import Round
 
@@ -36,7 +36,7 @@ def keep_losses_of_privileges(
         return
     round_ = Round(full=False, pages=fetch.pages)
     round_.merge()
-    plan = make_plan(
+    plan, _held = settled_plan(
         cloud_idp=cloud_idp,
         round_=round_,
         register=fetch.register,

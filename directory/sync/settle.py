@@ -306,6 +306,23 @@ def _end(
         change.inferred |= members
 
 
+def let_go_of_what_ends(plan: Plan) -> None:
+    """Hold no loss of a membership that ends all the same, with somebody who is gone.
+
+    Nobody could decide about it: there is nothing left to take away.
+    """
+    for number, hold in list(plan.holds.items()):
+        for held, change in (
+            (hold.users, plan.users.get(number)),
+            (hold.groups, plan.nesting.get(number)),
+        ):
+            if change is not None:
+                held.left -= change.left
+                held.inferred -= change.left
+        if hold.row is None and not hold.users and not hold.groups:
+            del plan.holds[number]
+
+
 def _mention(plan: Plan, listed: BitMap) -> None:
     """Give a row to whoever is named as a member and has none yet."""
     known = listed - BitMap(plan.holds)

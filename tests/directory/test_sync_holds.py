@@ -19,7 +19,8 @@ from directory.models import (
     State,
 )
 from directory.sync.differences import Plan
-from directory.sync.holds import Held, open_holds
+from directory.sync.filters import ReadFilter
+from directory.sync.holds import Held, hold_nothing, open_holds
 from tests import factories
 from tests.directory.rounds import (
     group,
@@ -86,6 +87,16 @@ def hold_people(plan: Plan) -> Held:
     """A guard that looks at people alone, and at nobody's memberships."""
     held = Held()
     held.hold_people(plan.people.changes, "people changed")
+    return held
+
+
+def hold_members(plan: Plan) -> Held:
+    """A guard that looks at memberships alone, and at nobody themselves."""
+    held = Held()
+    for number, change in plan.users.items():
+        held.hold_users(number, "members", joined=change.joined, left=change.left)
+    for number, change in plan.nesting.items():
+        held.hold_nesting(number, "members", joined=change.joined, left=change.left)
     return held
 
 
@@ -346,6 +357,86 @@ def test_a_group_that_is_held_as_deleted_goes_on_holding_its_people(
     assert members(STUDIO) == set()
     assert not DirectoryMembership.objects.exists()
     assert not GroupNesting.objects.exists()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_ends_with_somebody_who_is_gone_is_not_held(
+    fernhill: CloudIdentityProvider, before: bool
+) -> None:
+    """Nobody can decide about it any more: it has taken effect."""
+    if before:
+        take(fernhill, groups=[group(FRONTEND, left(ANA))], decide=hold_members)
+        assert members() == {ANA, MILO}
+    take(
+        fernhill,
+        users=[removed(ANA, "deleted")],
+        groups=[group(FRONTEND, left(ANA), left(MILO))],
+        decide=hold_members,
+    )
+
+    assert members() == {MILO}
+    held = open_holds(fernhill).pop(number_of(fernhill, FRONTEND))
+    assert list(held.users.left) == [number_of(fernhill, MILO)]
+
+    take(fernhill, users=[removed(MILO, "deleted")], decide=hold_members)
+    assert members() == set()
+    assert not open_holds(fernhill)
+
+
+def test_what_ends_with_a_group_that_is_gone_is_not_held(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    take(
+        fernhill,
+        groups=[
+            removed(FRONTEND, "deleted"),
+            group(STUDIO, left(FRONTEND, "group")),
+        ],
+        decide=hold_members,
+    )
+
+    assert not GroupNesting.objects.exists()
+    assert not open_holds(fernhill)
+
+
+@pytest.mark.parametrize("decide", [hold_members, hold_nothing])
+def test_whoever_is_gone_joins_nothing_that_was_held(
+    fernhill: CloudIdentityProvider, decide: Callable[[Plan], Held]
+) -> None:
+    lab = guid("lab")
+    take(fernhill, users=[user(NOOR)], groups=[group(lab)])
+    joins = [group(FRONTEND, member(NOOR)), group(STUDIO, member(lab, "group"))]
+    take(fernhill, groups=joins, decide=hold_members)
+    assert len(open_holds(fernhill)) == 2
+    take(
+        fernhill,
+        users=[removed(NOOR, "deleted")],
+        groups=[removed(lab, "deleted")],
+        decide=decide,
+    )
+
+    assert not open_holds(fernhill)
+    assert not DirectoryMembership.objects.filter(user__object_id=NOOR).exists()
+    assert GroupNesting.objects.count() == 1
+
+
+@pytest.mark.parametrize("decide", [hold_members, hold_nothing])
+def test_nobody_joins_a_group_that_is_filtered_out_meanwhile(
+    fernhill: CloudIdentityProvider, decide: Callable[[Plan], Held]
+) -> None:
+    fernhill.read_filter = ReadFilter(name_patterns=(f"{FRONTEND[:8]}*",)).to_json()
+    fernhill.save(update_fields=["read_filter"])
+    take(
+        fernhill,
+        users=[user(NOOR)],
+        groups=[group(FRONTEND, member(NOOR), left(MILO))],
+        decide=hold_members,
+    )
+    take(fernhill, groups=[group(FRONTEND, displayName="Web")], decide=decide)
+
+    assert DirectoryGroup.objects.get(object_id=FRONTEND).state == State.FILTERED
+    assert not DirectoryMembership.objects.exists()
+    assert not open_holds(fernhill)
 
 
 def test_a_rename_goes_on_while_the_memberships_of_the_group_are_held(
