@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, Sum
 from pyroaring import BitMap
 
 from directory.entra.transport import TransferObserver
@@ -166,11 +166,15 @@ def gather(
         after_restore=follows.after_restore,
         selection_changed=follows.selection_changed,
     )
-    if facts.lost:
+    lost = facts.lost
+    if lost:
         facts.recent = recent(plan)
         enough = guards.enough(facts)
-        facts.people = _people(plan.cloud_idp, enough.people)
-        facts.memberships = _memberships(plan.cloud_idp, enough.memberships)
+        # Where none is lost no rule looks at how many there are.
+        if lost.people:
+            facts.people = _people(plan.cloud_idp, enough.people)
+        if lost.memberships:
+            facts.memberships = _memberships(plan.cloud_idp, enough.memberships)
     return facts
 
 
@@ -181,14 +185,11 @@ def _people(cloud_idp: CloudIdentityProvider, enough: int) -> int:
 
 
 def _memberships(cloud_idp: CloudIdentityProvider, enough: int) -> int:
-    """Add up the direct members in effect, until there are so many."""
-    groups = DirectoryGroup.objects.filter(cloud_idp=cloud_idp)
-    total = 0
-    for members in groups.values_list("direct_users", flat=True).iterator():
-        total += members
-        if total >= enough:
-            break
-    return total
+    """Add up the direct members in effect, of so many groups that it is enough."""
+    groups = DirectoryGroup.objects.filter(cloud_idp=cloud_idp, direct_users__gt=0)
+    # Each of them has one at least.
+    counted = groups.order_by()[:enough].aggregate(total=Sum("direct_users"))
+    return counted["total"] or 0
 
 
 def _held_since_restore(plan: Plan) -> bool:
