@@ -57,20 +57,18 @@ Match = InventoryUser.Match
 def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     """Return what would follow, as far as devices and what is scoped to them go."""
     references = _References(planned)
-    rematched = (
-        matching_rows.rematched_by(planned, now=now)
-        if InventoryUser.objects.exists()
-        else {}
-    )
+    named = matching_rows.any_names()
+    rematched = matching_rows.rematched_by(planned, now=now) if named else {}
     after = {pk: each.then for pk, each in rematched.items()}
-    followed = list(_followed(planned, after, now))
+    followed = list(_followed(planned, after, now)) if named else []
     found = list(_of_devices(followed, rematched))
     found += references.consequences()
     foreseen = Foreseen(planned, after, [device for device, _ in followed])
     moved = references.moved | planned.people.changing("state", "user_type")
     touched = BitMap(device.pk for device, changed in followed if changed)
     touched |= BitMap(matching_rows.devices_of(after))
-    touched |= BitMap(matching_rows.devices_of(_names_of(planned, moved)))
+    if named:
+        touched |= BitMap(matching_rows.devices_of(_names_of(planned, moved)))
     if not (touched or references.changed):
         return found
     for kind in DeviceKind:

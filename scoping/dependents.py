@@ -152,6 +152,11 @@ class ScopingDependents:
         }
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
+        if not matching_rows.any_names():
+            # No device has a user, so none of them follows the directory.
+            nobody: frozenset[int] = frozenset()
+            self._settled(nobody, nobody, changes.Change(directory=change), now)
+            return
         changed = matching_rows.rematch(matching_rows.users_touched_by(change), now=now)
         people = DirectoryUser.objects.filter(cloud_idp=change.cloud_idp_id)
         if not change.full and len(change.user_ids) <= matching_rows.MANY_PEOPLE:

@@ -33,6 +33,7 @@ from directory.models import (
 )
 from directory.planned import PlannedChange
 from directory.sync.bitmaps import unpack
+from jamfidp.compiled import Compiled
 from scoping import evaluate, matching_rows
 from scoping.criteria import Criteria, DeviceValues, Unknown, Value
 from scoping.criteria import evaluate as evaluate_criteria
@@ -495,14 +496,29 @@ def names(kind: str, device_ids: Iterable[int] = ()) -> Names:
     )
 
 
+_NAMED = [
+    Compiled(
+        lambda: (
+            ScopeEntry.objects.exclude(object_id="")
+            .order_by()
+            .values_list("tenant_id", "object_id", "label")
+        )
+    ),
+    Compiled(
+        lambda: (
+            SmartGroupCriterion.objects.exclude(object_id="")
+            .order_by()
+            .values_list("tenant_id", "object_id", "value")
+        )
+    ),
+]
+
+
 def directory_names() -> dict[ObjectRef, str]:
     """Every reference that scopes and criteria hold, with the name last known."""
     found: dict[ObjectRef, str] = {}
-    for model, name in ((ScopeEntry, "label"), (SmartGroupCriterion, "value")):
-        rows = model._default_manager.exclude(object_id="").values_list(
-            "tenant_id", "object_id", name
-        )
-        for tenant_id, object_id, label in rows.order_by():
+    for named in _NAMED:
+        for tenant_id, object_id, label in named.rows():
             found[ObjectRef(tenant_id, object_id)] = label
     return found
 

@@ -18,6 +18,7 @@ from django.db.models import Count, Q, QuerySet
 from directory.dependents import AppliedChange, ObjectRef
 from directory.models import CloudIdentityProvider, DirectoryUser
 from directory.planned import PlannedChange
+from jamfidp.compiled import Compiled
 from jamfidp.history.record import record
 from scoping.matching import (
     Candidate,
@@ -343,6 +344,14 @@ def _users_touched_by(planned: PlannedChange) -> QuerySet[InventoryUser]:
         | Q(object_id__in={row.object_id for row in after})
         | ~Q(match__in=[Match.MATCHED, Match.NONE])
     )
+
+
+_ANY = Compiled(lambda: InventoryUser.objects.order_by().values_list("pk")[:1])
+
+
+def any_names() -> bool:
+    """Whether the inventory has reported any user name."""
+    return _ANY.any()
 
 
 def users_touched_by(change: AppliedChange) -> QuerySet[InventoryUser]:

@@ -16,6 +16,7 @@ from pyroaring import BitMap
 from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider
 from directory.sync.bitmaps import pack, unpack
+from jamfidp.compiled import Compiled
 from jamfidp.history.record import record
 from scoping import criteria as rules
 from scoping.changes import Change
@@ -409,15 +410,26 @@ def after_change(change: Change, now: datetime) -> None:
             )
 
 
-def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
-    criteria = SmartGroupCriterion.objects.filter(group__kind=kind).exclude(
-        object_id=""
+_GROUPS_RELYING = Compiled(
+    lambda kind: (
+        SmartGroupCriterion.objects.filter(group__kind=kind)
+        .exclude(object_id="")
+        .order_by()
+        .values_list("group_id")
     )
-    entries = ScopeEntry.objects.filter(
-        scope__kind=kind, kind__in=ScopeEntry.DIRECTORY
-    ).order_by()
-    groups = set(criteria.order_by().values_list("group_id", flat=True))
-    scopes = set(entries.values_list("scope_id", flat=True))
+)
+_SCOPES_RELYING = Compiled(
+    lambda kind: (
+        ScopeEntry.objects.filter(scope__kind=kind, kind__in=ScopeEntry.DIRECTORY)
+        .order_by()
+        .values_list("scope_id")
+    )
+)
+
+
+def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
+    groups = {group for (group,) in _GROUPS_RELYING.rows(kind)}
+    scopes = {scope for (scope,) in _SCOPES_RELYING.rows(kind)}
     if not (groups or scopes):
         return
     connection = (

@@ -10,6 +10,7 @@ from pyroaring import BitMap
 from directory.dependents import GroupInUse, ObjectRef, Use
 from directory.sync.bitmaps import unpack
 from jamfidp.access import ConsoleUser, visible_to
+from jamfidp.compiled import Compiled
 from scoping.models import (
     Device,
     DeviceKind,
@@ -69,16 +70,27 @@ def uses_of_group(ref: ObjectRef, *, viewer: ConsoleUser) -> list[Use]:
     ]
 
 
+_GROUPS_SCOPED = Compiled(
+    lambda tenant_id: (
+        ScopeEntry.objects.filter(
+            tenant_id=tenant_id, kind=ScopeEntry.Kind.DIRECTORY_GROUP
+        )
+        .order_by()
+        .values_list("object_id", "nested")
+    )
+)
+_GROUPS_ASKED = Compiled(
+    lambda tenant_id: (
+        SmartGroupCriterion.objects.filter(tenant_id=tenant_id)
+        .order_by()
+        .values_list("object_id", "nested")
+    )
+)
+
+
 def groups_in_use(tenant_id: str) -> list[GroupInUse]:
     """The directory groups of a tenant that scopes and smart groups name."""
-    entries = ScopeEntry.objects.filter(
-        tenant_id=tenant_id, kind=ScopeEntry.Kind.DIRECTORY_GROUP
-    )
-    criteria = SmartGroupCriterion.objects.filter(tenant_id=tenant_id)
-    named = {
-        *entries.values_list("object_id", "nested"),
-        *criteria.values_list("object_id", "nested"),
-    }
+    named = {*_GROUPS_SCOPED.rows(tenant_id), *_GROUPS_ASKED.rows(tenant_id)}
     return [GroupInUse(object_id, nested) for object_id, nested in sorted(named)]
 
 

@@ -24,6 +24,7 @@ from directory.sync.guards import Facts, Limit, Limits, Tally
 from directory.sync.holds import Decide, Held
 from directory.sync.selection import Selection
 from directory.sync.stored import stored_users
+from jamfidp.compiled import Compiled
 
 # Limits count what was lost within this time.
 WINDOW = timedelta(hours=24)
@@ -52,13 +53,20 @@ def decider(
     return decide
 
 
-def everything_held(cloud_idp: CloudIdentityProvider) -> EverythingHeld | None:
-    """Return who said that nothing of a connection, or of any, is to be applied."""
-    return (
+_EVERYTHING_HELD = Compiled(
+    lambda cloud_idp: (
         EverythingHeld.objects.filter(released_at=None)
         .filter(Q(cloud_idp=cloud_idp) | Q(cloud_idp=None))
-        .first()
+        .values_list("pk")[:1]
     )
+)
+
+
+def everything_held(cloud_idp: CloudIdentityProvider) -> EverythingHeld | None:
+    """Return who said that nothing of a connection, or of any, is to be applied."""
+    for (number,) in _EVERYTHING_HELD.rows(cloud_idp.pk):
+        return EverythingHeld.objects.filter(pk=number).first()
+    return None
 
 
 def hold_everything(plan: Plan, held: Held) -> None:
@@ -75,21 +83,26 @@ def hold_everything(plan: Plan, held: Held) -> None:
     held.losses = {}
 
 
-def limits_of(cloud_idp: CloudIdentityProvider) -> Limits:
-    chosen = GuardLimits.objects.filter(cloud_idp=cloud_idp).first()
-    usual = Limits()
-    if chosen is None:
-        return usual
-    return Limits(
-        **{
-            name: Limit(
-                getattr(chosen, f"{name}_percent"),
-                getattr(chosen, f"{name}_absolute"),
-                few=getattr(usual, name).few,
-            )
-            for name in ("people", "memberships", "members")
-        }
+_LIMITED = ("people", "memberships", "members")
+_LIMITS = Compiled(
+    lambda cloud_idp: GuardLimits.objects.filter(cloud_idp=cloud_idp).values_list(
+        *(f"{name}_{how}" for name in _LIMITED for how in ("percent", "absolute"))
     )
+)
+
+
+def limits_of(cloud_idp: CloudIdentityProvider) -> Limits:
+    usual = Limits()
+    for chosen in _LIMITS.rows(cloud_idp.pk):
+        return Limits(
+            **{
+                name: Limit(percent, absolute, few=getattr(usual, name).few)
+                for name, percent, absolute in zip(
+                    _LIMITED, chosen[::2], chosen[1::2], strict=True
+                )
+            }
+        )
+    return usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,21 +114,25 @@ class Circumstances:
     selection_changed: bool = False
 
 
+_BEFORE = Compiled(
+    lambda cloud_idp, run: (
+        SyncRun.objects.reads()
+        .filter(cloud_idp=cloud_idp, finished_at__isnull=False, dry_run=False)
+        .exclude(pk=run)
+        .exclude(state=SyncRun.State.CANCELED)
+        .exclude(error_code="console:disabled")
+        .values_list("state")[:1]
+    )
+)
+
+
 def circumstances(run: SyncRun, plan: Plan, selection: Selection) -> Circumstances:
     cloud_idp = plan.cloud_idp
     if not cloud_idp.completely_read:
         return Circumstances()
-    before = (
-        SyncRun.objects.reads()
-        .filter(cloud_idp=cloud_idp, finished_at__isnull=False, dry_run=False)
-        .exclude(pk=run.pk)
-        .exclude(state=SyncRun.State.CANCELED)
-        .exclude(error_code="console:disabled")
-        .values_list("state", flat=True)
-        .first()
-    )
+    before = _BEFORE.rows(cloud_idp.pk, run.pk)
     return Circumstances(
-        after_error=run.is_read and before == SyncRun.State.FAILED,
+        after_error=run.is_read and before == [(SyncRun.State.FAILED,)],
         after_restore=plan.full and not_read_since_restore(cloud_idp),
         selection_changed=cloud_idp.delta_selection != selection.signature,
     )
@@ -209,14 +226,21 @@ def _moves(plan: Plan) -> bool:
     )
 
 
+_LOSSES = Compiled(
+    lambda cloud_idp, since: (
+        SyncRun.objects.filter(
+            cloud_idp=cloud_idp, state=SyncRun.State.SUCCEEDED, finished_at__gt=since
+        )
+        .order_by()
+        .values_list("losses")
+    )
+)
+
+
 def recent(plan: Plan) -> Tally:
     """Add up what took effect of losses within the last 24 hours."""
     total = Tally()
-    for losses in SyncRun.objects.filter(
-        cloud_idp=plan.cloud_idp,
-        state=SyncRun.State.SUCCEEDED,
-        finished_at__gt=plan.now - WINDOW,
-    ).values_list("losses", flat=True):
+    for (losses,) in _LOSSES.rows(plan.cloud_idp.pk, plan.now - WINDOW):
         total.people += losses.get("people", 0)
         total.memberships += losses.get("memberships", 0)
         for group, members in losses.get("members", {}).items():

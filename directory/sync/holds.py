@@ -12,6 +12,7 @@ from pyroaring import BitMap
 from directory.models import CloudIdentityProvider, DirectoryObject, HeldChange
 from directory.sync.attributes import GroupRow, UserRow
 from directory.sync.bitmaps import pack, unpack
+from jamfidp.compiled import Compiled
 
 if TYPE_CHECKING:
     from directory.sync.differences import Plan
@@ -127,8 +128,20 @@ def stored_hold(held: HeldChange) -> Hold:
     )
 
 
+_OPEN = Compiled(
+    lambda cloud_idp: (
+        HeldChange.objects.filter(cloud_idp=cloud_idp, closed_at=None)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+
+
 def open_holds(cloud_idp: CloudIdentityProvider) -> dict[int, Hold]:
     """Return what is held of a connection, by number."""
+    # Most often nothing is.
+    if not _OPEN.any(cloud_idp.pk):
+        return {}
     return {
         held.number: stored_hold(held)
         for held in HeldChange.objects.filter(cloud_idp=cloud_idp, closed_at=None)

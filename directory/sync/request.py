@@ -11,6 +11,7 @@ from directory.models import (
     DirectoryUser,
     SyncRun,
 )
+from jamfidp.compiled import Compiled
 from jamfidp.history import record
 
 
@@ -138,8 +139,18 @@ def request_object(
     return run
 
 
+_ACTIVE = Compiled(
+    lambda cloud_idp: (
+        SyncRun.objects.active()
+        .reads()
+        .filter(cloud_idp=cloud_idp)
+        .values_list("pk")[:1]
+    )
+)
+
+
 def _active(cloud_idp: CloudIdentityProvider) -> SyncRun | None:
-    active = SyncRun.objects.active().reads().filter(cloud_idp=cloud_idp)
     # Asked by number first: most often there is none.
-    number = active.values_list("pk", flat=True).first()
-    return None if number is None else active.filter(pk=number).first()
+    for (number,) in _ACTIVE.rows(cloud_idp.pk):
+        return SyncRun.objects.active().filter(pk=number).first()
+    return None

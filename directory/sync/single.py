@@ -52,6 +52,7 @@ from directory.sync.selection import Selection, selection_of
 from directory.sync.stage import Pages, Resource, Round, staged
 from directory.sync.stored_plans import prepare
 from directory.sync.traffic import Traffic
+from jamfidp.compiled import Compiled
 
 Kind = DirectoryObject.Kind
 Json = dict[str, Any]
@@ -496,22 +497,28 @@ def _round(
     return round_, register, sum(entry["id"] not in known for entry in entries)
 
 
+_READ_ALONE = Compiled(
+    lambda cloud_idp, since: (
+        SyncRun.objects.filter(
+            cloud_idp=cloud_idp,
+            kind=SyncRun.Kind.OBJECT,
+            state=SyncRun.State.SUCCEEDED,
+            finished_at__gte=since,
+        )
+        .order_by()
+        .values_list("object_number")
+    )
+)
+
+
 def fresh(run: SyncRun) -> BitMap:
     """People and groups that were read one by one, and applied, since a run began.
 
     What the run read of them may be older.
     """
     since = run.started_at or run.created_at
-    return BitMap(
-        number
-        for number in SyncRun.objects.filter(
-            cloud_idp_id=run.cloud_idp_id,
-            kind=SyncRun.Kind.OBJECT,
-            state=SyncRun.State.SUCCEEDED,
-            finished_at__gte=since,
-        ).values_list("object_number", flat=True)
-        if number is not None
-    )
+    read = _READ_ALONE.rows(run.cloud_idp_id, since)
+    return BitMap(number for (number,) in read if number is not None)
 
 
 def look_again(run: SyncRun, numbers: BitMap, *, now: datetime) -> None:

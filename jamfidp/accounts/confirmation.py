@@ -15,6 +15,7 @@ from directory.entra import EntraSession, GraphClient
 from directory.models import CloudIdentityProvider, DirectoryUser
 from directory.permissions import Feature
 from jamfidp.accounts.models import DirectoryBinding, SignInConfirmation
+from jamfidp.compiled import Compiled
 
 
 def ask(
@@ -73,14 +74,24 @@ def forget(tenant_id: str) -> None:
     SignInConfirmation.objects.filter(tenant_id=tenant_id).delete()
 
 
+_ANSWERED = Compiled(
+    lambda tenant_id, before: (
+        SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=before)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+
+
 def overtaken(change: AppliedChange, tenant_id: str, *, now: datetime) -> None:
     """Forget what was answered before the read that was just applied had begun.
 
     A read of one person says nothing of what the others were answered.
     """
-    answers = SignInConfirmation.objects.filter(
-        tenant_id=tenant_id, at__lt=change.began_at or now
-    )
+    before = change.began_at or now
+    if not _ANSWERED.any(tenant_id, before):
+        return
+    answers = SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=before)
     if change.asked is not None:
         people = DirectoryUser.objects.filter(pk=change.asked)
         answers = answers.filter(object_id__in=people.values("object_id"))

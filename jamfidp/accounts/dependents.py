@@ -22,8 +22,43 @@ from jamfidp.access import ConsoleUser
 from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
 from jamfidp.accounts.levels import AccessLevel, PrivilegeSet
 from jamfidp.accounts.models import DirectoryBinding, User
+from jamfidp.compiled import Compiled
 
 PERMISSION = "accounts.view_accountgroup"
+
+
+_BOUND = Compiled(
+    lambda tenant_id: (
+        DirectoryBinding.objects.filter(tenant_id=tenant_id)
+        .order_by()
+        .values_list(
+            "object_id",
+            "nested",
+            "account_group__access_level",
+            "account_group__privilege_set",
+        )
+    )
+)
+# Accounts with privileges of their own, and those that were put into groups here.
+_OWN = Compiled(
+    lambda tenant_id: (
+        User.objects.filter(tenant_id=tenant_id)
+        .exclude(access_level=AccessLevel.GROUP)
+        .order_by()
+        .values_list("object_id", "access_level", "privilege_set")
+    )
+)
+_ASSIGNED = Compiled(
+    lambda tenant_id: (
+        User.objects.filter(
+            tenant_id=tenant_id,
+            access_level=AccessLevel.GROUP,
+            groups__access_level__in=AccessLevel.values,
+        )
+        .order_by()
+        .values_list("object_id", "groups__access_level", "groups__privilege_set")
+    )
+)
 
 
 class AccountsDependents:
@@ -35,17 +70,8 @@ class AccountsDependents:
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return [
-            GroupInUse(
-                binding.object_id,
-                binding.nested,
-                _gives(
-                    binding.account_group.access_level,
-                    binding.account_group.privilege_set,
-                ),
-            )
-            for binding in DirectoryBinding.objects.filter(
-                tenant_id=tenant_id
-            ).select_related("account_group")
+            GroupInUse(object_id, nested, _gives(level, chosen))
+            for object_id, nested, level, chosen in _BOUND.rows(tenant_id)
         ]
 
     def people_named(self, tenant_id: str) -> Collection[str]:
@@ -54,23 +80,11 @@ class AccountsDependents:
         return set(accounts.values_list("object_id", flat=True))
 
     def people_in_use(self, tenant_id: str) -> Mapping[str, Gives]:
-        own = User.objects.filter(tenant_id=tenant_id).exclude(
-            access_level=AccessLevel.GROUP
-        )
-        assigned = User.objects.filter(
-            tenant_id=tenant_id,
-            access_level=AccessLevel.GROUP,
-            groups__access_level__in=AccessLevel.values,
-        )
         found = {
             object_id: _gives(level, chosen)
-            for object_id, level, chosen in own.values_list(
-                "object_id", "access_level", "privilege_set"
-            )
+            for object_id, level, chosen in _OWN.rows(tenant_id)
         }
-        for object_id, level, chosen in assigned.values_list(
-            "object_id", "groups__access_level", "groups__privilege_set"
-        ):
+        for object_id, level, chosen in _ASSIGNED.rows(tenant_id):
             given = _gives(level, chosen)
             found[object_id] = max(found.get(object_id, Gives.NOTHING), given)
         return found
@@ -189,6 +203,8 @@ class AccountsDependents:
         self._end_sessions(tenant_id, now)
 
     def _end_sessions(self, tenant_id: str, now: datetime) -> None:
+        if not sessions.anybody_signed_in(tenant_id, now=now):
+            return
         sessions.end_where_nothing_is_held(
             sessions.signed_in_accounts(now, tenant_id=tenant_id), now=now
         )

@@ -30,6 +30,7 @@ from jamfidp.accounts.models import (
     SignInConfirmation,
     User,
 )
+from jamfidp.compiled import Compiled
 
 # Columns of a person that decide.
 DECIDING = ("state", "account_enabled", "user_type")
@@ -37,8 +38,24 @@ DECIDING = ("state", "account_enabled", "user_type")
 NAMED = 3
 
 
+_BOUND = Compiled(
+    lambda tenant_id: (
+        DirectoryBinding.objects.filter(tenant_id=tenant_id)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+_KNOWN = Compiled(
+    lambda tenant_id: (
+        User.objects.filter(tenant_id=tenant_id).order_by().values_list("pk")[:1]
+    )
+)
+
+
 def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     """Return who would gain or lose what, and which bindings break or return."""
+    if not (_BOUND.any(planned.tenant_id) or _KNOWN.any(planned.tenant_id)):
+        return []
     bindings = list(
         DirectoryBinding.objects.filter(tenant_id=planned.tenant_id)
         .select_related("account_group__site")
@@ -50,8 +67,6 @@ def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
         .select_related("site")
         .prefetch_related("groups")
     }
-    if not (bindings or accounts):
-        return []
     cloud_idp = CloudIdentityProvider.objects.filter(pk=planned.cloud_idp_id).first()
     if cloud_idp is None:
         return []

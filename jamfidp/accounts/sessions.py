@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from jamfidp.accounts import session_store, standing
 from jamfidp.accounts.explanations import explain
 from jamfidp.accounts.grants import Reason
 from jamfidp.accounts.models import AccountSession, User
+from jamfidp.compiled import Compiled
 
 # The order decides: Edge and Chrome name each other and Safari.
 _BROWSERS = (
@@ -42,12 +43,31 @@ class SessionLine:
 
 def open_sessions(now: datetime) -> QuerySet[AccountSession]:
     """Sessions of people that have not ended in any way."""
+    return _open(now, now - session_store.idle_limit())
+
+
+def _open(now: datetime, seen_after: datetime) -> QuerySet[AccountSession]:
     return AccountSession.objects.filter(
-        Q(last_seen_at__gt=now - session_store.idle_limit()),
         account__isnull=False,
         ended_at=None,
         expires_at__gt=now,
+        last_seen_at__gt=seen_after,
     )
+
+
+_SIGNED_IN = Compiled(
+    lambda now, seen_after, tenant_id: (
+        _open(now, seen_after)
+        .filter(account__tenant_id=tenant_id)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+
+
+def anybody_signed_in(tenant_id: str, *, now: datetime) -> bool:
+    """Whether an account of a tenant has an open session."""
+    return _SIGNED_IN.any(now, now - session_store.idle_limit(), tenant_id)
 
 
 def lines(
