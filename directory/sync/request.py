@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
     DirectoryUser,
+    StagedPage,
     SyncRun,
 )
 from jamfidp.compiled import Compiled
@@ -86,10 +88,15 @@ def cancel_sync(*, run: SyncRun, actor: Any, now: datetime) -> bool:
 
 
 def _widened(run: SyncRun, kind: SyncRun.Kind) -> SyncRun:
-    """Make a run that still waits a full one when a full read is asked for."""
+    """Make a run that still waits a full one when a full read is asked for.
+
+    Not one that has pages, its own or those of a run before it: they are answers of
+    changes alone, and whoever they do not name would count as gone.
+    """
     if kind == SyncRun.Kind.FULL and run.kind != kind and not run.dry_run:
+        pages = StagedPage.objects.filter(run=OuterRef("pk"))
         waiting = SyncRun.objects.filter(pk=run.pk, state=SyncRun.State.QUEUED)
-        if waiting.filter(pages=0).update(kind=kind):
+        if waiting.filter(~Exists(pages), pages=0).update(kind=kind):
             run.kind = kind
     return run
 

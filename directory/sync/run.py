@@ -128,7 +128,7 @@ def _work_to_an_end(
         if run.is_read:
             status.record_failure(run.cloud_idp, error, now=clock())
     except SyncFailed as failure:
-        _fail(
+        failed = _fail(
             run,
             lease,
             message=str(failure),
@@ -136,7 +136,7 @@ def _work_to_an_end(
             code=failure.code,
             now=clock(),
         )
-        if not failure.resumable:
+        if failed and not failure.resumable:
             _drop_pages(run)
     except (DatabaseError, OSError):
         logger.exception("Sync run %s failed in the console", run.pk)
@@ -152,7 +152,7 @@ def _work_to_an_end(
         )
     except Exception:
         logger.exception("Sync run %s failed by a defect", run.pk)
-        _fail(
+        failed = _fail(
             run,
             lease,
             message="The console met a defect of its own. Nothing was applied.",
@@ -160,8 +160,9 @@ def _work_to_an_end(
             code="console:defect",
             now=clock(),
         )
-        # What was read may be what it stumbled over.
-        _drop_pages(run)
+        if failed:
+            # What was read may be what it stumbled over.
+            _drop_pages(run)
     else:
         if run.is_read:
             status.record_success(run.cloud_idp, now=clock())
@@ -301,21 +302,24 @@ def _begin(run: SyncRun, lease: Lease, selection: Selection, clock: Clock) -> No
         # Of the whole run, however often its worker changes.
         run.deadline_at = clock() + timedelta(minutes=settings.SYNC_DEADLINE_MINUTES)
         columns["deadline_at"] = run.deadline_at
-    same = (run.selection, run.generation) == (
+    same = "kind" not in columns and (run.selection, run.generation) == (
         selection.signature,
         cloud_idp.generation,
     )
-    if run.fencing_token > 1 and not same:
-        # Pages that an earlier worker read by another selection fit no more.
-        _drop_pages(run)
     run.selection, run.generation = selection.signature, cloud_idp.generation
-    lease.renew(selection=run.selection, generation=run.generation, **columns)
-    if run.fencing_token == 1:
-        _take_over_pages(run, clock())
-    if StagedPage.objects.filter(run=run).exclude(format=FORMAT).exists():
-        # An upgrade came between: its pages say what they say to that version alone.
-        logger.info("Sync run %s reads again what another version read", run.pk)
-        _drop_pages(run)
+    # With what it reads goes what was read: the pages of a run are all of one kind and
+    # selection, and whoever lost the lease leaves them to whoever has it.
+    with transaction.atomic():
+        lease.renew(selection=run.selection, generation=run.generation, **columns)
+        if run.fencing_token > 1 and not same:
+            _drop_pages(run)
+        if run.fencing_token == 1:
+            _take_over_pages(run, clock())
+        if StagedPage.objects.filter(run=run).exclude(format=FORMAT).exists():
+            # An upgrade came between: its pages say what they say to that version
+            # alone.
+            logger.info("Sync run %s reads again what another version read", run.pk)
+            _drop_pages(run)
 
 
 def _drop_pages(run: SyncRun) -> None:
@@ -351,9 +355,8 @@ def _take_over_pages(run: SyncRun, now: datetime) -> None:
         .first()
     )
     if earlier is not None:
-        with transaction.atomic():
-            StagedPage.objects.filter(run=run).delete()
-            StagedPage.objects.filter(run=earlier).update(run=run)
+        StagedPage.objects.filter(run=run).delete()
+        StagedPage.objects.filter(run=earlier).update(run=run)
         logger.info("Sync run %s goes on where run %s stopped", run.pk, earlier.pk)
 
 
@@ -361,14 +364,15 @@ def _begin_again(run: SyncRun, lease: Lease, expired: errors.DeltaExpired) -> No
     run.refresh_from_db(fields=["waits", "failures"])
     run.kind = SyncRun.Kind.FULL
     run.kind_reason = f"{expired.message} Everything is read again."[:255]
-    lease.renew(
-        kind=run.kind,
-        kind_reason=run.kind_reason,
-        users_read=0,
-        groups_read=0,
-        memberships_read=0,
-    )
-    _drop_pages(run)
+    with transaction.atomic():
+        lease.renew(
+            kind=run.kind,
+            kind_reason=run.kind_reason,
+            users_read=0,
+            groups_read=0,
+            memberships_read=0,
+        )
+        _drop_pages(run)
 
 
 def _apply(
@@ -603,7 +607,9 @@ def _fail(
     now: datetime,
     request_id: str = "",
     retry_after: float | None = None,
-) -> None:
+) -> bool:
+    """End the run with an error; False where another worker has it by now, and with it
+    the pages."""
     ended = _end(
         run,
         lease,
@@ -618,6 +624,7 @@ def _fail(
         CloudIdentityProvider.objects.filter(pk=run.cloud_idp_id).update(
             next_sync_at=now + _pause(run.cloud_idp, retry_after)
         )
+    return ended
 
 
 def _pause(cloud_idp: CloudIdentityProvider, retry_after: float | None) -> timedelta:

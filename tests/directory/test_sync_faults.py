@@ -12,18 +12,19 @@ from django.utils import timezone
 
 from directory import dependents, tokens
 from directory.dependents import AppliedChange
-from directory.entra import TokenCache
+from directory.entra import TokenCache, errors
 from directory.models import (
     AttributeMappings,
     DirectoryGroup,
     DirectoryUser,
+    HeldChange,
     StagedPage,
     SyncRun,
 )
 from directory.planned import PlannedChange
 from directory.sync import apply, cancel_sync, fetch
 from directory.sync import run as run_module
-from directory.sync.fetch import Fetch
+from directory.sync.fetch import DeadlinePassed, Fetch
 from directory.sync.lease import Lease, claim
 from directory.sync.run import work
 from directory.tasks import give_up_silent_runs
@@ -236,6 +237,93 @@ def test_f19_a_worker_killed_between_two_pages_is_followed_by_one_that_goes_on(
     assert run.state == SyncRun.State.SUCCEEDED, run.error
     assert held(story) == truth(story)
     assert run.users_read == len(truth(story).people)
+
+
+def changed_a_little(story: Story) -> None:
+    """What the next pages of changes name is little of what there is."""
+    story.control("PUT", "groups/Alumni/members/ana.ruiz@fernhill.example")
+    story.control("PATCH", "users/milo.brandt@fernhill.example", {"jobTitle": "Baker"})
+
+
+def test_f19_pages_of_changes_are_never_taken_for_a_full_read(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes on with the pages of one that failed, its worker dies, and a full read
+    is asked for before the next worker comes."""
+    changed_a_little(known)
+
+    def too_late(taken: int) -> None:
+        if taken:
+            raise DeadlinePassed
+
+    with monkeypatch.context() as patched:
+        page_by_page(patched, too_late)
+        assert known.sync().state == SyncRun.State.FAILED
+    assert StagedPage.objects.count() == 1
+    run = known.request()
+    with monkeypatch.context() as patched:
+        kill_after(0, patched)
+        with pytest.raises(Killed):
+            work(run.pk)
+    abandon(run)
+    assert StagedPage.objects.filter(run=run).exists(), "nothing is read twice"
+
+    assert known.request(FULL) == run
+    work(run.pk)
+
+    run.refresh_from_db()
+    assert (run.kind, run.state) == (SyncRun.Kind.DELTA, SyncRun.State.SUCCEEDED)
+    assert not HeldChange.objects.exists()
+    assert held(known) == truth(known)
+
+
+def test_f19_a_worker_killed_as_it_begins_again_leaves_no_page_of_before(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One link has expired; the page that the other led to was of changes."""
+    changed_a_little(known)
+    run = known.request()
+
+    def expired(taken: int) -> None:
+        if taken:
+            raise errors.DeltaExpired("It was too old.")
+
+    def dying(_run: SyncRun) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        page_by_page(patched, expired)
+        patched.setattr(run_module, "_drop_pages", dying)
+        with pytest.raises(Killed):
+            work(run.pk)
+    assert StagedPage.objects.count() == 1
+    abandon(run)
+    work(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == SyncRun.State.SUCCEEDED, run.error
+    assert not HeldChange.objects.exists()
+    assert held(known) == truth(known)
+
+
+def test_f21_a_worker_that_lost_its_lease_and_fails_leaves_the_pages_to_the_other(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the pages that it has stored, the other would miss whom they name."""
+    page_by_page(monkeypatch)
+    run = known.request(FULL)
+
+    def taken_over_and_failing(**_given: Any) -> None:
+        abandon(run)
+        assert claim(run.pk, now=timezone.now()) is not None
+        raise RuntimeError("Out of luck")
+
+    monkeypatch.setattr(run_module, "make_plan", taken_over_and_failing)
+    work(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == SyncRun.State.READING
+    assert StagedPage.objects.filter(run=run).count() == run.pages > 0
 
 
 @pytest.mark.parametrize("step", ["_write_people", "_write_bitmaps", "_finish"])
