@@ -20,10 +20,12 @@ from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import Client
 from django.utils import timezone
+from xdist.remote import Producer
 
 from directory import clouds
 from directory.sync import lines
 from jamfidp.accounts.models import AccessLevel, PrivilegeSet, User
+from tests.scheduling import BrowserTogether
 
 # The addresses of the suite's console, before a test takes settings of another one.
 importlib.import_module(settings.ROOT_URLCONF)
@@ -201,10 +203,12 @@ def pytest_collection_modifyitems(
             items=[item for item in items if not uses_database(item)]
         )
         items[:] = filter(uses_database, items)
-    # One process for everything that drives the browser: it starts a whole console.
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> BrowserTogether | None:
+    return BrowserTogether(config, log) if config.option.dist == "loadgroup" else None
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
