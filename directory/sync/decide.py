@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q
 from pyroaring import BitMap
 
 from directory.entra.transport import TransferObserver
@@ -28,6 +28,8 @@ from jamfidp.compiled import Compiled
 
 # Limits count what was lost within this time.
 WINDOW = timedelta(hours=24)
+# A hundred groups have some thousands of members, most often enough to judge by.
+GROUPS_AT_ONCE = 100
 
 
 def decider(
@@ -201,12 +203,25 @@ def _people(cloud_idp: CloudIdentityProvider, enough: int) -> int:
     return present[:enough].count()
 
 
+_MEMBERS = Compiled(
+    lambda cloud_idp, after: DirectoryGroup.objects.filter(
+        cloud_idp=cloud_idp, pk__gt=after
+    )
+    .order_by("pk")
+    .values_list("pk", "direct_users")[:GROUPS_AT_ONCE]
+)
+
+
 def _memberships(cloud_idp: CloudIdentityProvider, enough: int) -> int:
-    """Add up the direct members in effect, of so many groups that it is enough."""
-    groups = DirectoryGroup.objects.filter(cloud_idp=cloud_idp, direct_users__gt=0)
-    # Each of them has one at least.
-    counted = groups.order_by()[:enough].aggregate(total=Sum("direct_users"))
-    return counted["total"] or 0
+    """Add up the direct members in effect, until there are so many."""
+    total = after = 0
+    while total < enough:
+        groups = _MEMBERS.rows(cloud_idp.pk, after)
+        total += sum(members for _group, members in groups)
+        if len(groups) < GROUPS_AT_ONCE:
+            break
+        after = groups[-1][0]
+    return total
 
 
 def _held_since_restore(plan: Plan) -> bool:
