@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import DatabaseError, IntegrityError, transaction
-from django.db.models import F, Sum
+from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db.models import Sum
 from django.utils import timezone
 
 from directory.entra import GraphClient
@@ -33,10 +33,19 @@ def note(
     now: datetime,
 ) -> None:
     """Add to the numbers of the day. That it cannot be counted fails nothing."""
+    day = connection.ops.adapt_datefield_value(timezone.localdate(now))
     try:
-        with may_be_lost():
-            for permission, times in sorted(used.items()):
-                _add(cloud_idp.pk, permission, feature, times, now)
+        with may_be_lost(), connection.cursor() as cursor:
+            cursor.executemany(
+                _ADD,
+                [
+                    (cloud_idp.pk, permission, feature.value, day, times)
+                    for permission, times in sorted(used.items())
+                ],
+            )
+    except IntegrityError:
+        # The connection was erased meanwhile: then there is nothing to add to.
+        return
     except DatabaseError:
         logger.warning("The use of permissions could not be counted", exc_info=True)
 
@@ -52,25 +61,12 @@ def counted(
         note(cloud_idp, feature, graph.used, now=timezone.now())
 
 
-def _add(
-    cloud_idp_id: int, permission: str, feature: Feature, times: int, now: datetime
-) -> None:
-    of_the_day = {
-        "cloud_idp_id": cloud_idp_id,
-        "permission": permission,
-        "feature": feature.value,
-        "day": timezone.localdate(now),
-    }
-    rows = PermissionUse.objects.filter(**of_the_day)
-    if rows.update(times=F("times") + times):
-        return
-    try:
-        with transaction.atomic():
-            PermissionUse.objects.create(**of_the_day, times=times)
-    except IntegrityError:
-        # Somebody else was the first of the day at the same moment, or the connection
-        # was erased meanwhile: then there is no row to add to.
-        rows.update(times=F("times") + times)
+_ADD = (
+    f"INSERT INTO {PermissionUse._meta.db_table}"  # noqa: S608
+    " (cloud_idp_id, permission, feature, day, times) VALUES (%s, %s, %s, %s, %s)"
+    " ON CONFLICT (cloud_idp_id, day, permission, feature)"
+    f" DO UPDATE SET times = {PermissionUse._meta.db_table}.times + excluded.times"
+)
 
 
 @transaction.atomic

@@ -1,12 +1,13 @@
 """Which TLS each connection speaks with Microsoft's hosts, as last seen."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from django.utils import timezone
 
 from directory.entra import TlsInUse
 from directory.models import CloudIdentityProvider, TlsConnection
-from jamfidp.durability import may_be_lost
+from jamfidp.durability import may_be_lost, update_that_may_be_lost
 from jamfidp.history.record import record
 
 
@@ -15,7 +16,6 @@ def noting(cloud_idp: CloudIdentityProvider) -> Callable[[TlsInUse], None]:
     return lambda seen: note(cloud_idp, seen)
 
 
-@may_be_lost()
 def note(cloud_idp: CloudIdentityProvider, seen: TlsInUse) -> None:
     """Keep what a handshake came to; history gets an entry when the version changes.
 
@@ -23,6 +23,19 @@ def note(cloud_idp: CloudIdentityProvider, seen: TlsInUse) -> None:
     connection to the next.
     """
     now = timezone.now()
+    as_before = TlsConnection.objects.filter(
+        cloud_idp=cloud_idp,
+        host=seen.host,
+        protocol=seen.protocol,
+        cipher=seen.cipher,
+        issuer=seen.issuer,
+    )
+    if not update_that_may_be_lost(as_before.order_by(), at=now):
+        _note(cloud_idp, seen, now)
+
+
+@may_be_lost()
+def _note(cloud_idp: CloudIdentityProvider, seen: TlsInUse, now: datetime) -> None:
     row = (
         TlsConnection.objects.select_for_update()
         .filter(cloud_idp=cloud_idp, host=seen.host)
