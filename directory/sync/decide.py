@@ -204,11 +204,11 @@ def _people(cloud_idp: CloudIdentityProvider, enough: int) -> int:
 
 
 _MEMBERS = Compiled(
-    lambda cloud_idp, after: DirectoryGroup.objects.filter(
-        cloud_idp=cloud_idp, pk__gt=after
+    lambda cloud_idp, after: (
+        DirectoryGroup.objects.filter(cloud_idp=cloud_idp, pk__gt=after)
+        .order_by("pk")
+        .values_list("pk", "direct_users")[:GROUPS_AT_ONCE]
     )
-    .order_by("pk")
-    .values_list("pk", "direct_users")[:GROUPS_AT_ONCE]
 )
 
 

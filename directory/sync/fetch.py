@@ -112,7 +112,7 @@ class _Progress:
 
 
 class Fetch:
-    """Reads what a run has not read yet.
+    """Reads what a run has not read yet, with `any_pages` from the stored ones on.
 
     `open_lines` opens the lines to Microsoft. `heard` is called whenever something was
     stored, so that the worker is seen to be alive.
@@ -127,9 +127,11 @@ class Fetch:
         clock: Clock,
         open_lines: OpenLines = Lines,
         heard: Callable[[], None] = lambda: None,
+        any_pages: bool = True,
     ) -> None:
         self.run = run
         self.pages = Pages(run)
+        self.pages.any_stored = any_pages
         self.register = Register(run.cloud_idp, whole=run.kind == SyncRun.Kind.FULL)
         self._lease = lease
         self._selection = selection
@@ -226,7 +228,8 @@ class Fetch:
 
     def _take_up(self) -> None:
         """Go on where the stored pages of this run end."""
-        self.pages.any_stored = StagedPage.objects.filter(run=self.run).exists()
+        stored = StagedPage.objects.filter(run=self.run)
+        self.pages.any_stored = self.pages.any_stored and stored.exists()
         for page in self.pages.of(*Resource):
             progress = self._progress[Resource(page.resource)]
             progress.number = page.number

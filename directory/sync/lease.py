@@ -4,15 +4,15 @@ Each claim raises the token. A worker that was thought dead and comes back holds
 old one, and nothing it writes takes effect.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, Q
 from django.db.models.functions import Coalesce
 
-from directory.models import SyncRun
-from jamfidp.durability import may_be_lost
+from directory.models import StagedPage, SyncRun, SyncRunQuerySet
+from jamfidp.durability import update_that_may_be_lost
 
 # Renewed with every page and every wait, and longer than one request can take.
 READ_LEASE = timedelta(minutes=3)
@@ -34,14 +34,18 @@ class Lease:
 
     run_id: int
     token: int
+    _noted: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def note(self, **columns: Any) -> None:
+        """Have the run's row changed with whatever is written to it next."""
+        self._noted.update(columns)
 
     def write(self, **columns: Any) -> bool:
         """Change the run's row; False means that the lease is lost."""
-        return bool(
-            SyncRun.objects.active()
-            .filter(pk=self.run_id, fencing_token=self.token)
-            .update(**columns)
-        )
+        return bool(self._held().update(**self._noted | columns))
+
+    def _held(self) -> SyncRunQuerySet:
+        return SyncRun.objects.active().filter(pk=self.run_id, fencing_token=self.token)
 
     def renew(self, **columns: Any) -> None:
         """Change the run's row unless somebody canceled it.
@@ -49,11 +53,12 @@ class Lease:
         Raises:
             LeaseLost, Canceled
         """
-        held = SyncRun.objects.active().filter(pk=self.run_id, fencing_token=self.token)
+        held = self._held()
         # How far it is. What matters is written after it, and with that it is on disk.
-        with may_be_lost():
-            renewed = held.filter(cancel_requested=False).update(**columns)
-        if renewed:
+        if update_that_may_be_lost(
+            held.filter(cancel_requested=False), **self._noted | columns
+        ):
+            self._noted.clear()
             return
         if held.exists():
             raise Canceled
@@ -76,23 +81,45 @@ def claim(run_id: int, *, now: datetime) -> Lease | None:
 
     One conditional UPDATE: of two workers one gets it.
     """
-    taken = (
-        SyncRun.objects.filter(pk=run_id)
-        .filter(
-            Q(state=SyncRun.State.QUEUED)
-            | Q(state__in=[SyncRun.State.READING, SyncRun.State.APPLYING])
-            & Q(lease_expires_at__lt=now)
-        )
-        .update(
-            state=SyncRun.State.READING,
-            phase="Starting",
-            fencing_token=F("fencing_token") + 1,
-            lease_expires_at=now + READ_LEASE,
-            heartbeat_at=now,
-            started_at=Coalesce("started_at", now),
-        )
+    taken = take(run_id, now=now)
+    return None if taken is None else taken.lease
+
+
+class Taken(NamedTuple):
+    """A run with its connection, the right to work on it, and whether pages of any run
+    are stored."""
+
+    run: SyncRun
+    lease: Lease
+    any_pages: bool
+
+
+def take(run_id: int, *, now: datetime) -> Taken | None:
+    """As `claim`, with all that is known of the run.
+
+    A database that crashes may lose this, and with it the connection over which the
+    worker would go on: what it wrote after this is on disk before it counts.
+    """
+    free = SyncRun.objects.filter(pk=run_id).filter(
+        Q(state=SyncRun.State.QUEUED)
+        | Q(state__in=[SyncRun.State.READING, SyncRun.State.APPLYING])
+        & Q(lease_expires_at__lt=now)
+    )
+    taken = update_that_may_be_lost(
+        free,
+        state=SyncRun.State.READING,
+        phase="Starting",
+        fencing_token=F("fencing_token") + 1,
+        lease_expires_at=now + READ_LEASE,
+        heartbeat_at=now,
+        started_at=Coalesce("started_at", now),
     )
     if not taken:
         return None
-    token = SyncRun.objects.values_list("fencing_token", flat=True).get(pk=run_id)
-    return Lease(run_id, token)
+    run = (
+        SyncRun.objects.select_related("cloud_idp__mappings")
+        .annotate(any_pages=Exists(StagedPage.objects.all()))
+        .get(pk=run_id)
+    )
+    any_pages: bool = vars(run).pop("any_pages")
+    return Taken(run, Lease(run.pk, run.fencing_token), any_pages)

@@ -14,6 +14,7 @@ from directory.models import (
     SyncRun,
 )
 from jamfidp.compiled import Compiled
+from jamfidp.durability import may_be_lost
 from jamfidp.history import record
 
 
@@ -37,8 +38,10 @@ def request_sync(
     active = _active(cloud_idp)
     if active is not None:
         return _widened(active, kind)
+    # What a schedule asks for is asked for again with the next tick.
+    scheduled = trigger == SyncRun.Trigger.SCHEDULE
     try:
-        with transaction.atomic():
+        with may_be_lost() if scheduled else transaction.atomic():
             run = SyncRun.objects.create(
                 cloud_idp=cloud_idp,
                 kind=kind,

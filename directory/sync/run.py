@@ -26,7 +26,7 @@ from directory.sync.differences import Plan
 from directory.sync.fetch import Clock, DeadlinePassed, Fetch
 from directory.sync.foresee import after_guards
 from directory.sync.holds import Decide
-from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, claim
+from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, Taken, take
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
@@ -36,7 +36,7 @@ from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
-from jamfidp.durability import may_be_lost
+from jamfidp.durability import update_that_may_be_lost
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,12 @@ def _work_to_an_end(
             "Sync run %s waits for a worker of the database's version", run_id
         )
         return
-    lease = claim(run_id, now=clock())
-    if lease is None:
+    taken = take(run_id, now=clock())
+    if taken is None:
         return
-    run = SyncRun.objects.select_related("cloud_idp__mappings").get(pk=run_id)
+    run, lease, _any_pages = taken
     try:
-        _work(run, lease, clock, open_lines, heard, decide)
+        _work(taken, clock, open_lines, heard, decide)
     except Canceled:
         _cancel(run, lease, now=clock())
     except LeaseLost:
@@ -169,21 +169,21 @@ def _work_to_an_end(
 
 
 def _work(
-    run: SyncRun,
-    lease: Lease,
+    taken: Taken,
     clock: Clock,
     open_lines: OpenLines,
     heard: Callable[[], None],
     decide: Decide | None,
 ) -> None:
+    run, lease, any_pages = taken
     if not run.cloud_idp.enabled:
         raise SyncFailed(
             "The connection is disabled.",
             advice="Enable it to read the directory again.",
             code="console:disabled",
         )
-    everything = everything_held(run.cloud_idp)
-    if everything is not None and not run.cloud_idp.completely_read and not run.dry_run:
+    first = not run.cloud_idp.completely_read and not run.dry_run
+    if first and (everything := everything_held(run.cloud_idp)) is not None:
         # Nothing is in effect that a hold could keep: all there is would be held.
         raise SyncFailed(
             f"{everything}. This connection has not been read yet, and its first read "
@@ -196,8 +196,8 @@ def _work(
         _read_one(run, lease, selection, clock, decide)
         return
     watch = Stopwatch()
-    _begin(run, lease, selection, clock)
-    fetch = _fetch(run, lease, selection, clock, open_lines, heard)
+    _begin(run, lease, selection, clock, any_pages=any_pages)
+    fetch = _fetch(run, lease, selection, clock, open_lines, heard, any_pages)
     try:
         try:
             round_ = _read(fetch, clock)
@@ -279,6 +279,7 @@ def _fetch(
     clock: Clock,
     open_lines: OpenLines,
     heard: Callable[[], None],
+    any_pages: bool = False,
 ) -> Fetch:
     return Fetch(
         run=run,
@@ -287,10 +288,13 @@ def _fetch(
         open_lines=open_lines,
         clock=clock,
         heard=heard,
+        any_pages=any_pages,
     )
 
 
-def _begin(run: SyncRun, lease: Lease, selection: Selection, clock: Clock) -> None:
+def _begin(
+    run: SyncRun, lease: Lease, selection: Selection, clock: Clock, *, any_pages: bool
+) -> None:
     """Choose what to read, and take up what an earlier run left behind."""
     cloud_idp = run.cloud_idp
     columns: dict[str, Any] = {}
@@ -302,6 +306,11 @@ def _begin(run: SyncRun, lease: Lease, selection: Selection, clock: Clock) -> No
         # Of the whole run, however often its worker changes.
         run.deadline_at = clock() + timedelta(minutes=settings.SYNC_DEADLINE_MINUTES)
         columns["deadline_at"] = run.deadline_at
+    if "kind" not in columns and not any_pages:
+        # Nothing has to fit to it yet: it goes with what is written next.
+        run.selection, run.generation = selection.signature, cloud_idp.generation
+        lease.note(selection=run.selection, generation=run.generation, **columns)
+        return
     same = "kind" not in columns and (run.selection, run.generation) == (
         selection.signature,
         cloud_idp.generation,
@@ -484,10 +493,11 @@ def _plan_and_apply(
     )
     # Known only now: the commit is part of both.
     watch.lap("Applying")
-    with may_be_lost():
-        SyncRun.objects.filter(pk=run.pk).update(
-            phases=watch.phases, write_lock_seconds=written.seconds
-        )
+    update_that_may_be_lost(
+        SyncRun.objects.filter(pk=run.pk),
+        phases=watch.phases,
+        write_lock_seconds=written.seconds,
+    )
     look_again(run, read_alone, now=clock())
     logger.info(
         "Sync run %s applied: %s, rows %s in %.1f s",
