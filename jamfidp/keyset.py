@@ -39,7 +39,11 @@ def page(
     `by` must not be null; equal values are ordered by primary key. A position that
     cannot be read means the first page.
     """
-    ordered = rows.annotate(**{POSITION: by})
+    if isinstance(by, F) and "__" not in by.name:
+        # The row's own column, which is read anyway.
+        key, ordered = by.name, rows
+    else:
+        key, ordered = POSITION, rows.annotate(**{POSITION: by})
     backward = bool(before) and not after
     position = _read(before if backward else after)
     rising = descending == backward
@@ -48,12 +52,11 @@ def page(
         side = "gt" if rising else "lt"
         ordered = ordered.filter(
             # Said beside the alternatives: a planner finds no place in an index by those.
-            Q(**{f"{POSITION}__{side}e": value}),
-            Q(**{f"{POSITION}__{side}": value})
-            | Q(**{POSITION: value, f"pk__{side}": pk}),
+            Q(**{f"{key}__{side}e": value}),
+            Q(**{f"{key}__{side}": value}) | Q(**{key: value, f"pk__{side}": pk}),
         )
     sign = "" if rising else "-"
-    found = list(ordered.order_by(f"{sign}{POSITION}", f"{sign}pk")[: size + 1])
+    found = list(ordered.order_by(f"{sign}{key}", f"{sign}pk")[: size + 1])
     more = len(found) > size
     found = found[:size]
     if backward:
@@ -62,13 +65,13 @@ def page(
     has_next = position is not None if backward else more
     return Page(
         rows=found,
-        previous=_write(found[0]) if found and has_previous else "",
-        next=_write(found[-1]) if found and has_next else "",
+        previous=_write(found[0], key) if found and has_previous else "",
+        next=_write(found[-1], key) if found and has_next else "",
     )
 
 
-def _write(row: Model) -> str:
-    value: Any = getattr(row, POSITION)
+def _write(row: Model, key: str) -> str:
+    value: Any = getattr(row, key)
     stored = {"at": value.isoformat()} if isinstance(value, datetime) else value
     text = json.dumps([stored, row.pk])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
