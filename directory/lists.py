@@ -1,16 +1,16 @@
 """Lists of people and groups: filters that stand in the address, order, chips."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from django.db.models import F, Model, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.http import QueryDict
 from django.utils.functional import SimpleLazyObject
 
 from directory.models import CloudIdentityProvider, DirectoryGroup, DirectoryUser
-from directory.search import matching
+from directory.search import holding
 from jamfidp.components import Chip
 from jamfidp.keyset import Page, page
 
@@ -20,16 +20,16 @@ CONNECTION = "connection"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[M]):
+class Choice:
     """One value of a filter: how it reads and which rows it keeps."""
 
     value: str
     label: str
-    keep: Callable[[QuerySet[M]], QuerySet[M]]
+    keep: Q
 
 
 @dataclass(frozen=True, slots=True)
-class Filter(Generic[M]):
+class Filter:
     """A filter of a list; without a value in the address `default` is kept.
 
     Without choices it is not shown.
@@ -37,9 +37,9 @@ class Filter(Generic[M]):
 
     name: str
     label: str
-    choices: Sequence[Choice[M]]
+    choices: Sequence[Choice]
     any_label: str
-    default: Callable[[QuerySet[M]], QuerySet[M]] = field(default=lambda rows: rows)
+    default: Q = field(default_factory=Q)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,17 @@ class Select:
 
 @dataclass(slots=True)
 class Listing(Generic[M]):
-    """What an address asks of a list, read leniently: an unknown value is none."""
+    """What an address asks of a list, read leniently: an unknown value is none.
 
-    filters: Sequence[Filter[M]]
+    `shown` are the fields that a page of it reads.
+    """
+
+    filters: Sequence[Filter]
     columns: Sequence[Column]
+    shown: Sequence[str]
     query: QueryDict
     text: str = ""
-    chosen: Mapping[str, Choice[M]] = field(default_factory=dict)
+    chosen: Mapping[str, Choice] = field(default_factory=dict)
     sort: Column = field(init=False)
     descending: bool = False
 
@@ -104,10 +108,12 @@ class Listing(Generic[M]):
 
     def rows(self, rows: QuerySet[M]) -> QuerySet[M]:
         """Keep what the filters and the search ask for."""
-        for each in self.filters:
-            choice = self.chosen.get(each.name)
-            rows = choice.keep(rows) if choice else each.default(rows)
-        return matching(rows, self.text)
+        kept = [
+            self.chosen[each.name].keep if each.name in self.chosen else each.default
+            for each in self.filters
+        ]
+        kept.append(holding(rows.model, self.text))
+        return rows.filter(*filter(None, kept))
 
     def ordered(self, rows: QuerySet[M]) -> QuerySet[M]:
         sign = "-" if self.descending else ""
@@ -115,7 +121,7 @@ class Listing(Generic[M]):
 
     def page(self, rows: QuerySet[M], *, size: int = PAGE_SIZE) -> Page[M]:
         return page(
-            rows,
+            rows.only(*self.shown, self.sort.field),
             by=F(self.sort.field),
             descending=self.descending,
             after=self.query.get("after", ""),
@@ -192,12 +198,15 @@ class Listing(Generic[M]):
         return named | {"Order": self.sort.label}
 
 
-def _state(value: str, label: str) -> Choice[Any]:
-    return Choice(value, label, lambda rows: rows.filter(state=value.upper()))
+_PRESENT = Q(state="PRESENT")
+
+
+def _state(value: str, label: str) -> Choice:
+    return Choice(value, label, Q(state=value.upper()))
 
 
 # Who is not in the directory, or of whom that is not known: each is another thing.
-_ELSEWHERE: list[Choice[Any]] = [
+_ELSEWHERE = [
     _state("deleted", "Deleted, can be restored"),
     _state("gone", "Deleted for good"),
     _state("filtered", "Filtered out"),
@@ -206,7 +215,7 @@ _ELSEWHERE: list[Choice[Any]] = [
 ]
 
 
-def _connections() -> list[Choice[Any]]:
+def _connections() -> list[Choice]:
     """The connections, where there is a choice."""
     names = list(
         CloudIdentityProvider.objects.order_by("display_name").values_list(
@@ -215,14 +224,10 @@ def _connections() -> list[Choice[Any]]:
     )
     if len(names) < 2:
         return []
-
-    def only(pk: int) -> Callable[[QuerySet[Any]], QuerySet[Any]]:
-        return lambda rows: rows.filter(cloud_idp_id=pk)
-
-    return [Choice(str(pk), name, only(pk)) for pk, name in names]
+    return [Choice(str(pk), name, Q(cloud_idp_id=pk)) for pk, name in names]
 
 
-def _by_connection() -> Filter[Any]:
+def _by_connection() -> Filter:
     """The filter by connection; its choices are read when they are looked at."""
     choices: Any = SimpleLazyObject(_connections)
     return Filter(CONNECTION, "Connection", choices, "All connections")
@@ -235,6 +240,40 @@ USER_COLUMNS = (
     Column("position", "Position", "position"),
     Column("status", "Status"),
 )
+USERS_SHOWN = (
+    "object_id",
+    "state",
+    "account_enabled",
+    "user_type",
+    "display_name",
+    "user_principal_name",
+    "user_name",
+    "department",
+    "position",
+    "cloud_idp__display_name",
+)
+USER_FILTERS = (
+    Filter(
+        "status",
+        "Status",
+        [
+            Choice("enabled", "Enabled", _PRESENT & Q(account_enabled=True)),
+            Choice("disabled", "Disabled", _PRESENT & Q(account_enabled=False)),
+            *_ELSEWHERE,
+        ],
+        "In the directory",
+        _PRESENT,
+    ),
+    Filter(
+        "type",
+        "Type",
+        [
+            Choice("member", "Member", Q(user_type__iexact="member")),
+            Choice("guest", "Guest", Q(user_type__iexact="guest")),
+        ],
+        "Members and guests",
+    ),
+)
 GROUP_COLUMNS = (
     Column("name", "Name", "sort_key"),
     Column("kind", "Kind", "kind"),
@@ -243,80 +282,51 @@ GROUP_COLUMNS = (
     Column("members", "Members", "transitive_users", number=True),
     Column("changed", "Changed", "changed_at"),
 )
+GROUPS_SHOWN = (
+    "object_id",
+    "state",
+    "display_name",
+    "mail",
+    "kind",
+    "is_dynamic",
+    "is_assignable_to_role",
+    "hidden_membership",
+    "direct_users",
+    "transitive_users",
+    "changed_at",
+    "cloud_idp__display_name",
+)
+GROUP_FILTERS = (
+    Filter(
+        "kind",
+        "Kind",
+        [
+            Choice(value.lower(), label, Q(kind=value))
+            for value, label in DirectoryGroup.Kind.choices
+        ],
+        "Every kind",
+    ),
+    Filter(
+        "membership",
+        "Membership",
+        [
+            Choice("dynamic", "Dynamic", Q(is_dynamic=True)),
+            Choice("assigned", "Assigned", Q(is_dynamic=False)),
+            Choice("hidden", "Hidden", Q(hidden_membership=True)),
+        ],
+        "Assigned and dynamic",
+    ),
+    Filter("status", "Status", _ELSEWHERE, "In the directory", _PRESENT),
+)
 
 
 def users(query: QueryDict) -> Listing[DirectoryUser]:
     """Read what an address asks of the list of people."""
-    filters: list[Filter[DirectoryUser]] = [
-        Filter(
-            "status",
-            "Status",
-            [
-                Choice(
-                    "enabled",
-                    "Enabled",
-                    lambda rows: rows.filter(state="PRESENT", account_enabled=True),
-                ),
-                Choice(
-                    "disabled",
-                    "Disabled",
-                    lambda rows: rows.filter(state="PRESENT", account_enabled=False),
-                ),
-                *_ELSEWHERE,
-            ],
-            "In the directory",
-            lambda rows: rows.filter(state="PRESENT"),
-        ),
-        Filter(
-            "type",
-            "Type",
-            [
-                Choice(
-                    "member", "Member", lambda r: r.filter(user_type__iexact="member")
-                ),
-                Choice("guest", "Guest", lambda r: r.filter(user_type__iexact="guest")),
-            ],
-            "Members and guests",
-        ),
-        _by_connection(),
-    ]
-    return Listing(filters, USER_COLUMNS, query)
+    filters = (*USER_FILTERS, _by_connection())
+    return Listing(filters, USER_COLUMNS, USERS_SHOWN, query)
 
 
 def groups(query: QueryDict) -> Listing[DirectoryGroup]:
     """Read what an address asks of the list of groups."""
-
-    def kind(value: str, label: str) -> Choice[DirectoryGroup]:
-        return Choice(value.lower(), label, lambda rows: rows.filter(kind=value))
-
-    filters: list[Filter[DirectoryGroup]] = [
-        Filter(
-            "kind",
-            "Kind",
-            [kind(value, label) for value, label in DirectoryGroup.Kind.choices],
-            "Every kind",
-        ),
-        Filter(
-            "membership",
-            "Membership",
-            [
-                Choice("dynamic", "Dynamic", lambda rows: rows.filter(is_dynamic=True)),
-                Choice(
-                    "assigned", "Assigned", lambda rows: rows.filter(is_dynamic=False)
-                ),
-                Choice(
-                    "hidden", "Hidden", lambda rows: rows.filter(hidden_membership=True)
-                ),
-            ],
-            "Assigned and dynamic",
-        ),
-        Filter(
-            "status",
-            "Status",
-            _ELSEWHERE,
-            "In the directory",
-            lambda rows: rows.filter(state="PRESENT"),
-        ),
-        _by_connection(),
-    ]
-    return Listing(filters, GROUP_COLUMNS, query)
+    filters = (*GROUP_FILTERS, _by_connection())
+    return Listing(filters, GROUP_COLUMNS, GROUPS_SHOWN, query)

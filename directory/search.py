@@ -20,25 +20,30 @@ TRIGRAM = 3
 # More hits than these are no longer rare: a list then finds its first page sooner by
 # looking at the rows in their order.
 RARE = 900
+# So many trigrams leave few rows, mostly; each is a list of rows to be read.
+FEW = 3
 
 
 def matching(rows: QuerySet[M], text: str) -> QuerySet[M]:
     """Keep the people or groups that hold every word typed, or have this object ID."""
+    return rows.filter(holding(rows.model, text))
+
+
+def holding(model: type[Model], text: str) -> Q:
+    """Return what keeps those that hold every word, or have this object ID."""
     words = fold(text).split()
     if not words:
-        return rows
-    found = Q()
-    for word in words:
-        found &= Q(search__contains=word)
+        return Q()
+    found = Q(*(("search__contains", word) for word in words))
     if all(len(word) < TRIGRAM and word.isascii() for word in words):
-        found &= _beginning(rows.model, words)
+        found &= _beginning(model, words)
     elif connection.vendor == "sqlite":
-        hits = _indexed(rows.model, words)
+        hits = _indexed(model, words)
         if hits is not None:
             found &= Q(pk__in=hits)
     object_id = text.strip().lower()
     # An alternative that no index of texts answers: asked only where there can be one.
-    return rows.filter(found | Q(object_id=object_id) if is_guid(object_id) else found)
+    return found | Q(object_id=object_id) if is_guid(object_id) else found
 
 
 def _beginning(model: type[Model], words: list[str]) -> Q:
@@ -59,22 +64,29 @@ def _indexed(model: type[Model], words: list[str]) -> list[int] | None:
     The trigrams say who may match, not that they stand together.
     """
     # Side by side, and the last one: those between would be read for little more.
-    trigrams = {
-        word[at : at + TRIGRAM]
-        for word in words
-        if len(word) >= TRIGRAM
-        for at in (*range(0, len(word) - TRIGRAM, TRIGRAM), len(word) - TRIGRAM)
-    }
+    trigrams = list(
+        dict.fromkeys(
+            word[at : at + TRIGRAM]
+            for word in words
+            if len(word) >= TRIGRAM
+            for at in (*range(0, len(word) - TRIGRAM, TRIGRAM), len(word) - TRIGRAM)
+        )
+    )
     if not trigrams:
         return None
-    asked = " ".join(
-        '"' + trigram.replace('"', '""') + '"' for trigram in sorted(trigrams)
-    )
+    hits = _holding_all(model, trigrams[-FEW:])
+    if len(hits) > RARE and len(trigrams) > FEW:
+        hits = _holding_all(model, trigrams)
+    return hits if len(hits) <= RARE else None
+
+
+def _holding_all(model: type[Model], trigrams: list[str]) -> list[int]:
+    """Return the rows that hold all of these, as far as that they are many."""
+    asked = " ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
     index = f"{model._meta.db_table}_trigrams"
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT rowid FROM {index} WHERE {index} MATCH %s LIMIT %s",  # noqa: S608
             [asked, RARE + 1],
         )
-        hits = [row[0] for row in cursor.fetchall()]
-    return hits if len(hits) <= RARE else None
+        return [row[0] for row in cursor.fetchall()]

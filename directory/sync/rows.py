@@ -25,6 +25,8 @@ CHUNK = 900
 WRITTEN_AT_ONCE = 5_000
 # Entries of an index that SQLite looks at to know what it holds.
 ANALYZED = 1_000
+# Bytes of trigrams that SQLite gathers before it writes them (its default is 1 MB).
+TRIGRAMS_AT_ONCE = 8 * 1024 * 1024
 # From this many rows on a temporary table is quicker than a statement for each.
 BY_TABLE = 500
 
@@ -356,9 +358,13 @@ def _take_trigrams(table: str) -> list[str]:
             return []
         cursor.execute(f"DROP TRIGGER {_quoted(found[0])}")
     # https://www.sqlite.org/fts5.html#the_rebuild_command
-    name = _quoted(index)
-    rebuild = f"INSERT INTO {name} ({name}) VALUES ('rebuild')"  # noqa: S608
-    return [rebuild, found[1]]
+    told = f"INSERT INTO {_quoted(index)} ({_quoted(index)}"
+    return [
+        # Written in few pieces, as each is looked through by every search.
+        f"{told}, rank) VALUES ('hashsize', {TRIGRAMS_AT_ONCE})",
+        f"{told}) VALUES ('rebuild')",
+        found[1],
+    ]
 
 
 @contextmanager

@@ -345,10 +345,9 @@ def test_what_fills_an_empty_table_is_found_by_its_trigrams(
     assert not matching(people, "ruiz")
 
 
-@sqlite
-def test_a_common_word_is_not_listed_hit_by_hit(
-    fernhill: CloudIdentityProvider,
-) -> None:
+@pytest.fixture
+def everybody(fernhill: CloudIdentityProvider) -> None:
+    """More people with one text than are rare."""
     now = timezone.now()
     DirectoryUser.objects.bulk_create(
         DirectoryUser(
@@ -364,10 +363,26 @@ def test_a_common_word_is_not_listed_hit_by_hit(
         for n in range(RARE + 1)
     )
 
+
+@sqlite
+def test_a_common_word_is_not_listed_hit_by_hit(everybody: None) -> None:
     with CaptureQueriesContext(connection) as captured:
         assert matching(DirectoryUser.objects.all(), "fernhill").count() == RARE + 1
 
     assert '"id" IN' not in captured[1]["sql"]
+
+
+@sqlite
+def test_a_rare_word_with_a_common_end_is_found_by_all_its_trigrams(
+    fernhill: CloudIdentityProvider, everybody: None
+) -> None:
+    ana = factories.directory_user("Ana", fernhill, search="ana@ruiz-fernhill.example")
+
+    with CaptureQueriesContext(connection) as captured:
+        assert matching(DirectoryUser.objects.all(), "ruiz-fernhill").get() == ana
+
+    assert len(captured) == 3
+    assert "INTEGER PRIMARY KEY" in planned(captured[2]["sql"])
 
 
 def test_deleting_a_connection_leaves_no_row_of_it_and_all_of_others(
