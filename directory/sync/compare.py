@@ -337,8 +337,11 @@ class Comparison:
         stored: Callable[[BitMap], dict[int, BitMap]],
         held: Callable[[Hold], HeldSet],
     ) -> None:
-        plan, fresh = self.plan, self.fresh
-        unread = fresh | self._filtered
+        plan = self.plan
+        unread = self.fresh | self._filtered
+        # A person who was read alone was asked for their groups; a group for its
+        # members, and not for the groups that it is in.
+        fresh = self.fresh if kind == Kind.USER else _NOBODY
         concerned = (BitMap(sides.joined) | BitMap(sides.left)) - unread
         concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
         listed: BitMap = BitMap()

@@ -287,6 +287,29 @@ def test_a_read_that_goes_on_meanwhile_does_not_undo_it(known: Story) -> None:
     assert again.object_number == known.user(ANA).pk
 
 
+@pytest.mark.parametrize("kind", [SyncRun.Kind.DELTA, SyncRun.Kind.FULL])
+@pytest.mark.parametrize("nested", [False, True])
+def test_where_a_group_that_is_read_alone_is_nested_comes_with_the_read_that_goes_on(
+    known: Story, kind: SyncRun.Kind, nested: bool
+) -> None:
+    """It is asked for its members alone, and no later read of changes says it again."""
+    if nested:
+        known.control("PUT", "groups/Alumni/members/Frontend")
+        known.read()
+    known.control("DELETE" if nested else "PUT", "groups/Alumni/members/Frontend")
+    once: list[SyncRun] = []
+
+    def decide(plan: Plan) -> Held:
+        if plan.asked is None and not once:
+            once.append(done(sync(known, known.group("Frontend"))))
+        return Held()
+
+    work(known.request(kind).pk, decide=decide)
+
+    assert once
+    assert held(known) == truth(known)
+
+
 def test_one_read_of_a_person_at_a_time_beside_a_read_of_all(known: Story) -> None:
     full = known.request(SyncRun.Kind.FULL)
     ana = known.user(ANA)
