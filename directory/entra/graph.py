@@ -16,6 +16,7 @@ import orjson
 import requests
 
 from directory.entra import errors
+from directory.entra.ahead import Ahead, Found, next_link_of
 from directory.entra.answers import foreign_answer, is_json, json_value
 from directory.entra.batch import (
     ASKED_AGAIN,
@@ -105,6 +106,11 @@ class PermissionProbe:
 
 Page = TypeVar("Page")
 Object = TypeVar("Object", User, Group)
+MayRun = Callable[[], bool]
+
+
+def _never() -> bool:
+    return False
 
 
 class GraphClient:
@@ -224,13 +230,19 @@ class GraphClient:
         return self._users(condition, properties, limit)
 
     def users_delta(
-        self, link: str | None = None, *, properties: Sequence[str] = ()
+        self,
+        link: str | None = None,
+        *,
+        properties: Sequence[str] = (),
+        ahead: MayRun = _never,
     ) -> Iterator[UsersPage]:
         """Yield the pages of one delta round. Needs User.Read.All.
 
         Without `link` a complete read begins; `properties` are then chosen for all
         rounds that follow from it. `link` continues from a stored delta link, or
-        from the next link of a page whose data is already kept.
+        from the next link of a page whose data is already kept. While `ahead` says so
+        the next page is asked for before the present one is parsed, in a thread: the
+        observers of the session then run in that one.
         https://learn.microsoft.com/graph/api/user-delta
 
         Raises:
@@ -240,7 +252,7 @@ class GraphClient:
             "/users/delta", {"$select": _select(LISTED_USER_PROPERTIES, properties)}
         )
         for body, next_link, delta_link in self._pages(
-            start, permission=USER_READ, delta=True
+            start, permission=USER_READ, delta=True, ahead=ahead
         ):
             yield UsersPage(
                 items=values(body),
@@ -278,11 +290,13 @@ class GraphClient:
         """
         return self._groups(f"startswith(displayName,{_literal(text)})", limit)
 
-    def groups_delta(self, link: str | None = None) -> Iterator[GroupsPage]:
+    def groups_delta(
+        self, link: str | None = None, *, ahead: MayRun = _never
+    ) -> Iterator[GroupsPage]:
         """Yield the pages of one delta round with `members@delta`.
 
         Needs GroupMember.Read.All; members of groups that hide them need
-        Member.Read.Hidden. See `users_delta` for `link`.
+        Member.Read.Hidden. See `users_delta` for `link` and `ahead`.
         https://learn.microsoft.com/graph/api/group-delta
 
         Raises:
@@ -292,7 +306,7 @@ class GraphClient:
             "/groups/delta", {"$select": ",".join((*GROUP_PROPERTIES, "members"))}
         )
         for body, next_link, delta_link in self._pages(
-            start, permission=GROUP_READ, delta=True
+            start, permission=GROUP_READ, delta=True, ahead=ahead
         ):
             yield GroupsPage(
                 items=values(body),
@@ -642,6 +656,7 @@ class GraphClient:
         delta: bool = False,
         names_object: bool = False,
         advanced: bool = False,
+        ahead: MayRun = _never,
     ) -> Iterator[tuple[dict[str, Any], str | None, str | None]]:
         """Follow next links to the end, however many there are.
 
@@ -649,11 +664,11 @@ class GraphClient:
         advanced queries need with each page.
         https://learn.microsoft.com/graph/paging
         """
-        url: str | None = start
-        seen: set[str] = set()
-        while url is not None:
-            seen.add(url)
-            body = self._send(
+        asked: set[str] = set()
+
+        def ask(url: str) -> Found:
+            asked.add(url)
+            response = self._answer(
                 "GET",
                 url,
                 permission=permission,
@@ -661,14 +676,46 @@ class GraphClient:
                 names_object=names_object,
                 advanced=advanced,
             )
-            next_link = self._link(body, "@odata.nextLink")
-            delta_link = self._link(body, "@odata.deltaLink")
-            if delta and (next_link is None) == (delta_link is None):
-                raise unreadable("a delta page: not exactly one link to go on with")
-            if next_link in seen:
-                raise unreadable("@odata.nextLink: the same page again")
-            yield body, next_link, delta_link
-            url = next_link
+            following = self._probable_next(response) if ahead() else None
+            return response, None if following in asked else following
+
+        url: str | None = start
+        seen: set[str] = set()
+        chain: Ahead | None = None
+        try:
+            while url is not None:
+                seen.add(url)
+                if chain is not None:
+                    response, following = chain.take()
+                else:
+                    response, following = ask(url)
+                    if following is not None:
+                        chain = Ahead(ask, following)
+                body = self._body(response, permission=permission)
+                next_link = self._link(body, "@odata.nextLink")
+                delta_link = self._link(body, "@odata.deltaLink")
+                if delta and (next_link is None) == (delta_link is None):
+                    raise unreadable("a delta page: not exactly one link to go on with")
+                if next_link in seen:
+                    raise unreadable("@odata.nextLink: the same page again")
+                if chain is not None and following != next_link:
+                    chain.stop()
+                    # The session is for one request at a time.
+                    chain.wait()
+                    chain = None
+                yield body, next_link, delta_link
+                url = next_link
+        finally:
+            if chain is not None:
+                chain.stop()
+
+    def _probable_next(self, response: requests.Response) -> str | None:
+        """Return the next link of a page that is not parsed yet, if it is to be seen."""
+        try:
+            return self._link({"link": next_link_of(response.content)}, "link")
+        except errors.GraphResponseError:
+            # An error when the page is parsed, if it is its next link.
+            return None
 
     def _link(self, body: Mapping[str, Any], name: str) -> str | None:
         link = body.get(name)
@@ -721,10 +768,25 @@ class GraphClient:
         *,
         permission: str,
         body: bytes | None = None,
+        names_object: bool = False,
+    ) -> dict[str, Any]:
+        response = self._answer(
+            method, url, permission=permission, body=body, names_object=names_object
+        )
+        return self._body(response, permission=permission)
+
+    def _answer(
+        self,
+        method: str,
+        url: str,
+        *,
+        permission: str,
+        body: bytes | None = None,
         delta: bool = False,
         names_object: bool = False,
         advanced: bool = False,
-    ) -> dict[str, Any]:
+    ) -> requests.Response:
+        """Send a request and return Graph's answer to it; any other is an error."""
         exchange = partial(self._exchange, method, url, body, advanced=advanced)
         response = exchange(self._tokens.token())
         if response.status_code == 401:
@@ -740,6 +802,9 @@ class GraphClient:
                 delta_url=url if delta else None,
                 names_object=names_object,
             )
+        return response
+
+    def _body(self, response: requests.Response, *, permission: str) -> dict[str, Any]:
         if not is_json(response):
             raise foreign_answer(response, "Microsoft Graph")
         answer = json_value(response)

@@ -247,8 +247,10 @@ class Fetch:
             link = idp.users_delta_link if users else idp.groups_delta_link
         if resource == Resource.USERS:
             properties = self._selection.properties
-            return lambda: graph.users_delta(link, properties=properties)
-        return lambda: graph.groups_delta(link)
+            return lambda: graph.users_delta(
+                link, properties=properties, ahead=self.traffic.unpaced
+            )
+        return lambda: graph.groups_delta(link, ahead=self.traffic.unpaced)
 
     def _follow(self, open_chains: int) -> None:
         while open_chains:

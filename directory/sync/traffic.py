@@ -88,6 +88,10 @@ class Traffic:
             self.retries += 1
         self._note_wait(seconds, reason)
 
+    def unpaced(self) -> bool:
+        """Whether the next page may be asked for at once."""
+        return not pause(self.used)
+
     def pace(self) -> float:
         """Return how long to wait before the next page, by what Microsoft said last.
 

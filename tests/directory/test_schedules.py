@@ -161,12 +161,14 @@ def test_a_wait_for_others_is_noted_with_its_cause_and_is_no_retry() -> None:
     traffic = Traffic()
     traffic.exchanged(exchange(throttle_percentage=0.9))
 
+    assert not traffic.unpaced(), "nor is a page asked for ahead of its time"
     assert traffic.pace() == pytest.approx(5)
 
     (wait,) = traffic.take()["waits"]
     assert (wait["reason"], wait["times"], wait["seconds"]) == (PACED, 1, 5.0)
     assert traffic.retries == 0
     traffic.exchanged(exchange(throttle_percentage=None))
+    assert traffic.unpaced()
     assert traffic.pace() == 0.0, "an answer that does not say so: there is room again"
 
 

@@ -1,6 +1,7 @@
 """The library over sockets against a sandbox tenant: the contract both must keep."""
 
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -801,6 +802,32 @@ def test_a_round_goes_on_from_the_last_page_that_was_kept(
     found = {user.id for page in (kept, *rest) for user in page.users}
     assert len(found) == cast.FERNHILL.users_in_all
     assert rest[-1].delta_link
+
+
+def test_the_next_page_is_on_its_way_while_one_is_looked_at(
+    sandbox: Sandbox, graph: GraphClient
+) -> None:
+    """What is done with a page then takes none of the time of the chain."""
+    sandbox.control("PATCH", "behavior", {"delta_page_size": 100})
+    sandbox.control("DELETE", "journal")
+    pages = graph.users_delta(ahead=lambda: True)
+
+    first = next(pages)
+    deadline = time.monotonic() + 10
+    while _asked(sandbox) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.2)
+
+    assert _asked(sandbox) == 3, (
+        "one is waited for and one waits to be parsed: no more than that"
+    )
+    found = {user.id for page in (first, *pages) for user in page.users}
+    assert len(found) == cast.FERNHILL.users_in_all
+
+
+def _asked(sandbox: Sandbox) -> int:
+    entries = sandbox.control("GET", "journal?plane=graph")["entries"]
+    return len(entries)
 
 
 def test_f24_tokens_that_end_in_the_middle_are_replaced(
