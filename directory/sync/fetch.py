@@ -28,7 +28,14 @@ from directory.sync.lines import Desk, Lines, OpenLines, Stopped, Task
 from directory.sync.numbers import Register
 from directory.sync.reduce import Reducer
 from directory.sync.selection import Selection
-from directory.sync.stage import Pages, Resource, Round, entries_of, staged
+from directory.sync.stage import (
+    Pages,
+    Resource,
+    Round,
+    entries_of,
+    staged,
+    store_pages,
+)
 from directory.sync.traffic import Traffic
 
 Clock = Callable[[], datetime]
@@ -316,7 +323,7 @@ class Fetch:
             self._renew()
             schema.check()
             self.register.store()
-            StagedPage.objects.bulk_create(self.pages.unstored)
+            store_pages(self.pages.unstored)
         self.pages.any_stored = self.pages.any_stored or bool(self.pages.unstored)
         self.pages.unstored = []
         self._flushed_at = self._clock()

@@ -10,6 +10,7 @@ from directory.entra.ids import is_guid
 from directory.entra.objects import unreadable
 from directory.models import CloudIdentityProvider, DirectoryObject, ObservedHash
 from directory.sync import rows
+from jamfidp.durability import may_be_lost
 
 Kind = DirectoryObject.Kind
 _OBJECT_ID = itemgetter(2)
@@ -86,7 +87,9 @@ class Register:
         if len(self._reserved) < count:
             missing = count - len(self._reserved)
             block = max(missing, BLOCK) if self.whole else missing
-            self._reserved += rows.reserve_ids(DirectoryObject, block)
+            # Before a row with such a number is on disk, what is taken here is.
+            with may_be_lost():
+                self._reserved += rows.reserve_ids(DirectoryObject, block)
         taken, self._reserved = self._reserved[:count], self._reserved[count:]
         return taken
 

@@ -7,7 +7,7 @@ several times, the last word counts.
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,11 +16,14 @@ import orjson
 from pyroaring import BitMap
 
 from directory.models import StagedPage, SyncRun
+from directory.sync import rows
 from directory.sync.attributes import USER_VALUES
 from directory.sync.bitmaps import pack, unpack
 from directory.sync.reduce import Reduced
 
 Resource = StagedPage.Resource
+_BOTH = (Resource.USERS, Resource.GROUPS)
+_ENTRIES = ("objects_changed",)
 # Pages that are read back with one question to the database.
 AT_ONCE = 8
 
@@ -56,6 +59,31 @@ def staged(
         next_link=next_link,
         delta_link=delta_link,
         staged_at=now,
+    )
+
+
+_COLUMNS = (
+    "run_id",
+    "format",
+    "resource",
+    "number",
+    "seen",
+    "objects_changed",
+    "members",
+    "next_link",
+    "delta_link",
+)
+
+
+def store_pages(pages: Sequence[StagedPage]) -> None:
+    """Store pages that are not stored yet. Call it in a transaction."""
+    rows.insert(
+        StagedPage,
+        (*_COLUMNS, "staged_at"),
+        [
+            (*(getattr(page, c) for c in _COLUMNS), rows.moment(page.staged_at))
+            for page in pages
+        ],
     )
 
 
@@ -141,7 +169,7 @@ class Round:
 
     def merge(self) -> None:
         """Read all pages once, few in memory at a time."""
-        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+        for page in self.pages.of(*_BOTH, columns=("seen", "members")):
             resource = Resource(page.resource)
             self.seen[resource] |= unpack(page.seen)
             if page.members:
@@ -153,7 +181,7 @@ class Round:
     def _find_repeated(self) -> BitMap:
         once: BitMap = BitMap()
         again: BitMap = BitMap()
-        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+        for page in self.pages.of(*_BOTH, columns=_ENTRIES):
             numbers = [entry[0] for entry in entries_of(page)]
             on_page = BitMap(numbers)
             again |= once & on_page
@@ -163,7 +191,7 @@ class Round:
         return again
 
     def _merge_repeated(self, again: BitMap) -> None:
-        for page in self.pages.of(Resource.USERS, Resource.GROUPS):
+        for page in self.pages.of(*_BOTH, columns=_ENTRIES):
             for entry in entries_of(page):
                 if entry[0] in again:
                     self.repeated[entry[0]] = merged(self.repeated.get(entry[0]), entry)
@@ -171,7 +199,7 @@ class Round:
     def entries(self, resource: Resource) -> Iterator[list[Any]]:
         """Yield one entry for each object of which something was kept."""
         given: set[int] = set()
-        for page in self.pages.of(resource):
+        for page in self.pages.of(resource, columns=_ENTRIES):
             for entry in entries_of(page):
                 number = entry[0]
                 if number not in self.repeated:
@@ -207,10 +235,17 @@ class Pages:
         self.unstored: list[StagedPage] = []
         self.any_stored = False
 
-    def of(self, *resources: Resource) -> Iterator[StagedPage]:
-        """Yield pages in the order in which they were read, few in memory at a time."""
+    def of(
+        self, *resources: Resource, columns: Sequence[str] = ()
+    ) -> Iterator[StagedPage]:
+        """Yield pages in the order in which they were read, few in memory at a time.
+
+        Pages are large: with `columns` no others are read of those that are stored.
+        """
         for resource in resources:
             if self.any_stored:
                 stored = StagedPage.objects.filter(run=self.run, resource=resource)
+                if columns:
+                    stored = stored.only("resource", "number", *columns)
                 yield from stored.order_by("number").iterator(chunk_size=AT_ONCE)
             yield from (page for page in self.unstored if page.resource == resource)
