@@ -178,6 +178,7 @@ class SqliteTables:
     def __init__(self, file: str) -> None:
         self._db = sqlite3.connect(file, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA cache_size=-16384")
         self._db.execute("PRAGMA synchronous=NORMAL")
         for statement in _create("integer PRIMARY KEY"):
             self._db.execute(statement)
