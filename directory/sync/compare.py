@@ -42,7 +42,7 @@ from directory.sync.stored import (
     rows_of,
     stored_nesting,
     stored_others,
-    stored_users,
+    stored_sets,
 )
 
 Kind = DirectoryObject.Kind
@@ -415,7 +415,9 @@ class Comparison:
                     2000
                 )
             }
-        return stored_users(groups)
+        # Read whole: what follows from their members is worked out from the same.
+        self.plan.sets_before = stored_sets(groups)
+        return {group: sets.members for group, sets in self.plan.sets_before.items()}
 
     def _stored_nesting(self, groups: BitMap) -> dict[int, BitMap]:
         return stored_nesting(self.cloud_idp, None if self.round.full else groups)

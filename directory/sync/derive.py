@@ -4,8 +4,9 @@ Works from a plan after guards have taken their parts: everything here is in eff
 Only groups that a change can reach are looked at. Nothing here writes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from pyroaring import BitMap
 
@@ -14,17 +15,16 @@ from directory.models import (
     DirectoryGroup,
     DirectoryMembership,
     DirectoryUser,
-    GroupBitmap,
     GroupClosure,
     State,
 )
 from directory.planned import PackedUsers
-from directory.sync.bitmaps import pack, union, unpack
-from directory.sync.differences import PRESENT, WITHOUT_MEMBERS, Plan
+from directory.sync.bitmaps import pack, union
+from directory.sync.differences import PRESENT, WITHOUT_MEMBERS, Plan, UserSets
 from directory.sync.nesting import closure
 from directory.sync.observe import DEPARTED
 from directory.sync.rows import read
-from directory.sync.stored import in_state, sets_of, stored_nesting
+from directory.sync.stored import in_state, sets_of, stored_nesting, stored_sets
 
 Pair = tuple[int, int]
 # From this many people on it is cheaper to read once who is present than to ask.
@@ -65,38 +65,20 @@ class Derived:
         )
 
 
-@dataclass(slots=True)
-class _Sets:
-    """A group's bitmaps as they stand."""
-
-    members: BitMap = field(default_factory=BitMap)
-    direct: BitMap = field(default_factory=BitMap)
-    transitive: BitMap = field(default_factory=BitMap)
-
-
-@dataclass(slots=True)
-class _Standing:
-    """A group's row as it stands, as far as it matters here."""
-
-    state: str
-    counts: dict[str, int]
-
-
 def derive(plan: Plan) -> Derived:
     """Work out what the plan changes in closure, bitmaps and counts."""
     derived = Derived()
     groups = _Groups(plan)
     derived.bitmaps_removed = groups.ended
-    below = _rewire(plan, groups, derived)
+    rewired = _rewire(plan, groups, derived)
     people = _People(plan)
 
     touched = _touched(plan, groups, people) - groups.ended
     # A group that holds nobody any more may stay where it is nested.
-    above = _above(touched | groups.ended, below)
+    above = rewired.above(touched | groups.ended)
     reached = (touched | above | derived.closure_changed) - groups.ended
-    if below is None:
-        below = _stored_below(reached)
-    stored = _stored_sets(reached)
+    below = rewired.below(reached)
+    stored = _sets_before(plan, reached)
     groups.look_at(reached)
     people.look_at(union(change.joined for change in plan.users.values()))
 
@@ -109,7 +91,7 @@ def derive(plan: Plan) -> Derived:
     under = union(below.get(group, _NOBODY) for group in reached) - BitMap(direct)
     for group, sets in stored.items():
         direct.setdefault(group, sets.direct)
-    for group, sets in _stored_sets(under - BitMap(stored)).items():
+    for group, sets in _sets_before(plan, under - BitMap(stored)).items():
         direct[group] = sets.direct
 
     for group in reached:
@@ -121,10 +103,10 @@ def derive(plan: Plan) -> Derived:
             parts = [direct[each] for each in below.get(group, ()) if each in direct]
             everybody = union([has, *parts]) if parts else has
         sets = stored.get(group)
-        mine = members[group] if group in members else (sets or _Sets()).members
+        mine = members.get(group, (sets or _NO_SETS).members)
         if sets is None:
             derived.bitmaps_added[group] = packed(mine, has, everybody)
-        elif (mine, has, everybody) != (sets.members, sets.direct, sets.transitive):
+        elif (mine, has, everybody) != sets:
             derived.bitmaps_changed[group] = packed(mine, has, everybody)
         groups.count(derived, group, len(has), len(everybody))
     for group in groups.ended - plan.groups.forgotten:
@@ -134,6 +116,7 @@ def derive(plan: Plan) -> Derived:
 
 
 _NOBODY = BitMap()
+_NO_SETS = UserSets()
 
 
 class _Groups:
@@ -141,7 +124,8 @@ class _Groups:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._standing: dict[int, _Standing] = {}
+        # State and counts of a group's row as it stands.
+        self._standing: dict[int, tuple[Any, ...]] = {}
         # Groups that begin or cease to hold people, and those without members at all.
         self.came, self.went = BitMap(), BitMap()
         self.ended = BitMap(plan.groups.forgotten)
@@ -164,11 +148,8 @@ class _Groups:
         """Read the rows of these groups, which later questions are about."""
         wanted = numbers | self.ended | BitMap(self._plan.others)
         wanted -= self._plan.groups.new.numbers
-        for number, state, *counts in read(
-            DirectoryGroup, ("id", "state", *_COUNTS), "id", wanted
-        ):
-            named = dict(zip(_COUNTS, counts, strict=True))
-            self._standing[number] = _Standing(state, named)
+        for row in read(DirectoryGroup, ("id", "state", *_COUNTS), "id", wanted):
+            self._standing[row[0]] = row[1:]
 
     def holds(self, number: int) -> bool:
         """Whether the group is in the directory after the plan: then it holds people."""
@@ -178,33 +159,41 @@ class _Groups:
         change = self._plan.groups.changes.get(number)
         if change is not None and change.state_after is not None:
             return False
-        return standing is not None and standing.state == PRESENT
+        return standing is not None and standing[0] == PRESENT
 
     def count(
         self, derived: Derived, number: int, direct: int, transitive: int
     ) -> None:
-        self.set(derived, number, direct_users=direct, transitive_users=transitive)
+        self._set(derived, number, (direct, transitive))
 
-    def set(self, derived: Derived, number: int, **counts: int) -> None:
+    def count_others(self, derived: Derived, number: int, more: int) -> None:
         standing = self._standing.get(number)
-        before = standing.counts if standing is not None else {}
-        differing = {
-            name: count for name, count in counts.items() if before.get(name) != count
-        }
-        if differing:
-            derived.counts.setdefault(number, {}).update(differing)
+        before = standing[_OTHERS] if standing is not None else 0
+        self._set(derived, number, (before + more,), _OTHERS)
 
-    def other_members(self, number: int) -> int:
+    def _set(
+        self, derived: Derived, number: int, counts: tuple[int, ...], first: int = 1
+    ) -> None:
+        """Note which of these counts, of some that stand together, is another now."""
         standing = self._standing.get(number)
-        return standing.counts["other_members"] if standing is not None else 0
+        before = standing[first : first + len(counts)] if standing is not None else ()
+        if before == counts:
+            return
+        differing = derived.counts.setdefault(number, {})
+        for at, count in enumerate(counts):
+            if not before or before[at] != count:
+                differing[_COUNTS[first + at - 1]] = count
 
-    @property
-    def departed(self) -> BitMap:
-        """Groups that count for nobody above them, after the plan."""
-        stored = DirectoryGroup.objects.filter(
-            cloud_idp=self._plan.cloud_idp, state__in=DEPARTED
-        )
-        found = BitMap(stored.values_list("pk", flat=True))
+    def departed(self, among: BitMap | None = None) -> BitMap:
+        """Groups that count for nobody above them, after the plan: of some, or all."""
+        if among is None:
+            stored = DirectoryGroup.objects.filter(
+                cloud_idp=self._plan.cloud_idp, state__in=DEPARTED
+            )
+            found = BitMap(stored.values_list("pk", flat=True))
+        else:
+            rows = read(DirectoryGroup, ("id", "state"), "id", among)
+            found = BitMap(number for number, state in rows if state in DEPARTED)
         for number, change in self._plan.groups.changes.items():
             if change.state_after in DEPARTED:
                 found.add(number)
@@ -219,6 +208,8 @@ class _Groups:
 
 
 _COUNTS = ("direct_users", "transitive_users", "other_members")
+# Where the last of them stands behind a row's state.
+_OTHERS = 3
 
 
 class _People:
@@ -280,7 +271,7 @@ def _touched(plan: Plan, groups: _Groups, people: _People) -> BitMap:
     return touched
 
 
-def _members(plan: Plan, group: int, sets: _Sets | None) -> BitMap:
+def _members(plan: Plan, group: int, sets: UserSets | None) -> BitMap:
     change = plan.users.get(group)
     if sets is None:
         return _NOBODY if change is None else change.joined
@@ -295,7 +286,7 @@ def _direct(
     people: _People,
     group: int,
     members: BitMap,
-    sets: _Sets | None,
+    sets: UserSets | None,
 ) -> BitMap:
     if not groups.holds(group):
         return _NOBODY
@@ -303,51 +294,111 @@ def _direct(
         present = people.present(members)
         # Most often everybody is; then one set serves for both.
         return members if present == members else present
-    direct = sets.direct | (members & people.gained)
+    direct = sets.direct
+    if people.gained:
+        direct = direct | (members & people.gained)
     change = plan.users.get(group)
     if change is not None:
         direct = (direct | people.present(change.joined)) - change.left
-    return direct - people.lost
+    return direct - people.lost if people.lost else direct
 
 
-def _rewire(plan: Plan, groups: _Groups, derived: Derived) -> dict[int, BitMap] | None:
-    """Derive the closure anew where nesting changes; None where it stays."""
-    if not (plan.nesting or groups.crossed):
-        return None
-    edges = dict(
-        plan.nesting_before if plan.full else stored_nesting(plan.cloud_idp, None)
-    )
-    for group, change in plan.nesting.items():
-        edges[group] = (edges.get(group, _NOBODY) | change.joined) - change.left
-    departed = groups.departed
-    below = {
-        group: BitMap(found)
-        for group, found in closure(
-            (parent, child)
-            for parent, children in edges.items()
-            if parent not in departed
-            for child in children - departed
-        ).items()
-    }
-    before = _stored_closure(plan.cloud_idp)
+@dataclass(slots=True)
+class _Rewired:
+    """What nesting amounts to after a plan.
+
+    `anew` are the groups that were looked at again, with those below each; of all others
+    what is stored stands.
+    """
+
+    anew: dict[int, BitMap] = field(default_factory=dict)
+
+    def above(self, groups: BitMap) -> BitMap:
+        """Return the groups that count members of these through nesting."""
+        stored = _stored_above(groups) - BitMap(self.anew)
+        return stored | BitMap(
+            group for group, found in self.anew.items() if found.intersect(groups)
+        )
+
+    def below(self, groups: BitMap) -> dict[int, BitMap]:
+        """Return the groups whose members count for each of these through nesting."""
+        anew = BitMap(self.anew)
+        found = {group: self.anew[group] for group in groups & anew}
+        return found | _stored_below(groups - anew)
+
+
+def _rewire(plan: Plan, groups: _Groups, derived: Derived) -> _Rewired:
+    """Derive the closure anew as far as nesting may change it."""
+    if plan.full or groups.crossed:
+        if not (plan.nesting or groups.crossed):
+            return _Rewired()
+        below, before = _everything_below(plan, groups)
+    elif plan.nesting:
+        below, before = _below_changed(plan, groups)
+    else:
+        return _Rewired()
+    anew = {}
     for group in below.keys() | before.keys():
-        has, had = below.get(group, _NOBODY), before.get(group, _NOBODY)
+        has = anew[group] = below.get(group, _NOBODY)
+        had = before.get(group, _NOBODY)
         if has != had:
             derived.closure_changed.add(group)
             derived.closure_added += [(group, each) for each in has - had]
             derived.closure_removed += [(group, each) for each in had - has]
-    return below
+    return _Rewired(anew)
 
 
-def _above(touched: BitMap, below: dict[int, BitMap] | None) -> BitMap:
-    """Return the groups that count members of these through nesting."""
-    if below is not None:
-        return BitMap(
-            group for group, found in below.items() if found.intersect(touched)
-        )
-    found = read(
-        GroupClosure, ("ancestor_id",), "descendant_id", touched, distinct=True
+_Closure: TypeAlias = dict[int, BitMap]
+
+
+def _everything_below(plan: Plan, groups: _Groups) -> tuple[_Closure, _Closure]:
+    """Return the whole closure, and as it is stored."""
+    edges = _changed(
+        plan, plan.nesting_before if plan.full else stored_nesting(plan.cloud_idp, None)
     )
+    return _closed(edges, groups.departed()), _stored_closure(plan.cloud_idp)
+
+
+def _below_changed(plan: Plan, groups: _Groups) -> tuple[_Closure, _Closure]:
+    """Return the closure of the groups that nesting changes, and as it is stored.
+
+    These are the parents that change and all above them. Whatever else is nested in
+    them leads to none of these, and has below it what is stored.
+    """
+    concerned = BitMap(plan.nesting)
+    concerned |= _stored_above(concerned)
+    edges = _changed(plan, stored_nesting(plan.cloud_idp, concerned))
+    children = union(edges.values())
+    found = _closed(edges, groups.departed(concerned | children))
+    rest = children - concerned
+    further = _stored_below(rest)
+    for group, reached in found.items():
+        found[group] = union(
+            [reached, *(further[each] for each in reached & rest if each in further)]
+        )
+    return found, _stored_below(concerned)
+
+
+def _changed(plan: Plan, edges: Mapping[int, BitMap]) -> dict[int, BitMap]:
+    """Return the groups nested directly in each, after the plan."""
+    after = dict(edges)
+    for group, change in plan.nesting.items():
+        after[group] = (after.get(group, _NOBODY) | change.joined) - change.left
+    return after
+
+
+def _closed(edges: Mapping[int, BitMap], departed: BitMap) -> _Closure:
+    found = closure(
+        (parent, child)
+        for parent, children in edges.items()
+        if parent not in departed
+        for child in children - departed
+    )
+    return {group: BitMap(groups) for group, groups in found.items()}
+
+
+def _stored_above(groups: BitMap) -> BitMap:
+    found = read(GroupClosure, ("ancestor_id",), "descendant_id", groups, distinct=True)
     return BitMap(group for (group,) in found)
 
 
@@ -361,18 +412,13 @@ def _stored_closure(cloud_idp: CloudIdentityProvider) -> dict[int, BitMap]:
     return sets_of(pairs.values_list("ancestor_id", "descendant_id"))
 
 
-def _stored_sets(groups: Iterable[int]) -> dict[int, _Sets]:
-    found = {}
-    columns = ("group_id", "members", "direct", "transitive")
-    for group, *stored in read(GroupBitmap, columns, "group_id", groups):
-        members = unpack(stored[0])
-        direct = members if stored[1] is None else unpack(stored[1])
-        transitive = direct if stored[2] is None else unpack(stored[2])
-        found[group] = _Sets(members, direct, transitive)
-    return found
+def _sets_before(plan: Plan, groups: BitMap) -> dict[int, UserSets]:
+    """The bitmaps of these groups as they stand, read unless the plan has them."""
+    known = plan.sets_before
+    found = {group: known[group] for group in groups & BitMap(known)}
+    return found | stored_sets(groups - BitMap(known))
 
 
 def _count_others(plan: Plan, groups: _Groups, derived: Derived) -> None:
     for group, change in plan.others.items():
-        count = groups.other_members(group) + len(change.joined) - len(change.left)
-        groups.set(derived, group, other_members=count)
+        groups.count_others(derived, group, len(change.joined) - len(change.left))

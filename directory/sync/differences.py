@@ -6,7 +6,7 @@ Everything is named by number, see DirectoryObject.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from pyroaring import BitMap
 
@@ -101,6 +101,14 @@ class Objects(Generic[Row]):
     forgotten: BitMap = field(default_factory=BitMap)
 
 
+class UserSets(NamedTuple):
+    """The bitmaps of a group's people as they stand; see GroupBitmap."""
+
+    members: BitMap = BitMap()
+    direct: BitMap = BitMap()
+    transitive: BitMap = BitMap()
+
+
 @dataclass(slots=True)
 class Plan:
     """Differences between observed and in effect, by number.
@@ -127,6 +135,8 @@ class Plan:
     # What stood before: the members and nested groups of those that change.
     users_before: dict[int, BitMap] = field(default_factory=dict)
     nesting_before: dict[int, BitMap] = field(default_factory=dict)
+    # Of a read of changes all bitmaps of the groups that it compared.
+    sets_before: dict[int, UserSets] = field(default_factory=dict)
     hashes: dict[int, int | None] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     holds_before: dict[int, Hold] = field(default_factory=dict)

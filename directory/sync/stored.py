@@ -16,6 +16,7 @@ from directory.models import (
 )
 from directory.sync.attributes import Row
 from directory.sync.bitmaps import unpack
+from directory.sync.differences import UserSets
 from directory.sync.rows import chunks, read
 
 
@@ -50,6 +51,18 @@ def stored_users(groups: Iterable[int]) -> dict[int, BitMap]:
     """Return who has a row of membership in each of these groups."""
     stored = read(GroupBitmap, ("group_id", "members"), "group_id", groups)
     return {group: unpack(members) for group, members in stored}
+
+
+def stored_sets(groups: Iterable[int]) -> dict[int, UserSets]:
+    """Return the bitmaps of each of these groups."""
+    found = {}
+    columns = ("group_id", "members", "direct", "transitive")
+    for group, *stored in read(GroupBitmap, columns, "group_id", groups):
+        members = unpack(stored[0])
+        direct = members if stored[1] is None else unpack(stored[1])
+        transitive = direct if stored[2] is None else unpack(stored[2])
+        found[group] = UserSets(members, direct, transitive)
+    return found
 
 
 def stored_nesting(
