@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from pyroaring import BitMap
 
+# A union of several at once begins with unpacked sets, of 8 KB for each 65,536 ids: too
+# dear for so few.
+FEW = 8
+
 
 def pack(ids: BitMap) -> bytes:
     ids.run_optimize()
@@ -20,4 +24,9 @@ def unpack(stored: bytes | memoryview | None) -> BitMap:
 
 def union(bitmaps: Iterable[BitMap]) -> BitMap:
     found = list(bitmaps)
-    return BitMap.union(*found) if found else BitMap()
+    if not 2 < len(found) <= FEW:
+        return BitMap.union(*found) if found else BitMap()
+    united = found[0] | found[1]
+    for each in found[2:]:
+        united |= each
+    return united

@@ -1,6 +1,9 @@
 """Which groups count for which through nesting: the closure, cycles included."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+
+_NOBODY: frozenset[int] = frozenset()
 
 
 def closure(edges: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
@@ -10,11 +13,10 @@ def closure(edges: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
     is below itself. Groups of one cycle share one result, and nothing here recurses,
     so that neither depth nor cycles cost more than their edges.
     """
-    children: dict[int, list[int]] = {}
+    children: dict[int, list[int]] = defaultdict(list)
     for parent, child in edges:
         if parent != child:
-            children.setdefault(parent, []).append(child)
-            children.setdefault(child, [])
+            children[parent].append(child)
     below: dict[int, frozenset[int]] = {}
     for cycle in _components(children):
         # Tarjan's order: everything that a component points to is already done.
@@ -23,17 +25,17 @@ def closure(edges: Iterable[tuple[int, int]]) -> dict[int, frozenset[int]]:
             for child in children[group]:
                 if child not in reached:
                     reached.add(child)
-                    reached |= below.get(child, frozenset())
+                    reached |= below.get(child, _NOBODY)
         everything = frozenset(reached)
         for group in cycle:
-            below[group] = everything
-    return {
-        group: groups - {group} for group, groups in below.items() if children[group]
-    }
+            below[group] = everything - {group} if group in everything else everything
+    return below
 
 
 def _components(children: Mapping[int, list[int]]) -> Iterable[list[int]]:
     """Yield strongly connected components, successors first (Tarjan, iterative).
+
+    A group without children is no key of `children`, and in no component.
 
     https://en.wikipedia.org/wiki/Tarjan%27s_strongly_connected_components_algorithm
     """
@@ -51,6 +53,8 @@ def _components(children: Mapping[int, list[int]]) -> Iterable[list[int]]:
         while work:
             node, rest = work[-1]
             for child in rest:
+                if child not in children:
+                    continue
                 if child not in index:
                     index[child] = low[child] = len(index)
                     stack.append(child)

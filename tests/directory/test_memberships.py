@@ -11,6 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyroaring import BitMap
 
 from directory.memberships import (
     effective_members,
@@ -26,6 +27,7 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
 )
+from directory.sync.bitmaps import FEW, union
 from directory.sync.nesting import closure
 from tests import factories
 
@@ -63,6 +65,18 @@ def test_a_chain_of_four_hundred_groups_has_a_closure() -> None:
     below = closure((number, number + 1) for number in range(400))
 
     assert len(below[0]) == 400
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, FEW, FEW + 1, 40])
+def test_a_union_holds_everybody_and_leaves_its_parts_as_they_were(count: int) -> None:
+    parts = [BitMap(range(n, 200_000, 997 + n)) for n in range(count)]
+    before = [set(part) for part in parts]
+
+    united = union(parts)
+    united.add(7_000_000)
+
+    assert set(united) == {7_000_000}.union(*before)
+    assert [set(part) for part in parts] == before
 
 
 def test_the_shortest_way_into_a_group_is_named(
