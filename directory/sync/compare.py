@@ -359,7 +359,8 @@ class Comparison:
                 joined = sides.joined.get(group, _NOBODY)
                 told = sides.left.get(group, _NOBODY)
                 if fresh:
-                    joined, told = joined - fresh, told - fresh
+                    known = fresh - self._held_already(group, joined & fresh)
+                    joined, told = joined - known, told - fresh
             hold = self.holds.get(group)
             sets = held(hold) if hold is not None else None
             if group in listed and not sets and joined == had and not fresh:
@@ -383,6 +384,14 @@ class Comparison:
             plan.users_before = before
         else:
             plan.nesting_before = before
+
+    def _held_already(self, group: int, people: BitMap) -> BitMap:
+        """Return whom a group holds, through others at least: whether they are direct
+        members of it as well, nobody asks when they are read alone."""
+        if not people:
+            return people
+        bitmap = GroupBitmap.objects.filter(group=group).first()
+        return people & bitmap.users(nested=True) if bitmap is not None else _NOBODY
 
     def _filtered_groups(self, named: BitMap) -> BitMap:
         """Return the groups that the filter leaves out, as observed; of a read of

@@ -310,6 +310,26 @@ def test_where_a_group_that_is_read_alone_is_nested_comes_with_the_read_that_goe
     assert held(known) == truth(known)
 
 
+@pytest.mark.parametrize("kind", [SyncRun.Kind.DELTA, SyncRun.Kind.FULL])
+def test_who_joins_directly_a_group_that_holds_them_comes_with_the_read_that_goes_on(
+    known: Story, kind: SyncRun.Kind
+) -> None:
+    """Read alone, nobody asks: Engineering holds Ana through Frontend all the same."""
+    known.control("PUT", f"groups/Engineering/members/{ANA}")
+    once: list[SyncRun] = []
+
+    def decide(plan: Plan) -> Held:
+        if plan.asked is None and not once:
+            once.append(done(sync(known, known.user(ANA))))
+        return Held()
+
+    work(known.request(kind).pk, decide=decide)
+
+    assert once
+    assert ANA in known.direct_members("Engineering")
+    assert held(known) == truth(known)
+
+
 def test_one_read_of_a_person_at_a_time_beside_a_read_of_all(known: Story) -> None:
     full = known.request(SyncRun.Kind.FULL)
     ana = known.user(ANA)
