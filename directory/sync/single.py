@@ -191,6 +191,9 @@ def _look_up_person(
     }
     left = [group for group in direct.values() if group.object_id not in holding]
     left += _held_joins(target, holding)
+    # Of these it is known already, and to name them would say that they are back.
+    away = _held_as_away(target.cloud_idp)
+    left = [group for group in left if group.pk not in away]
     unsure = _unsure(known, direct)
     joined: list[DirectoryGroup] = []
     if unsure:
@@ -238,6 +241,16 @@ def _held_joins(target: DirectoryObject, holding: set[str]) -> list[DirectoryGro
     numbers = [row.number for row in held if target.pk in unpack(row.users_joined)]
     groups = DirectoryGroup.objects.filter(pk__in=numbers, state=State.PRESENT)
     return [group for group in groups if group.object_id not in holding]
+
+
+def _held_as_away(cloud_idp: CloudIdentityProvider) -> BitMap:
+    """Groups in effect that are not in the directory any more, which is held."""
+    rows = HeldChange.objects.filter(
+        cloud_idp=cloud_idp, closed_at=None, kind=Kind.GROUP, observed__isnull=False
+    ).values_list("number", "observed")
+    return BitMap(
+        number for number, row in rows if row and row["state"] != State.PRESENT
+    )
 
 
 def _unsure(

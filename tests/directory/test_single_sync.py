@@ -249,6 +249,29 @@ def test_guards_hold_of_it_as_of_any_read(known: Story) -> None:
     assert guards["detail"] == "1 held."
 
 
+def test_a_group_whose_deletion_is_held_is_not_back_when_a_member_is_read(
+    known: Story,
+) -> None:
+    def hold(plan: Plan) -> Held:
+        held = Held()
+        held.hold_groups(list(plan.groups.changes), "a group is lost")
+        return held
+
+    known.control("DELETE", "groups/Frontend?permanently=true")
+    frontend, before = known.group("Frontend"), held(known)
+    work(known.request().pk, decide=hold)
+    open_ = HeldChange.objects.filter(closed_at=None).order_by("pk")
+    waits = list(open_.values_list("number", "payload_hash"))
+    assert frontend.pk in dict(waits)
+
+    done(sync(known, known.user(ANA), decide=hold))
+
+    assert list(open_.values_list("number", "payload_hash")) == waits
+    assert held(known) == before
+    known.read()
+    assert held(known) == truth(known)
+
+
 def test_microsoft_does_not_answer_and_nothing_changes(known: Story) -> None:
     before, due = held(known), known.cloud_idp.next_sync_at
     known.fault(f"/v1.0/users/{known.user(ANA).object_id}", status=403, times=9)
