@@ -48,7 +48,7 @@ class Derived:
     bitmaps_added: dict[int, PackedUsers] = field(default_factory=dict)
     bitmaps_changed: dict[int, PackedUsers] = field(default_factory=dict)
     bitmaps_removed: BitMap = field(default_factory=BitMap)
-    # The counts of a group's row that differ, by column; of new groups all.
+    # The counts of a group's row to write, by column; of new groups all.
     counts: dict[int, dict[str, int]] = field(default_factory=dict)
     closure_changed: BitMap = field(default_factory=BitMap)
 
@@ -174,15 +174,14 @@ class _Groups:
     def _set(
         self, derived: Derived, number: int, counts: tuple[int, ...], first: int = 1
     ) -> None:
-        """Note which of these counts, of some that stand together, is another now."""
+        """Note counts that stand together, if one of them is another now."""
         standing = self._standing.get(number)
         before = standing[first : first + len(counts)] if standing is not None else ()
-        if before == counts:
-            return
-        differing = derived.counts.setdefault(number, {})
-        for at, count in enumerate(counts):
-            if not before or before[at] != count:
-                differing[_COUNTS[first + at - 1]] = count
+        if before != counts:
+            names = _COUNTS[first - 1 : first - 1 + len(counts)]
+            derived.counts.setdefault(number, {}).update(
+                zip(names, counts, strict=True)
+            )
 
     def departed(self, among: BitMap | None = None) -> BitMap:
         """Groups that count for nobody above them, after the plan: of some, or all."""

@@ -9,11 +9,12 @@ parameters.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model
 from pyroaring import BitMap
 
@@ -27,7 +28,7 @@ WRITTEN_AT_ONCE = 5_000
 ANALYZED = 1_000
 # Bytes of trigrams that SQLite gathers before it writes them (its default is 1 MB).
 TRIGRAMS_AT_ONCE = 8 * 1024 * 1024
-# From this many rows on a temporary table is quicker than a statement for each.
+# From this many rows on a temporary table is quicker than arrays.
 BY_TABLE = 500
 
 
@@ -213,11 +214,12 @@ def _insert_or(
     action: str,
 ) -> None:
     table, names = _quoted(model._meta.db_table), _listed(columns)
-    if connection.vendor == "postgresql" and len(rows) >= BY_TABLE:
-        with _temporary(model, columns, rows) as source, connection.cursor() as cursor:
+    if connection.vendor == "postgresql":
+        with _source(model, columns, rows) as source, connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO {table} ({names})"  # noqa: S608
-                f" SELECT {names} FROM {source} {action}"
+                f" SELECT {names} FROM {source.table} {action}",
+                source.values,
             )
         return
     marks = ", ".join(["%s"] * len(columns))
@@ -238,15 +240,16 @@ def update(
     if not rows:
         return 0
     table = _quoted(model._meta.db_table)
-    if connection.vendor == "postgresql" and len(rows) >= BY_TABLE:
+    if connection.vendor == "postgresql":
         assigned = ", ".join(f"{_quoted(c)} = source.{_quoted(c)}" for c in columns)
         with (
-            _temporary(model, [*columns, key], rows) as source,
+            _source(model, [*columns, key], rows) as source,
             connection.cursor() as cursor,
         ):
             cursor.execute(
-                f"UPDATE {table} SET {assigned} FROM {source} AS source"  # noqa: S608
-                f" WHERE {table}.{_quoted(key)} = source.{_quoted(key)}"
+                f"UPDATE {table} SET {assigned} FROM {source.table}"  # noqa: S608
+                f" WHERE {table}.{_quoted(key)} = source.{_quoted(key)}",
+                source.values,
             )
         return len(rows)
     assigned = ", ".join(f"{_quoted(column)} = %s" for column in columns)
@@ -264,13 +267,14 @@ def delete(
     if not rows:
         return 0
     table = _quoted(model._meta.db_table)
-    if connection.vendor == "postgresql" and len(rows) >= BY_TABLE:
+    if connection.vendor == "postgresql":
         same = " AND ".join(
             f"{table}.{_quoted(c)} = source.{_quoted(c)}" for c in columns
         )
-        with _temporary(model, columns, rows) as source, connection.cursor() as cursor:
+        with _source(model, columns, rows) as source, connection.cursor() as cursor:
             cursor.execute(
-                f"DELETE FROM {table} USING {source} AS source WHERE {same}"  # noqa: S608
+                f"DELETE FROM {table} USING {source.table} WHERE {same}",  # noqa: S608
+                source.values,
             )
         return len(rows)
     conditions = " AND ".join(f"{_quoted(column)} = %s" for column in columns)
@@ -309,6 +313,18 @@ def analyze(model: type[Model]) -> None:
             # A sample of a tenth: it has to do until PostgreSQL looks by itself.
             cursor.execute("SET LOCAL default_statistics_target = 10")
         cursor.execute(f"ANALYZE {_quoted(model._meta.db_table)}")
+
+
+def analyze_keys(model: type[Model]) -> None:
+    """As `analyze`, of a table that is asked by its keys alone: a small sample will do.
+
+    Until PostgreSQL does so by itself it takes a table for as small as it was, and reads
+    all of it for each question.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL default_statistics_target = 10")
+        analyze(model)
 
 
 def _take_indexes(table: str) -> list[str]:
@@ -377,11 +393,27 @@ def _copy(cursor: Any, statement: str) -> Iterator[Any]:
         yield copy
 
 
+class _Source(NamedTuple):
+    """What a statement takes rows from, called `source`, and the statement's values."""
+
+    table: str
+    values: list[Any]
+
+
 @contextmanager
-def _temporary(
-    model: type[Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> Iterator[str]:
-    """Hold rows in a temporary table with columns like the model's (PostgreSQL)."""
+def _source(
+    model: type[Model], columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> Iterator[_Source]:
+    """Have a statement of PostgreSQL take rows: few from its values, which takes one
+    message, and many from a temporary table with columns like the model's."""
+    if len(rows) < BY_TABLE:
+        types = _types(model)
+        arrays = ", ".join(f"%s::{types[column]}[]" for column in columns)
+        yield _Source(
+            f"unnest({arrays}) AS source ({_listed(columns)})",
+            [list(values) for values in zip(*rows, strict=True)],
+        )
+        return
     name = _quoted(f"staging_{model._meta.db_table}")
     with connection.cursor() as cursor:
         cursor.execute(
@@ -391,8 +423,18 @@ def _temporary(
         with _copy(cursor, f"COPY {name} ({_listed(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-        yield name
+        yield _Source(f"{name} AS source", [])
         cursor.execute(f"DROP TABLE {name}")
+
+
+@cache
+def _types(model: type[Model]) -> dict[str, str]:
+    """Return the type of each column, without its length: a cast would cut what is
+    longer, which is an error where it is written."""
+    return {
+        field.column: (field.db_type(connection) or "").partition("(")[0]
+        for field in model._meta.concrete_fields
+    }
 
 
 def moment(value: datetime) -> Any:

@@ -16,6 +16,7 @@ from directory import permission_use, schedules, schema, status
 from directory.entra import errors
 from directory.models import (
     CloudIdentityProvider,
+    DirectoryObject,
     DirectoryUser,
     StagedPage,
     SyncRun,
@@ -32,7 +33,7 @@ from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, Taken,
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
-from directory.sync.rows import bounded_waiting
+from directory.sync.rows import analyze_keys, bounded_waiting
 from directory.sync.selection import Selection, same_mappings, selection_of
 from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
@@ -507,6 +508,8 @@ def _plan_and_apply(
         columns={"phases": watch.phases},
         prepared=prepared,
     )
+    if not run.cloud_idp.completely_read:
+        analyze_keys(DirectoryObject)
     # Known only now: the commit is part of both.
     watch.lap("Applying")
     update_that_may_be_lost(
