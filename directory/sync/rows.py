@@ -37,21 +37,25 @@ LOCK_SECONDS = 30.0
 
 
 @contextmanager
-def bounded_waiting() -> Iterator[None]:
-    """Wait so long for a lock at most.
+def as_a_worker() -> Iterator[None]:
+    """Tell PostgreSQL how a sync works.
 
-    PostgreSQL would wait without end, and the worker with it.
+    It waits so long for a lock at most: else without end, and the worker with it. And it
+    asks for thousands of rows by their keys, which are in memory, since it read and wrote
+    them minutes ago: by its usual costs PostgreSQL reads a whole table instead.
     """
     if connection.vendor != "postgresql":
         yield
         return
     with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = {LOCK_SECONDS * 1000:.0f}")
+        cursor.execute(
+            f"SET lock_timeout = {LOCK_SECONDS * 1000:.0f}; SET random_page_cost = 1.1"
+        )
     try:
         yield
     finally:
         with connection.cursor() as cursor:
-            cursor.execute("RESET lock_timeout")
+            cursor.execute("RESET lock_timeout; RESET random_page_cost")
 
 
 def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:

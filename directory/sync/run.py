@@ -33,7 +33,7 @@ from directory.sync.lease import APPLY_LEASE, Canceled, Lease, LeaseLost, Taken,
 from directory.sync.lines import Lines, OpenLines
 from directory.sync.plan import make_plan
 from directory.sync.retention import pages_kept
-from directory.sync.rows import analyze_keys, bounded_waiting
+from directory.sync.rows import analyze_keys, as_a_worker
 from directory.sync.selection import Selection, same_mappings, selection_of
 from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
@@ -82,7 +82,7 @@ def work(
     out; the next worker goes on at the last page kept.
     """
     try:
-        with bounded_waiting(), _own_garbage_alone():
+        with as_a_worker(), _own_garbage_alone():
             _work_to_an_end(run_id, clock, open_lines, heard, decide)
     except DatabaseError:
         # Not even the end could be written. The lease runs out by itself, and the run

@@ -452,3 +452,13 @@ def test_f42_an_upgrade_in_the_middle_of_a_run_begins_it_anew(
     assert (run.state, run.kind, run.pages) == ("QUEUED", "FULL", 0)
     assert not StagedPage.objects.exists()
     assert not fernhill.completely_read, "until it is read again nobody is missing"
+
+
+@postgresql
+def test_object_ids_are_compared_by_code_point(db: None) -> None:
+    collations = asked(
+        "SELECT collation_name FROM information_schema.columns WHERE table_name ="
+        " 'directory_directoryobject' AND column_name = 'object_id'"
+    )
+
+    assert collations == ["C"]
