@@ -72,11 +72,11 @@ class DirectoryLog:
         indexes = self._of_kind[kind]
         start = bisect_left(indexes, bisect_right(self._sequences, after))
         end = bisect_left(indexes, bisect_right(self._sequences, until))
-        name_sets = list(self._name_sets)
+        name_sets, whats = list(self._name_sets), list(What)
         for index in indexes[start:end]:
             yield Change(
                 self._numbers[index],
-                What(self._whats[index]),
+                whats[self._whats[index]],
                 name_sets[self._names[index]],
                 self._members[index],
             )
