@@ -39,7 +39,7 @@ from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
-from jamfidp.durability import update_that_may_be_lost
+from jamfidp.durability import checkpointed_beside, update_that_may_be_lost
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +225,8 @@ def _work(
             fetch = _fetch(run, lease, selection, clock, open_lines, heard)
             round_ = _read(fetch, clock)
         watch.lap("Reading")
-        _apply(run, lease, fetch, round_, selection, clock, decide, watch)
+        with checkpointed_beside():
+            _apply(run, lease, fetch, round_, selection, clock, decide, watch)
     except (LeaseLost, Canceled, schema.OtherVersion):
         raise
     except Exception:
