@@ -6,7 +6,7 @@ from operator import itemgetter
 
 from pyroaring import BitMap
 
-from directory.entra.ids import is_guid
+from directory.entra.ids import are_guids
 from directory.entra.objects import unreadable
 from directory.models import CloudIdentityProvider, DirectoryObject, ObservedHash
 from directory.sync import rows
@@ -64,9 +64,8 @@ class Register:
             for object_id, kind in wanted.items()
             if object_id not in self.numbers
         }
-        for object_id in missing:
-            if not is_guid(object_id):
-                raise unreadable("id of an object: it is not a GUID")
+        if not are_guids(missing):
+            raise unreadable("id of an object: it is not a GUID")
         if missing and not self.whole:
             self._look_up(missing)
         new = {

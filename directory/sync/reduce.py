@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain, compress
 from operator import itemgetter
 from typing import Any
 
@@ -188,17 +189,16 @@ class Reducer:
         """Have numbers for the groups of a page and for everybody they name."""
         numbers = self.register.numbers
         wanted = dict.fromkeys(ids, Kind.GROUP)
-        for entries in members:
-            try:
-                # Most are known: they are looked at together, in C.
-                missing = set(map(_ID, entries)).difference(numbers)
-            except (KeyError, TypeError):
-                raise _unreadable_member() from None
-            if not missing:
-                continue
+        everybody = list(chain.from_iterable(members))
+        try:
+            # Those that are known are looked at together, in C.
+            missing = set(map(_ID, everybody)).difference(numbers)
+        except (KeyError, TypeError):
+            raise _unreadable_member() from None
+        if missing:
             if set(map(type, missing)) != {str}:
                 raise _unreadable_member()
-            for entry in entries:
+            for entry in everybody:
                 if entry["id"] in missing:
                     wanted.setdefault(entry["id"], _kind(entry))
         self.register.know(wanted)
@@ -206,7 +206,8 @@ class Reducer:
     def _members(self, group: int, entries: list[Json], reduced: Reduced) -> None:
         """Append what one slice says, as the array of `stage.MemberSets`."""
         numbers = self.register.numbers
-        if _all_people(entries):
+        people = _all_people(entries)
+        if people and set(map(len, entries)) == {_PLAIN}:
             # By far the most: people who are in a group.
             joined = array("I", map(numbers.__getitem__, map(_ID, entries)))
             reduced.members.extend((group, len(joined), 0, 0, 0, 0, 0))
@@ -214,6 +215,15 @@ class Reducer:
             reduced.members_joined += len(joined)
             return
         # The last word on a membership counts.
+        if people:
+            left = {numbers[entry["id"]]: "@removed" in entry for entry in entries}
+            gone = list(compress(left, left.values()))
+            stay = [number for number in left if not left[number]]
+            reduced.members.extend((group, len(stay), len(gone), 0, 0, 0, 0))
+            reduced.members.extend(stay)
+            reduced.members.extend(gone)
+            reduced.members_joined += len(stay)
+            return
         last: dict[int, int] = {}
         for entry in entries:
             side = 2 * _SIDES[_kind(entry)] + ("@removed" in entry)
@@ -233,9 +243,7 @@ _SIDES = {Kind.USER: 0, Kind.GROUP: 1, Kind.OTHER: 2}
 
 
 def _all_people(entries: list[Json]) -> bool:
-    """Whether nothing is said but that these people are members."""
-    if set(map(len, entries)) != {_PLAIN}:
-        return False
+    """Whether nothing is said but of people."""
     try:
         return set(map(_TYPE, entries)) == {_USER}
     except (KeyError, TypeError):
