@@ -1,6 +1,5 @@
 """Microsoft Graph v1.0 over HTTP: who asks, may they, what it costs, what is answered."""
 
-import gzip
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 import orjson
+from isal import igzip
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -360,5 +360,5 @@ def _response(reply: Reply, accepted: str) -> Response:
         content = orjson.dumps(content)
     if "gzip" in accepted and reply.status == 200 and len(content) > _WORTH_COMPRESSING:
         reply.headers["content-encoding"] = "gzip"
-        content = reply.answer.gzipped or gzip.compress(content, compresslevel=1)
+        content = reply.answer.gzipped or igzip.compress(content, 1)
     return Response(content, status_code=reply.status, headers=reply.headers)

@@ -38,8 +38,8 @@ from directory.sync.rows import chunks
 from directory.sync.selection import Selection
 from directory.sync.stage import Resource, Round, Sides
 from directory.sync.stored import (
-    in_state,
     rows_of,
+    standing_of,
     stored_nesting,
     stored_others,
     stored_sets,
@@ -402,7 +402,12 @@ class Comparison:
             )
             found = BitMap(rows.values_list("pk", flat=True))
         else:
-            found = in_state(DirectoryGroup, State.FILTERED, named)
+            self.plan.groups_before = standing_of(named)
+            found = BitMap(
+                number
+                for number, row in self.plan.groups_before.items()
+                if row[0] == State.FILTERED
+            )
         for number, change in self.plan.groups.changes.items():
             if change.state_after == State.FILTERED:
                 found.add(number)

@@ -6,7 +6,7 @@ Only groups that a change can reach are looked at. Nothing here writes.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pyroaring import BitMap
 
@@ -24,7 +24,14 @@ from directory.sync.differences import PRESENT, WITHOUT_MEMBERS, Plan, UserSets
 from directory.sync.nesting import closure
 from directory.sync.observe import DEPARTED
 from directory.sync.rows import read
-from directory.sync.stored import in_state, sets_of, stored_nesting, stored_sets
+from directory.sync.stored import (
+    COUNTS,
+    in_state,
+    sets_of,
+    standing_of,
+    stored_nesting,
+    stored_sets,
+)
 
 Pair = tuple[int, int]
 # From this many people on it is cheaper to read once who is present than to ask.
@@ -125,7 +132,7 @@ class _Groups:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         # State and counts of a group's row as it stands.
-        self._standing: dict[int, tuple[Any, ...]] = {}
+        self._standing = dict(plan.groups_before)
         # Groups that begin or cease to hold people, and those without members at all.
         self.came, self.went = BitMap(), BitMap()
         self.ended = BitMap(plan.groups.forgotten)
@@ -147,9 +154,8 @@ class _Groups:
     def look_at(self, numbers: BitMap) -> None:
         """Read the rows of these groups, which later questions are about."""
         wanted = numbers | self.ended | BitMap(self._plan.others)
-        wanted -= self._plan.groups.new.numbers
-        for row in read(DirectoryGroup, ("id", "state", *_COUNTS), "id", wanted):
-            self._standing[row[0]] = row[1:]
+        wanted -= self._plan.groups.new.numbers | BitMap(self._standing)
+        self._standing.update(standing_of(wanted))
 
     def holds(self, number: int) -> bool:
         """Whether the group is in the directory after the plan: then it holds people."""
@@ -178,7 +184,7 @@ class _Groups:
         standing = self._standing.get(number)
         before = standing[first : first + len(counts)] if standing is not None else ()
         if before != counts:
-            names = _COUNTS[first - 1 : first - 1 + len(counts)]
+            names = COUNTS[first - 1 : first - 1 + len(counts)]
             derived.counts.setdefault(number, {}).update(
                 zip(names, counts, strict=True)
             )
@@ -206,8 +212,7 @@ class _Groups:
         return found | self._plan.groups.forgotten
 
 
-_COUNTS = ("direct_users", "transitive_users", "other_members")
-# Where the last of them stands behind a row's state.
+# Where the number of other members stands behind a row's state.
 _OTHERS = 3
 
 
@@ -217,7 +222,9 @@ class _People:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         # Whose rows were looked at, and who of them is in the directory as it stands.
-        self._looked_at, self._there = BitMap(), BitMap()
+        states = plan.people_before
+        self._looked_at = BitMap(states)
+        self._there = BitMap(n for n, state in states.items() if state == PRESENT)
         self._all = False
         self.gained, self.lost = BitMap(), BitMap()
         for number, change in plan.people.changes.items():

@@ -137,6 +137,10 @@ class Plan:
     nesting_before: dict[int, BitMap] = field(default_factory=dict)
     # Of a read of changes all bitmaps of the groups that it compared.
     sets_before: dict[int, UserSets] = field(default_factory=dict)
+    # States and counts of groups as they stand, and states of people, as far as they
+    # were read; see `stored.standing_of`.
+    groups_before: dict[int, tuple[Any, ...]] = field(default_factory=dict)
+    people_before: dict[int, str] = field(default_factory=dict)
     hashes: dict[int, int | None] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     holds_before: dict[int, Hold] = field(default_factory=dict)

@@ -326,11 +326,13 @@ def let_go_of_what_ends(plan: Plan) -> None:
 def _mention(plan: Plan, listed: BitMap) -> None:
     """Give a row to whoever is named as a member and has none yet."""
     known = listed - BitMap(plan.holds)
-    for number, object_id in _nameless(plan.users, DirectoryUser, plan.people, known):
+    for number, object_id in _nameless(
+        plan.users, DirectoryUser, plan.people, known, plan.people_before
+    ):
         person = observe.mentioned(NEW_USER, now=plan.now)
         plan.people.new.add(number, object_id, person)
     for number, object_id in _nameless(
-        plan.nesting, DirectoryGroup, plan.groups, known
+        plan.nesting, DirectoryGroup, plan.groups, known, {}
     ):
         group = observe.mentioned(NEW_GROUP, now=plan.now)
         plan.groups.new.add(number, object_id, group)
@@ -341,8 +343,12 @@ def _nameless(
     model: Model,
     objects: Objects[Row],
     known: BitMap,
+    states: dict[int, str],
 ) -> list[tuple[int, str]]:
+    """Those named who have no row, with their object ids; `states` of whoever has one
+    are kept for what follows."""
     named = union(change.joined for change in changes.values())
     named -= known | objects.new.numbers
-    known_rows = BitMap(number for (number,) in read(model, ("id",), "id", named))
-    return list(object_ids(named - known_rows).items())
+    named -= BitMap(states)
+    states.update(read(model, ("id", "state"), "id", named))
+    return list(object_ids(named - BitMap(states)).items())

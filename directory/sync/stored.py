@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from pyroaring import BitMap
 
@@ -33,6 +34,16 @@ def rows_of(
             "pk", *row_class._fields
         )
     }
+
+
+# Counts of a group's row, in the order in which they stand behind its state.
+COUNTS = ("direct_users", "transitive_users", "other_members")
+
+
+def standing_of(groups: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+    """Return the state of each of these groups, and its counts."""
+    found = read(DirectoryGroup, ("id", "state", *COUNTS), "id", groups)
+    return {row[0]: row[1:] for row in found}
 
 
 def in_state(
