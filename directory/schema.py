@@ -10,6 +10,8 @@ from functools import cache
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
+from jamfidp.compiled import Compiled
+
 Names = frozenset[tuple[str, str]]
 
 
@@ -25,9 +27,13 @@ def known() -> tuple[Names, Names]:
     return frozenset(found), frozenset(replaced)
 
 
+_APPLIED = Compiled(
+    lambda: MigrationRecorder.Migration.objects.values_list("app", "name")
+)
+
+
 def applied() -> Names:
-    recorded = MigrationRecorder.Migration.objects.values_list("app", "name")
-    return frozenset(recorded)
+    return frozenset(_APPLIED.rows())
 
 
 class OtherVersion(Exception):

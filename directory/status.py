@@ -18,6 +18,7 @@ from directory.entra import errors
 from directory.models import CloudIdentityProvider
 from directory.registrations import NoRegistration, registration_of
 from directory.status_table import MEANINGS, status_for, what_to_do
+from jamfidp.compiled import Compiled
 from jamfidp.history.record import record
 from jamfidp.notices.announce import announce, resolve
 from jamfidp.notices.kinds import CONNECTION_STATUS
@@ -195,9 +196,17 @@ def _locked(cloud_idp: CloudIdentityProvider) -> CloudIdentityProvider | None:
     )
 
 
+_ACTIVE = Compiled(
+    lambda cloud_idp: (
+        CloudIdentityProvider.objects.filter(pk=cloud_idp, status=Status.ACTIVE)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+
+
 def _is_active(cloud_idp: CloudIdentityProvider) -> bool:
-    rows = CloudIdentityProvider.objects.filter(pk=cloud_idp.pk)
-    return rows.filter(status=Status.ACTIVE).exists()
+    return _ACTIVE.any(cloud_idp.pk)
 
 
 def _client_id(row: CloudIdentityProvider) -> str:

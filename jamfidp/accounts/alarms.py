@@ -15,6 +15,7 @@ from django.db.models.functions import Lower
 from directory.models import CloudIdentityProvider, DirectoryGroup
 from jamfidp.accounts.levels import AccessLevel
 from jamfidp.accounts.models import AccountGroup, DirectoryBinding, User
+from jamfidp.compiled import Compiled
 from jamfidp.notices.announce import announce, resolve
 from jamfidp.notices.kinds import PRIVILEGES
 from jamfidp.notices.models import Notice, Severity
@@ -37,6 +38,28 @@ def full_access_given(
     )
 
 
+_LOOK_ALIKE = "look-alike/"
+_BOUND = Compiled(
+    lambda tenant_id: (
+        DirectoryBinding.objects.filter(tenant_id=tenant_id)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+_ANNOUNCED = Compiled(
+    lambda: (
+        Notice.objects.filter(key__startswith=_LOOK_ALIKE)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
+
+
+def may_be_look_alikes(tenant_id: str) -> bool:
+    """Whether a group of the tenant is bound, or any was announced that looks alike."""
+    return _BOUND.any(tenant_id) or _ANNOUNCED.any()
+
+
 def look_for_look_alikes(
     cloud_idp: CloudIdentityProvider,
     *,
@@ -52,9 +75,7 @@ def look_for_look_alikes(
             "account_group"
         )
     )
-    prefix = f"look-alike/{cloud_idp.tenant_id}/"
-    if not bindings and not Notice.objects.filter(key__startswith=prefix).exists():
-        return
+    prefix = f"{_LOOK_ALIKE}{cloud_idp.tenant_id}/"
     bound_ids = {one.object_id for one in bindings}
     names = {
         group.object_id: group.display_name
@@ -95,7 +116,7 @@ def look_for_look_alikes(
 
 def forget(tenant_id: str, *, now: datetime) -> None:
     """End what was announced of a tenant that is connected no more."""
-    _end(f"look-alike/{tenant_id}/", (), now=now)
+    _end(f"{_LOOK_ALIKE}{tenant_id}/", (), now=now)
 
 
 def _end(prefix: str, lasting: Collection[str], *, now: datetime) -> None:

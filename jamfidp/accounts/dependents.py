@@ -61,6 +61,13 @@ _ASSIGNED = Compiled(
 )
 
 
+_TENANT = Compiled(
+    lambda cloud_idp: CloudIdentityProvider.objects.filter(pk=cloud_idp).values_list(
+        "tenant_id"
+    )
+)
+
+
 class AccountsDependents:
     """Privileges are decided at every request; sessions end where none are left."""
 
@@ -187,14 +194,17 @@ class AccountsDependents:
         return {}
 
     def after_apply(self, change: AppliedChange, *, now: datetime) -> None:
-        cloud_idp = CloudIdentityProvider.objects.only("tenant_id", "display_name").get(
-            pk=change.cloud_idp_id
-        )
-        confirmation.overtaken(change, cloud_idp.tenant_id, now=now)
-        alarms.look_for_look_alikes(
-            cloud_idp, changed=None if change.full else change.group_ids, now=now
-        )
-        self._end_sessions(cloud_idp.tenant_id, now)
+        ((tenant_id,),) = _TENANT.rows(change.cloud_idp_id)
+        confirmation.overtaken(change, tenant_id, now=now)
+        if alarms.may_be_look_alikes(tenant_id):
+            alarms.look_for_look_alikes(
+                CloudIdentityProvider.objects.only("tenant_id", "display_name").get(
+                    pk=change.cloud_idp_id
+                ),
+                changed=None if change.full else change.group_ids,
+                now=now,
+            )
+        self._end_sessions(tenant_id, now)
 
     def after_connection_change(self, tenant_id: str, *, now: datetime) -> None:
         if not CloudIdentityProvider.objects.filter(tenant_id=tenant_id).exists():
