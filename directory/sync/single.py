@@ -44,12 +44,14 @@ from directory.sync.foresee import after_guards
 from directory.sync.holds import Decide, Held
 from directory.sync.lease import APPLY_LEASE, Lease
 from directory.sync.numbers import Register
+from directory.sync.observe import DEPARTED
 from directory.sync.plan import make_plan
 from directory.sync.reduce import Reducer
 from directory.sync.request import request_object
 from directory.sync.rows import chunks
 from directory.sync.selection import Selection, selection_of
 from directory.sync.stage import Pages, Resource, Round, staged
+from directory.sync.stored import in_state
 from directory.sync.stored_plans import prepare
 from directory.sync.traffic import Traffic
 from jamfidp.compiled import Compiled
@@ -192,8 +194,8 @@ def _look_up_person(
     left = [group for group in direct.values() if group.object_id not in holding]
     left += _held_joins(target, holding)
     # Of these it is known already, and to name them would say that they are back.
-    away = _held_as_away(target.cloud_idp)
-    left = [group for group in left if group.pk not in away]
+    said = _held_states(target.cloud_idp)
+    left = [g for g in left if said.get(g.pk, State.PRESENT) == State.PRESENT]
     unsure = _unsure(known, direct)
     joined: list[DirectoryGroup] = []
     if unsure:
@@ -243,14 +245,12 @@ def _held_joins(target: DirectoryObject, holding: set[str]) -> list[DirectoryGro
     return [group for group in groups if group.object_id not in holding]
 
 
-def _held_as_away(cloud_idp: CloudIdentityProvider) -> BitMap:
-    """Groups in effect that are not in the directory any more, which is held."""
+def _held_states(cloud_idp: CloudIdentityProvider) -> dict[int, str]:
+    """What Entra said last of the state of those of whom that is held."""
     rows = HeldChange.objects.filter(
-        cloud_idp=cloud_idp, closed_at=None, kind=Kind.GROUP, observed__isnull=False
+        cloud_idp=cloud_idp, closed_at=None, observed__isnull=False
     ).values_list("number", "observed")
-    return BitMap(
-        number for number, row in rows if row and row["state"] != State.PRESENT
-    )
+    return {number: row["state"] for number, row in rows if row}
 
 
 def _unsure(
@@ -318,7 +318,7 @@ def _look_up_group(
     entries: list[Json] = list(members.values())
     entries += [
         {"@odata.type": odata_type, "id": object_id, "@removed": {"reason": "deleted"}}
-        for object_id, odata_type in _members_of(target.pk).items()
+        for object_id, odata_type in _members_of(target).items()
         if object_id not in members
     ]
     if entries:
@@ -326,10 +326,13 @@ def _look_up_group(
     return answer
 
 
-def _members_of(group: int) -> dict[str, str]:
+def _members_of(target: DirectoryObject) -> dict[str, str]:
     """The members that are known of a group by object id, with Graph's type: those in
-    effect, and those whose joining is held."""
-    numbers = BitMap()
+    effect, and those whose joining is held.
+
+    Without those who are deleted: they are listed nowhere, and come back as members.
+    """
+    group, numbers = target.pk, BitMap()
     for model, column in (
         (DirectoryMembership, "user_id"),
         (GroupNesting, "child_id"),
@@ -342,6 +345,10 @@ def _members_of(group: int) -> dict[str, str]:
     held = HeldChange.objects.filter(number=group, closed_at=None).first()
     if held is not None:
         numbers |= unpack(held.users_joined) | unpack(held.groups_joined)
+    numbers -= in_state(DirectoryUser, State.DELETED, numbers)
+    numbers -= in_state(DirectoryGroup, State.DELETED, numbers)
+    said = _held_states(target.cloud_idp)
+    numbers -= BitMap(n for n, state in said.items() if state in DEPARTED)
     found = {}
     for some in chunks(numbers):
         for object_id, kind in DirectoryObject.objects.filter(pk__in=some).values_list(

@@ -272,6 +272,33 @@ def test_a_group_whose_deletion_is_held_is_not_back_when_a_member_is_read(
     assert held(known) == truth(known)
 
 
+@pytest.mark.parametrize("is_held", [False, True])
+def test_whoever_is_deleted_comes_back_to_a_group_that_was_read_meanwhile(
+    known: Story, is_held: bool
+) -> None:
+    """Microsoft lists no deleted member, and says nothing of them when they return."""
+
+    def hold(plan: Plan) -> Held:
+        held = Held()
+        held.hold_people(list(plan.people.changes), "somebody is lost")
+        return held
+
+    ana = known.user(ANA)
+    known.control("DELETE", f"users/{ANA}")
+    if is_held:
+        work(known.request().pk, decide=hold)
+        done(sync(known, known.group("Frontend"), decide=hold))
+    else:
+        known.read()
+        done(sync(known, known.group("Frontend")))
+
+    known.control("POST", f"users/{ana.object_id}/restore")
+    known.read()
+
+    assert ANA in known.direct_members("Frontend")
+    assert held(known) == truth(known)
+
+
 def test_microsoft_does_not_answer_and_nothing_changes(known: Story) -> None:
     before, due = held(known), known.cloud_idp.next_sync_at
     known.fault(f"/v1.0/users/{known.user(ANA).object_id}", status=403, times=9)
