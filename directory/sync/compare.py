@@ -172,8 +172,9 @@ class Comparison:
         )
         if first:
             objects.new.stream = lambda among: self._stream(sort, among)
-        answered: BitMap = BitMap()
-        for some in chunks(self.round.entries(sort.resource)):
+        taken = self._take_first(sort, objects) if first else None
+        answered: BitMap = taken or BitMap()
+        for some in chunks(() if taken else self.round.entries(sort.resource)):
             numbers = [entry[0] for entry in some]
             answered.update(numbers)
             known = {} if first else sort.rows(numbers)
@@ -202,6 +203,17 @@ class Comparison:
                 told = told and after == observed
                 self.plan.hashes[number] = None
             self._note(sort, objects, number, object_id, row, after, told=told)
+
+    def _take_first(self, sort: _Sort[Row], objects: Objects[Row]) -> BitMap | None:
+        """Take everybody of a first read as they came; none if some need a look."""
+        people = self.round.whole_people() if sort.kind == Kind.USER else None
+        if people is None or self.fresh or self._selection.filter.picks_people:
+            return None
+        numbers = BitMap(people.numbers)
+        objects.new.numbers |= numbers
+        objects.new.present |= numbers
+        self.plan.hashes.update(zip(people.numbers, people.hashes, strict=True))
+        return numbers
 
     def _stream(
         self, sort: _Sort[Row], among: Among | None

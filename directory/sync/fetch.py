@@ -44,7 +44,7 @@ Page = UsersPage | GroupsPage
 # Pages that were read and wait to be reduced: a page holds thousands of objects.
 WAITING_PAGES = 4
 # What a run that is killed reads again at most.
-FLUSH_PAGES = 16
+FLUSH_PAGES = 64
 FLUSH_AFTER = timedelta(seconds=1)
 # While no page comes the lease is renewed this often.
 HEARTBEAT = 10.0
@@ -206,7 +206,10 @@ class Fetch:
         if self.register.given or self.pages.any_stored:
             self._store()
         return Round(
-            full=self.register.whole, pages=self.pages, again=self._reducer.repeated
+            full=self.register.whole,
+            pages=self.pages,
+            again=self._reducer.repeated,
+            people=self._reducer.people,
         )
 
     @property
@@ -242,8 +245,7 @@ class Fetch:
             progress.number = page.number
             progress.next_link, progress.delta_link = page.next_link, page.delta_link
             progress.seen |= unpack(page.seen)
-            for entry in entries_of(page):
-                self._reducer.touch(entry[0])
+            self._reducer.take_up(page.resource, entries_of(page))
 
     def _chain(self, resource: Resource) -> Callable[[], Iterator[Page]]:
         graph = self._lines.open()

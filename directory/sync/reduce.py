@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, compress
@@ -27,7 +27,7 @@ from directory.entra.objects import (
     removed_reason,
     unreadable,
 )
-from directory.models import DirectoryObject
+from directory.models import DirectoryObject, StagedPage
 from directory.sync import attributes
 from directory.sync.numbers import Register
 from directory.sync.selection import Selection
@@ -73,6 +73,27 @@ class Reduced:
 
 
 @dataclass(slots=True)
+class Answers:
+    """Number and hash of each person of whom something was kept, in small.
+
+    A first read is compared with nothing: that is all of it that is looked at.
+    """
+
+    numbers: array[int] = field(default_factory=lambda: array("I"))
+    hashes: array[int] = field(default_factory=lambda: array("q"))
+    # Of somebody less came than everything there is.
+    partial: bool = False
+
+    def add(self, entry: Sequence[Any]) -> None:
+        number, value, what = entry[:3]
+        if isinstance(what, list):
+            self.numbers.append(number)
+            self.hashes.append(value)
+        else:
+            self.partial = True
+
+
+@dataclass(slots=True)
 class Reducer:
     """Reduces the pages of one run; `whole` says that everything was asked for."""
 
@@ -83,6 +104,7 @@ class Reducer:
     touched: BitMap = field(default_factory=BitMap)
     # Of these, those of which something was kept more than once.
     repeated: BitMap = field(default_factory=BitMap)
+    people: Answers = field(default_factory=Answers)
     _base: Any = field(init=False)
     _read: attributes.ReadValues = field(init=False)
     _names: frozenset[str] = field(init=False)
@@ -113,8 +135,16 @@ class Reducer:
                     continue
                 entry = self._user(number, value, item)
             self.touch(number)
+            self.people.add(entry)
             reduced.entries.append([*entry, item["id"].lower()])
         return reduced
+
+    def take_up(self, resource: str, entries: Iterable[Sequence[Any]]) -> None:
+        """Know what an earlier worker of the run reduced."""
+        for entry in entries:
+            self.touch(entry[0])
+            if resource == StagedPage.Resource.USERS:
+                self.people.add(entry)
 
     def touch(self, number: int) -> None:
         """Note that something of an object was kept."""

@@ -19,7 +19,7 @@ from directory.models import StagedPage, SyncRun
 from directory.sync import rows
 from directory.sync.attributes import USER_VALUES
 from directory.sync.bitmaps import pack, unpack
-from directory.sync.reduce import Reduced
+from directory.sync.reduce import Answers, Reduced
 
 Resource = StagedPage.Resource
 _BOTH = (Resource.USERS, Resource.GROUPS)
@@ -160,6 +160,8 @@ class Round:
     pages: "Pages"
     # Objects with more than one entry, where that is known without looking.
     again: BitMap | None = None
+    # What is known of people without looking, of a read of everything.
+    people: Answers | None = None
     members: MemberSets = field(default_factory=MemberSets)
     seen: dict[Resource, BitMap] = field(
         default_factory=lambda: {resource: BitMap() for resource in Resource}
@@ -191,10 +193,21 @@ class Round:
         return again
 
     def _merge_repeated(self, again: BitMap) -> None:
-        for page in self.pages.of(*_BOTH, columns=_ENTRIES):
+        # Groups come in slices, people hardly ever more than once.
+        people = self.whole_people()
+        once = people is not None and not again & BitMap(people.numbers)
+        resources = (Resource.GROUPS,) if once else _BOTH
+        for page in self.pages.of(*resources, columns=_ENTRIES):
             for entry in entries_of(page):
                 if entry[0] in again:
                     self.repeated[entry[0]] = merged(self.repeated.get(entry[0]), entry)
+
+    def whole_people(self) -> Answers | None:
+        """Return who came, if all that came of people was everything there is.
+
+        Of whoever came more than once the last answer counts, as it does in entries.
+        """
+        return None if self.people is None or self.people.partial else self.people
 
     def entries(self, resource: Resource) -> Iterator[list[Any]]:
         """Yield one entry for each object of which something was kept."""

@@ -113,7 +113,7 @@ def read(
                 )
             )
     register.store()
-    round_ = Round(full=full, pages=pages)
+    round_ = Round(full=full, pages=pages, people=reducer.people)
     round_.merge()
     return round_, register
 

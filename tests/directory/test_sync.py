@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from directory.models import (
     DirectoryGroup,
     DirectoryUser,
+    ObservedHash,
     StagedPage,
     State,
     SyncRun,
@@ -375,3 +378,21 @@ def test_a_group_that_comes_on_several_pages_is_counted_once(story: Story) -> No
 
     assert run.groups_read == DirectoryGroup.objects.present().count() == 120
     assert run.users_read == DirectoryUser.objects.present().count() == 1000
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_after_a_first_read_nothing_of_a_second_one_is_new(
+    story: Story, repeated: bool
+) -> None:
+    """Its answers are taken as they are, also of whoever came more than once."""
+    story.behave(repeat_in_delta=repeated, delta_page_size=90)
+
+    story.read(FULL)
+    hashed = set(ObservedHash.objects.values_list("number", "value"))
+    again = story.read(FULL)
+
+    assert held(story) == truth(story)
+    assert not any(again.rows_written.values())
+    assert hashed == set(ObservedHash.objects.values_list("number", "value"))
+    people = DirectoryUser.objects.present().values_list("pk", flat=True)
+    assert {number for number, _value in hashed} >= set(people)

@@ -215,6 +215,20 @@ def test_somebody_merely_named_is_forgotten_when_nobody_names_them(
     assert not DirectoryMembership.objects.exists()
 
 
+@pytest.mark.parametrize("per_page", [1, 1000])
+def test_of_a_first_read_the_last_word_on_a_person_counts(
+    fernhill: CloudIdentityProvider, per_page: int
+) -> None:
+    """They are renamed, or deleted, while the read goes on."""
+    users = [user(ANA), user(MILO), user(MILO, displayName="Renamed"), removed(ANA)]
+
+    plan = take(fernhill, full=True, users=users, per_page=per_page)
+
+    people = DirectoryUser.objects.values_list("object_id", "display_name")
+    assert list(people) == [(MILO, "Renamed")]
+    assert plan.counts["users_added"] == 1
+
+
 def test_people_deleted_before_the_first_read_return_with_their_groups(
     db: None, sandbox: Sandbox
 ) -> None:
