@@ -16,7 +16,7 @@ from django.utils import timezone
 from directory.entra import GraphClient
 from directory.models import CloudIdentityProvider, PermissionUse
 from directory.permissions import Feature
-from jamfidp.durability import may_be_lost
+from jamfidp.durability import execute_that_may_be_lost
 from jamfidp.history.record import record
 
 logger = logging.getLogger(__name__)
@@ -33,16 +33,19 @@ def note(
     now: datetime,
 ) -> None:
     """Add to the numbers of the day. That it cannot be counted fails nothing."""
+    if not used:
+        return
     day = connection.ops.adapt_datefield_value(timezone.localdate(now))
+    rows = ", ".join(["(%s, %s, %s, %s, %s)"] * len(used))
     try:
-        with may_be_lost(), connection.cursor() as cursor:
-            cursor.executemany(
-                _ADD,
-                [
-                    (cloud_idp.pk, permission, feature.value, day, times)
-                    for permission, times in sorted(used.items())
-                ],
-            )
+        execute_that_may_be_lost(
+            _ADD.format(rows=rows),
+            [
+                value
+                for permission, times in sorted(used.items())
+                for value in (cloud_idp.pk, permission, feature.value, day, times)
+            ],
+        )
     except IntegrityError:
         # The connection was erased meanwhile: then there is nothing to add to.
         return
@@ -63,7 +66,7 @@ def counted(
 
 _ADD = (
     f"INSERT INTO {PermissionUse._meta.db_table}"  # noqa: S608
-    " (cloud_idp_id, permission, feature, day, times) VALUES (%s, %s, %s, %s, %s)"
+    " (cloud_idp_id, permission, feature, day, times) VALUES {rows}"
     " ON CONFLICT (cloud_idp_id, day, permission, feature)"
     f" DO UPDATE SET times = {PermissionUse._meta.db_table}.times + excluded.times"
 )

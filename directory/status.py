@@ -121,13 +121,18 @@ def record_failure(
     _announce(row, changed=changed, checked=checked, now=now)
 
 
-@transaction.atomic
 def record_success(
     cloud_idp: CloudIdentityProvider, *, now: datetime, checked: bool = False
 ) -> None:
     """Microsoft answered, and a read or, with `checked`, each permission succeeded."""
-    if not checked and _is_active(cloud_idp):
-        return
+    if checked or not _is_active(cloud_idp):
+        _record_success(cloud_idp, now=now, checked=checked)
+
+
+@transaction.atomic
+def _record_success(
+    cloud_idp: CloudIdentityProvider, *, now: datetime, checked: bool
+) -> None:
     row = _locked(cloud_idp)
     if row is None:
         return

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, cast
 
@@ -47,6 +47,18 @@ def update_that_may_be_lost(rows: QuerySet[Model], **columns: Any) -> int:
         cursor.execute(f"{_NOT_WAITING}; {statement}", values)
         cursor.nextset()
         return int(cursor.rowcount)
+
+
+def execute_that_may_be_lost(statement: str, values: Sequence[Any]) -> None:
+    """Execute one statement as `update_that_may_be_lost` does."""
+    with connection.cursor() as cursor:
+        if connection.in_atomic_block:
+            with transaction.atomic():
+                cursor.execute(statement, values)
+        elif connection.vendor == "postgresql":
+            cursor.execute(f"{_NOT_WAITING}; {statement}", values)
+        else:
+            cursor.execute(statement, values)
 
 
 @contextmanager

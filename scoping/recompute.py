@@ -395,12 +395,21 @@ def _named(fleet: Fleet, ids: BitMap) -> str:
 def after_change(change: Change, now: datetime) -> None:
     """Listens to `scoping.changes`: inventory, matching, directory, organization."""
     rest = change.devices | change.deleted_devices
+    in_directory = change.directory is not None or bool(change.tenant_id)
+    groups = _GROUPS_RELYING.rows() if in_directory else []
+    scopes = _SCOPES_RELYING.rows() if in_directory else []
     for kind in DeviceKind.values:
         if change.buildings or change.departments or change.network_segments:
             recompute(kind, now=now, because="after a change of the organization")
             continue
-        if change.directory is not None or change.tenant_id:
-            _relying_on_directory(kind, change, now)
+        if in_directory:
+            _relying_on_directory(
+                kind,
+                {group for of, group in groups if of == kind},
+                {scope for of, scope in scopes if of == kind},
+                change,
+                now,
+            )
         if rest and (
             change.deleted_devices
             or Device.objects.filter(kind=kind, pk__in=rest).exists()
@@ -410,26 +419,26 @@ def after_change(change: Change, now: datetime) -> None:
             )
 
 
+# Smart groups and scopes that name somebody of a directory, with their kind.
 _GROUPS_RELYING = Compiled(
-    lambda kind: (
-        SmartGroupCriterion.objects.filter(group__kind=kind)
-        .exclude(object_id="")
+    lambda: (
+        SmartGroupCriterion.objects.exclude(object_id="")
         .order_by()
-        .values_list("group_id")
+        .values_list("group__kind", "group_id")
     )
 )
 _SCOPES_RELYING = Compiled(
-    lambda kind: (
-        ScopeEntry.objects.filter(scope__kind=kind, kind__in=ScopeEntry.DIRECTORY)
+    lambda: (
+        ScopeEntry.objects.filter(kind__in=ScopeEntry.DIRECTORY)
         .order_by()
-        .values_list("scope_id")
+        .values_list("scope__kind", "scope_id")
     )
 )
 
 
-def _relying_on_directory(kind: str, change: Change, now: datetime) -> None:
-    groups = {group for (group,) in _GROUPS_RELYING.rows(kind)}
-    scopes = {scope for (scope,) in _SCOPES_RELYING.rows(kind)}
+def _relying_on_directory(
+    kind: str, groups: set[int], scopes: set[int], change: Change, now: datetime
+) -> None:
     if not (groups or scopes):
         return
     connection = (

@@ -38,23 +38,23 @@ DECIDING = ("state", "account_enabled", "user_type")
 NAMED = 3
 
 
-_BOUND = Compiled(
+# Groups that are bound, and people who have an account.
+_CONCERNED = Compiled(
     lambda tenant_id: (
         DirectoryBinding.objects.filter(tenant_id=tenant_id)
         .order_by()
-        .values_list("pk")[:1]
-    )
-)
-_KNOWN = Compiled(
-    lambda tenant_id: (
-        User.objects.filter(tenant_id=tenant_id).order_by().values_list("pk")[:1]
+        .values_list("pk")
+        .union(
+            User.objects.filter(tenant_id=tenant_id).order_by().values_list("pk"),
+            all=True,
+        )[:1]
     )
 )
 
 
 def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     """Return who would gain or lose what, and which bindings break or return."""
-    if not (_BOUND.any(planned.tenant_id) or _KNOWN.any(planned.tenant_id)):
+    if not _CONCERNED.any(planned.tenant_id):
         return []
     bindings = list(
         DirectoryBinding.objects.filter(tenant_id=planned.tenant_id)
