@@ -29,8 +29,15 @@ from hypothesis.stateful import (
 )
 
 from directory import decisions, hold_everything, tasks
-from directory.models import Decision, EverythingHeld, HeldChange, SyncRun
-from directory.sync import guards
+from directory.models import (
+    Decision,
+    DirectoryGroup,
+    DirectoryUser,
+    EverythingHeld,
+    HeldChange,
+    SyncRun,
+)
+from directory.sync import guards, request_object
 from directory.sync.decide import decider
 from directory.sync.differences import Plan
 from directory.sync.holds import Decide, Held, stored_hold
@@ -150,6 +157,8 @@ class Console(RuleBasedStateMachine):
         # Deleted people, and those of whom changes alone will not say everything.
         self.deleted: list[str] = []
         self.doubtful: set[str] = set()
+        # Of whom changes alone say what became of them while they were deleted.
+        self.changed_while_deleted: set[str] = set()
         self.in_doubt = False
         self.made = self.days = 0
         self.salt = 1
@@ -158,6 +167,10 @@ class Console(RuleBasedStateMachine):
         self.in_force: dict[int, int] = {}
         self.everything: EverythingHeld | None = None
         self.looked: Look | None = None
+        # Happens once in the next plan, between its comparison and its end.
+        self.meanwhile: Callable[[Plan], None] | None = None
+        # Somebody was read alone since the last read that ended well.
+        self.read_alone = False
 
     def teardown(self) -> None:
         transaction.set_rollback(True)
@@ -281,6 +294,17 @@ class Console(RuleBasedStateMachine):
         self.story.control("DELETE", path)
         if not for_good:
             self.deleted.append(person)
+
+    def leave_while_deleted(self, chance: random.Random) -> None:
+        """Whoever comes back comes back to a group less."""
+        if not self.deleted:
+            return
+        person = chance.choice(self.deleted)
+        groups = self.story.control("GET", f"users/{person}")["groups"]
+        if there := sorted(self.observed.groups.keys() & set(groups)):
+            path = f"groups/{chance.choice(there)}/members"
+            self.story.control("DELETE", path, {"members": [person]})
+            self.changed_while_deleted.add(person)
 
     def restore_a_person(self, chance: random.Random) -> None:
         if self.deleted:
@@ -408,6 +432,86 @@ class Console(RuleBasedStateMachine):
     def read(self, seed: int, kind: SyncRun.Kind, salt: int | None) -> None:
         self.go_on(seed)
         self.work(kind, salt, lambda do, _run: do())
+        self.has_ended_well()
+
+    @rule(
+        seed=seeds,
+        kind=kinds,
+        salt=salts,
+        at=st.one_of(st.none(), st.none(), st.integers(1, 60)),
+    )
+    def meet_a_read_of_one(
+        self, seed: int, kind: SyncRun.Kind, salt: int | None, at: int | None
+    ) -> None:
+        """Somebody is read alone while a read goes on: at any moment, or when its plan
+        is compared and not yet applied."""
+        chance = random.Random(f"{seed} alone")  # noqa: S311 - for a test
+
+        def live(do: Callable[[], None], _run: SyncRun) -> None:
+            if at is None:
+                self.meanwhile = lambda plan: self.read_one(chance, plan)
+                do()
+                self.meanwhile = None
+            else:
+                _at_statement(at, lambda: self.read_one(chance), do, between=True)
+
+        self.go_on(seed)
+        self.work(kind, salt, live)
+        self.has_ended_well()
+
+    def read_one(self, chance: random.Random, plan: Plan | None = None) -> None:
+        """Change a group, or somebody's being in it, and read that alone."""
+        here = self.last.effect
+        groups = {each for each in self.observed.groups if here.groups.get(each)}
+        if plan is not None and plan.users and chance.random() < 0.8:
+            # What the plan takes for as it was.
+            groups = groups & set(object_ids(plan.users).values()) or groups
+        people = {each for each in self.observed.people if here.people.get(each)}
+        if not groups or not people:
+            return
+        group, person = chance.choice(sorted(groups)), chance.choice(sorted(people))
+        self.turn(group, person, self.observed.direct)
+        self.observed = truth(self.story)
+        self.said.append(self.observed)
+        target = (
+            DirectoryUser.objects.get(cloud_idp=self.story.cloud_idp, object_id=person)
+            if chance.random() < 0.3
+            else DirectoryGroup.objects.get(
+                cloud_idp=self.story.cloud_idp, object_id=group
+            )
+        )
+        # A group that is read alone does not say whether whoever it does not list any
+        # more left it or is deleted.
+        self.doubtful |= {
+            each
+            for each in self.deleted
+            if self.last.observed.people.get(each) is not None
+        }
+        self.work_on_one(
+            request_object(
+                target=target, trigger=SyncRun.Trigger.PERSON, actor=None, now=self.now
+            )
+        )
+        if isinstance(target, DirectoryGroup):
+            joined = (group, person) in self.observed.direct
+            assert ((group, person) in self.last.observed.direct) == joined
+        self.read_alone = True
+
+    def work_on_one(self, run: SyncRun) -> None:
+        judged = Judged()
+        work(run.pk, clock=self.clock, decide=self.decide(run, judged))
+        run.refresh_from_db()
+        assert run.state == SyncRun.State.SUCCEEDED, f"{run.error} {run.steps}"
+        self.look_for_losses()
+        self.last = stored(self.story)
+        self.after_decisions(judged, self.last)
+
+    def has_ended_well(self) -> None:
+        """Nothing kept the last read from its end but days that went by in it."""
+        run = SyncRun.objects.reads().filter(cloud_idp=self.story.cloud_idp).first()
+        assert run is not None
+        if run.error_code != "console:deadline":
+            assert run.state == SyncRun.State.SUCCEEDED, f"{run.error} {run.advice}"
 
     @rule(seed=seeds, kind=kinds, salt=salts, at=moments)
     def be_killed(
@@ -512,13 +616,20 @@ class Console(RuleBasedStateMachine):
             return
         judged = second if second and second.holds is not None else first
         agreed, rejected = self.after_decisions(judged, now_stored)
-        blurred = self.begun != self.observed or (
-            self.in_doubt and run.kind != SyncRun.Kind.FULL
+        blurred = (
+            self.read_alone
+            or self.begun != self.observed
+            or (self.in_doubt and run.kind != SyncRun.Kind.FULL)
         )
-        self.begun = None
+        self.begun, self.read_alone = None, False
+        if run.kind == SyncRun.Kind.FULL:
+            # It did not name whoever is deleted, and changes after it say no more.
+            self.doubtful |= self.changed_while_deleted
         if blurred:
             # It had read the one part before a change and the other after it.
-            self.model = Model(now_stored.effect, now_stored.observed)
+            for once_more in SyncRun.objects.active().filter(kind=SyncRun.Kind.OBJECT):
+                self.work_on_one(once_more)
+            self.model = Model(self.last.effect, self.last.observed)
             self.said = [*self.said[-1:]]
             self.work(DELTA, None, lambda do, _run: do())
             return
@@ -551,6 +662,9 @@ class Console(RuleBasedStateMachine):
         decide = decider(run, selection_of(self.story.cloud_idp))
 
         def noted(plan: Plan) -> Held:
+            if (meanwhile := self.meanwhile) is not None:
+                self.meanwhile = None
+                meanwhile(plan)
             held_ = decide(plan)
             agreed = held_.agreed
 
@@ -647,6 +761,7 @@ CHANGES: Sequence[Callable[[Console, random.Random], None]] = (
     Console.nest_or_take_out,
     Console.take_out,
     Console.delete_a_person,
+    Console.leave_while_deleted,
     Console.restore_a_person,
     Console.restore_a_person,
     Console.delete_a_group,

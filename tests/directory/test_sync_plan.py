@@ -204,6 +204,29 @@ def test_a_deleted_person_is_gone_when_they_can_no_longer_be_restored(
     assert not ana.memberships.exists()
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_whoever_is_deleted_comes_back_to_what_changes_said_meanwhile(
+    fernhill: CloudIdentityProvider, full: bool
+) -> None:
+    """Ana is deleted, leaves Frontend, and keeps Engineering."""
+    take(
+        fernhill,
+        full=True,
+        users=[user(ANA)],
+        groups=[group(FRONTEND, member(ANA)), group(ENGINEERING, member(ANA))],
+    )
+    take(fernhill, users=[removed(ANA, "changed")])
+    take(fernhill, groups=[group(FRONTEND, left(ANA))])
+    if full:
+        # It names no deleted member of Engineering.
+        groups = [group(FRONTEND), group(ENGINEERING)]
+        take(fernhill, full=True, users=[user(MILO)], groups=groups)
+
+    take(fernhill, users=[user(ANA)])
+
+    assert (members(FRONTEND), members(ENGINEERING)) == (0, 1)
+
+
 def test_somebody_merely_named_is_forgotten_when_nobody_names_them(
     fernhill: CloudIdentityProvider,
 ) -> None:
