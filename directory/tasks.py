@@ -41,6 +41,7 @@ from directory.models import (
 from directory.sync import request_sync, retention
 from directory.sync.erase import tidy_search
 from directory.sync.run import work
+from jamfidp.durability import may_be_lost
 
 # So long the hourly task rewrites the index for searching at most.
 TIDY_SECONDS = 20.0
@@ -287,7 +288,8 @@ def request_due(*, now: datetime) -> None:
     for cloud_idp in due:
         first = not cloud_idp.completely_read
         full = schedules.is_full_read_due(cloud_idp, now=now)
-        with transaction.atomic():
+        # Both are lost or neither, and what is lost is due with the next tick.
+        with transaction.atomic() if first else may_be_lost():
             # Due again later even if this request comes to nothing.
             CloudIdentityProvider.objects.filter(pk=cloud_idp.pk).update(
                 next_sync_at=now + schedules.delta_every(cloud_idp)

@@ -510,7 +510,7 @@ def _plan_and_apply(
         prepared=prepared,
     )
     if not run.cloud_idp.completely_read:
-        analyze_keys(DirectoryObject)
+        _analyze()
     # Known only now: the commit is part of both.
     watch.lap("Applying")
     update_that_may_be_lost(
@@ -526,6 +526,14 @@ def _plan_and_apply(
         written.rows,
         written.seconds,
     )
+
+
+def _analyze() -> None:
+    try:
+        analyze_keys(DirectoryObject)
+    except DatabaseError:
+        # The read is applied; the next ones are slower until this comes about by itself.
+        logger.warning("The table of object ids could not be analyzed", exc_info=True)
 
 
 def _keep_plan(
