@@ -139,6 +139,9 @@ class _Scale:
         fetch = _median(each["fetch"] for each in floors)
         write = _median(each["write"] for each in floors)
         self._say(f"initial sync {seconds:.2f} s: {_phases(ours[-1]['phases'])}")
+        for promise in ours[-1]["costs"]:
+            spent = _median(each["costs"][promise] for each in ours)
+            self._say(f"of it, {promise} {_said(spent)}")
         self._say(
             f"its floor {fetch + write:.2f} s: fetch {fetch:.2f}, write {write:.2f}"
         )

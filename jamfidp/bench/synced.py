@@ -39,6 +39,7 @@ from directory.sync.run import work
 from directory.sync.selection import selection_of
 from jamfidp.bench import floors
 from jamfidp.bench.control import Control
+from jamfidp.bench.costs import Costs
 
 Given = dict[str, Any]
 # What the directory is kept in; runs and staged pages come and go.
@@ -89,13 +90,17 @@ def _connected(given: Given) -> CloudIdentityProvider:
     return idp
 
 
-def _sync(idp: CloudIdentityProvider, kind: SyncRun.Kind) -> tuple[float, SyncRun]:
+def _sync(
+    idp: CloudIdentityProvider,
+    kind: SyncRun.Kind,
+    trigger: SyncRun.Trigger = SyncRun.Trigger.SCHEDULE,
+) -> tuple[float, SyncRun]:
     """Read once; return seconds from the request to the end, and the run."""
     began = time.perf_counter()
     run = request_sync(
         cloud_idp=idp,
         kind=kind,
-        trigger=SyncRun.Trigger.SCHEDULE,
+        trigger=trigger,
         actor=None,
         now=timezone.now(),
     )
@@ -108,9 +113,12 @@ def _sync(idp: CloudIdentityProvider, kind: SyncRun.Kind) -> tuple[float, SyncRu
 
 
 def initial(given: Given) -> dict[str, Any]:
-    seconds, run = _sync(_connected(given), SyncRun.Kind.FULL)
+    idp, costs = _connected(given), Costs()
+    with costs.counted():
+        seconds, run = _sync(idp, SyncRun.Kind.FULL, SyncRun.Trigger.CONNECTED)
     return {
         "seconds": seconds,
+        "costs": costs.seconds,
         "lock": run.write_lock_seconds,
         "phases": run.phases,
         "counted": {
@@ -323,13 +331,17 @@ class _Steady:
             ("ten", 10, "delta of 10 changes"),
             ("hundredth", hundredth, "delta of 1 %"),
         ):
-            took = []
+            took, costs = [], Costs()
             for _ in range(max(5, self._rounds)):
                 self._control.change(count)
-                seconds, run = _sync(self._idp, SyncRun.Kind.DELTA)
+                costs = Costs()
+                with costs.counted():
+                    seconds, run = _sync(self._idp, SyncRun.Kind.DELTA)
                 took.append(seconds)
                 self.locks[words] = run.write_lock_seconds or 0
             self.said[words] = statistics.median(took)
+            for promise, spent in costs.seconds.items():
+                self.said[f"of a {words}, {promise}"] = spent
             measured[name] = 100 * statistics.median(took) / unchanged
         return measured
 

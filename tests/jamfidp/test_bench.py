@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from jamfidp.bench import goals
+from directory.sync import run as sync_run
+from directory.sync import stage as sync_stage
+from jamfidp.bench import costs, goals
 from jamfidp.bench.run import Bench
 
 
@@ -61,3 +64,45 @@ def test_the_file_holds_what_was_asked_for(
 def test_a_goal_that_there_is_not_is_refused(capsys: Any) -> None:
     with pytest.raises(CommandError, match="goals are 1, 2, 3"):
         call_command("bench", "--scale=s", "--only=1,99")
+
+
+def test_what_one_promise_costs_inside_another_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, stage = cast(Any, sync_run), cast(Any, sync_stage)
+    now = 0.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    def read_again(*_page: Any) -> list[int]:
+        spend(2)
+        return []
+
+    def plan() -> list[int]:
+        spend(1)
+        found = list(stage.Pages.of(None))
+        stage.entries_of(None)
+        spend(4)
+        return found
+
+    def pages(*_given: Any) -> Iterator[int]:
+        for number in range(3):
+            spend(0.5)
+            yield number
+
+    monkeypatch.setattr(costs, "perf_counter", lambda: now)
+    monkeypatch.setattr(stage, "entries_of", read_again)
+    monkeypatch.setattr(stage.Pages, "of", pages)
+    monkeypatch.setattr(run, "make_plan", plan)
+    counted = costs.Costs()
+
+    with counted.counted():
+        spend(8)
+        found = run.make_plan()
+
+    assert found == [0, 1, 2]
+    assert counted.seconds == {costs.PLAN: 5, costs.STAGING: 3.5}
+    assert run.make_plan is plan
+    assert stage.Pages.of is pages
