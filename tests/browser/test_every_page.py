@@ -191,6 +191,19 @@ def test_page_does_not_jump_while_it_arrives_in_pieces(
     assert jumps_of(administrator) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["scoping:inventoryuser-list", "scoping:computer-list", "directory:user-list"],
+)
+def test_a_table_that_arrives_in_pieces_does_not_move(
+    administrator: Page, slow_line: None, connected: Installation, name: str
+) -> None:
+    """Its columns take their widths from all of its rows: it is shown with the last."""
+    administrator.goto(walking.address(connected, name, ROUTES[name]))
+    shift, _moved = administrator.evaluate(SHIFT)
+    assert shift < 0.01
+
+
 def test_a_page_that_jumps_is_told(
     administrator: Page, connected: Installation
 ) -> None:
