@@ -664,6 +664,7 @@ class GraphClient:
         advanced queries need with each page.
         https://learn.microsoft.com/graph/paging
         """
+        # A chain that runs ahead asks for no page twice; `seen` are those given out.
         asked: set[str] = set()
 
         def ask(url: str) -> Found:

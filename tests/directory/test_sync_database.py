@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from directory import tasks
@@ -236,3 +236,21 @@ def test_f22_a_run_that_nobody_can_claim_waits(known: Story) -> None:
     assert run.state == SyncRun.State.QUEUED
     work(run.pk)
     assert held(known) == truth(known)
+
+
+def test_a_first_read_that_cannot_be_analyzed_is_applied_all_the_same(
+    db: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database is told what it holds after the commit: nothing depends on it."""
+
+    def refuse(_model: Any) -> None:
+        raise OperationalError("somebody else writes")
+
+    monkeypatch.setattr(run_module, "analyze_keys", refuse)
+    story = connected(sandbox)
+
+    run = story.read(FULL)
+
+    assert held(story) == truth(story)
+    assert run.write_lock_seconds is not None, "what comes after it was done"
+    assert not StagedPage.objects.exists()
