@@ -34,13 +34,16 @@ def holding(model: type[Model], text: str) -> Q:
     words = fold(text).split()
     if not words:
         return Q()
-    found = Q(*(("search__contains", word) for word in words))
-    if all(len(word) < TRIGRAM and word.isascii() for word in words):
-        found &= _beginning(model, words)
-    elif connection.vendor == "sqlite":
+    hits = None
+    begin = all(len(word) < TRIGRAM and word.isascii() for word in words)
+    if connection.vendor == "sqlite" and not begin:
         hits = _indexed(model, words)
-        if hits is not None:
-            found &= Q(pk__in=hits)
+    if hits is None:
+        found = Q(*(("search__contains", word) for word in words))
+    else:
+        found = Q(pk__in=hits)
+    if begin:
+        found &= _beginning(model, words)
     object_id = text.strip().lower()
     # An alternative that no index of texts answers: asked only where there can be one.
     return found | Q(object_id=object_id) if is_guid(object_id) else found
@@ -58,10 +61,9 @@ def _beginning(model: type[Model], words: list[str]) -> Q:
 
 
 def _indexed(model: type[Model], words: list[str]) -> list[int] | None:
-    """Return the rows whose trigrams are all there, or None when they are many.
+    """Return the rows that hold every word, or None where many have its trigrams.
 
     PostgreSQL's planner does this by itself; SQLite's index is a table of its own.
-    The trigrams say who may match, not that they stand together.
     """
     # Side by side, and the last one: those between would be read for little more.
     trigrams = list(
@@ -74,19 +76,29 @@ def _indexed(model: type[Model], words: list[str]) -> list[int] | None:
     )
     if not trigrams:
         return None
-    hits = _holding_all(model, trigrams[-FEW:])
+    hits = _holding_all(model, trigrams[-FEW:], words)
     if len(hits) > RARE and len(trigrams) > FEW:
-        hits = _holding_all(model, trigrams)
-    return hits if len(hits) <= RARE else None
+        hits = _holding_all(model, trigrams, words)
+    return [pk for pk, holds in hits if holds] if len(hits) <= RARE else None
 
 
-def _holding_all(model: type[Model], trigrams: list[str]) -> list[int]:
-    """Return the rows that hold all of these, as far as that they are many."""
+def _holding_all(
+    model: type[Model], trigrams: list[str], words: list[str]
+) -> list[tuple[int, bool]]:
+    """Return the rows that have all of these, as far as that they are many.
+
+    The trigrams say who may match, and not that they stand together: with each row
+    goes whether it holds the words.
+    """
     asked = " ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
-    index = f"{model._meta.db_table}_trigrams"
+    table = model._meta.db_table
+    index = f"{table}_trigrams"
+    holds = " AND ".join(["instr(rows.search, %s)"] * len(words))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT rowid FROM {index} WHERE {index} MATCH %s LIMIT %s",  # noqa: S608
-            [asked, RARE + 1],
+            f"SELECT found.rowid, {holds} FROM (SELECT rowid FROM {index}"  # noqa: S608
+            f" WHERE {index} MATCH %s LIMIT %s) AS found"
+            f" CROSS JOIN {table} AS rows ON rows.id = found.rowid",
+            [*words, asked, RARE + 1],
         )
-        return [row[0] for row in cursor.fetchall()]
+        return list(cursor.fetchall())

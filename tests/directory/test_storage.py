@@ -269,6 +269,15 @@ def test_people_are_found_by_what_was_typed(
     assert {person.display_name for person in shown} == found
 
 
+def test_a_name_with_all_trigrams_of_a_word_but_not_the_word_is_not_found(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    factories.directory_user("Ana Ruiz", fernhill, search="ana zanabria ruiz")
+
+    assert not matching(DirectoryUser.objects.all(), "ruizana")
+    assert not matching(DirectoryUser.objects.all(), "ruiz zanabrian")
+
+
 def test_the_trigrams_follow_every_change_of_a_row(
     fernhill: CloudIdentityProvider,
 ) -> None:
