@@ -119,13 +119,13 @@ class Register:
         self.numbers, self.hashes = {}, {}
 
     def store(self) -> None:
-        """Store the numbers given since the last call. Call it in a transaction."""
+        """Store the numbers in `given`. Call it in a transaction; once that is
+        committed, empty them."""
         # In the order of the index by object id, which is large and at random else.
         self.given.sort(key=_OBJECT_ID)
         rows.insert(
             DirectoryObject, ("id", "cloud_idp_id", "object_id", "kind"), self.given
         )
-        self.given = []
 
 
 def object_ids(numbers: Iterable[int]) -> dict[int, str]:

@@ -59,6 +59,8 @@ def keep_losses_of_privileges(
         )
         if not same.exists():
             return
+        # Whoever is new on a page that was not stored may be named here.
+        fetch.register.store()
         write_holds(plan, changed, lease.run_id)
         # What is observed of them is another now: the answer of before, should it come
         # again, says something new.

@@ -13,12 +13,14 @@ from pyroaring import BitMap
 
 from directory import hold_everything
 from directory.models import (
+    DirectoryObject,
     HeldChange,
     SyncRun,
     UnconfirmedLoss,
 )
-from directory.sync import confirm
+from directory.sync import confirm, fetch
 from directory.sync import run as run_module
+from directory.sync.bitmaps import unpack
 from directory.sync.guards import Guard
 from jamfidp.accounts import standing
 from jamfidp.accounts.grants import Reason
@@ -189,6 +191,32 @@ def test_a_failed_run_keeps_nothing_but_losses_of_privileges(
     assert not HeldChange.objects.filter(
         number=story.user("milo.brandt@fernhill.example").pk
     ).exists()
+
+
+def test_whoever_a_failed_run_names_has_a_number_for_good(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next run gives another one, and the first is a member without a face."""
+
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        raise DatabaseError("disk full")
+
+    now, new = timezone.now(), "new.one@fernhill.example"
+    hold_everything.hold(
+        cloud_idp=None, reason="An attack", actor=factories.administrator(), now=now
+    )
+    story.control("PUT", f"groups/Engineering/members/{ANA}")
+    story.read()
+    story.control("POST", "users", {"displayName": "New", "userPrincipalName": new})
+    story.control("PUT", f"groups/Engineering/members/{new}")
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "store_pages", refusing)
+        assert story.sync().state == SyncRun.State.FAILED
+
+    held = HeldChange.objects.get(number=story.group("Engineering").pk, closed_at=None)
+    joined = unpack(held.users_joined)
+    assert len(joined) == 2
+    assert DirectoryObject.objects.filter(pk__in=list(joined)).count() == 2
 
 
 # --- Absence
