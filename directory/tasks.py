@@ -105,11 +105,8 @@ def clear_past() -> None:
     permission_use.clear(now=now)
     retention.clear_runs(now=now)
     retention.clear_plans(now=now)
-    for cloud_idp in CloudIdentityProvider.objects.exclude(
-        sync_runs__state__in=SyncRun.ACTIVE
-    ):
-        retention.erase_gone(cloud_idp, now=now)
-        retention.forget_numbers(cloud_idp)
+    for cloud_idp in CloudIdentityProvider.objects.all():
+        retention.let_go(cloud_idp, now=now)
     # Names that were erased or are no longer mapped leave the index last.
     ends_at = time.monotonic() + TIDY_SECONDS
     tidy_search(lambda: time.monotonic() < ends_at)

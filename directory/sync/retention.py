@@ -23,6 +23,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import stored_plans
+from directory.sync.bitmaps import union, unpack
 from directory.sync.intervals import text
 from directory.sync.rows import chunks
 
@@ -83,6 +84,20 @@ def clear_past(*, now: datetime) -> None:
 
 
 @transaction.atomic
+def let_go(cloud_idp: CloudIdentityProvider, *, now: datetime) -> None:
+    """Erase who was deleted for good long ago, and forget what nothing names.
+
+    Not while the connection is read: a run knows numbers that nothing names yet.
+    """
+    # Whoever asks for a read meanwhile waits for this to end.
+    CloudIdentityProvider.objects.select_for_update().filter(pk=cloud_idp.pk).first()
+    if SyncRun.objects.active().filter(cloud_idp=cloud_idp).exists():
+        return
+    erase_gone(cloud_idp, now=now)
+    forget_numbers(cloud_idp)
+
+
+@transaction.atomic
 def erase_gone(cloud_idp: CloudIdentityProvider, *, now: datetime) -> int:
     """Erase people and groups that were deleted for good long ago; return how many.
 
@@ -123,7 +138,13 @@ def _keep_last_values(model: type[Model], numbers: list[int]) -> None:
 
 
 def forget_numbers(cloud_idp: CloudIdentityProvider) -> None:
-    """Delete the object ids of a connection that nothing here names any more."""
+    """Delete the object ids of a connection that nothing here names any more.
+
+    None while pages of a failed run are kept, which the next one goes on from. Call it
+    while no run of the connection is at work.
+    """
+    if StagedPage.objects.filter(run__cloud_idp=cloud_idp).exists():
+        return
     number = OuterRef("pk")
     named = (
         DirectoryUser.objects.filter(pk=number),
@@ -138,4 +159,14 @@ def forget_numbers(cloud_idp: CloudIdentityProvider) -> None:
     unnamed = DirectoryObject.objects.filter(cloud_idp=cloud_idp)
     for rows in named:
         unnamed = unnamed.filter(~Exists(rows))
-    unnamed.delete()
+    numbers = BitMap(unnamed.values_list("pk", flat=True))
+    for some in chunks(numbers - _held_members(cloud_idp)):
+        DirectoryObject.objects.filter(pk__in=some).delete()
+
+
+def _held_members(cloud_idp: CloudIdentityProvider) -> BitMap:
+    """Whose joining is or was held: they need not be members of anything."""
+    held = HeldChange.objects.filter(cloud_idp=cloud_idp).values_list(
+        "users_joined", "groups_joined"
+    )
+    return union(unpack(joined) for both in held.iterator() for joined in both)

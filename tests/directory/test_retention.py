@@ -12,13 +12,17 @@ from directory import tasks
 from directory.models import (
     AttributeMappings,
     CloudIdentityProvider,
+    DirectoryMembership,
     DirectoryObject,
     DirectoryUser,
     EarlierValue,
     HeldChange,
     MembershipInterval,
+    StagedPage,
     SyncRun,
 )
+from directory.sync.differences import Plan
+from directory.sync.holds import Held
 from tests import factories
 from tests.directory.rounds import (
     group,
@@ -30,8 +34,10 @@ from tests.directory.rounds import (
     take,
     user,
 )
+from tests.directory.syncing import Story, held, truth
+from tests.directory.test_sync_faults import page_by_page
 
-ANA, MILO, FRONTEND = map(guid, ("ana", "milo", "fe"))
+ANA, MILO, NOOR, FRONTEND = map(guid, ("ana", "milo", "noor", "fe"))
 
 
 @pytest.fixture
@@ -46,6 +52,13 @@ def fernhill(db: None) -> CloudIdentityProvider:
     )
     SyncRun.objects.update(state=SyncRun.State.SUCCEEDED, finished_at=timezone.now())
     return idp
+
+
+def hold_joining(plan: Plan) -> Held:
+    joining = Held()
+    for number, change in plan.users.items():
+        joining.hold_users(number, "memberships new", joined=change.joined)
+    return joining
 
 
 def days_ago(days: float) -> datetime:
@@ -122,6 +135,38 @@ def test_what_ended_long_ago_is_forgotten_and_its_numbers_with_it(
     assert not EarlierValue.objects.exists()
     assert not DirectoryObject.objects.filter(pk=ana).exists()
     assert DirectoryObject.objects.filter(object_id=MILO).exists()
+
+
+def test_what_a_failed_read_kept_is_gone_on_from_after_the_hourly_clearing(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page_by_page(monkeypatch)
+    story.fault("/v1.0/groups/delta", method="GET", nth=4, status=403)
+    assert story.sync(SyncRun.Kind.FULL).state == SyncRun.State.FAILED
+    assert StagedPage.objects.exists()
+
+    tasks.clear_past()
+    story.read(SyncRun.Kind.FULL)
+
+    assert held(story) == truth(story)
+
+
+def test_whose_joining_is_held_keeps_their_number(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    """They may be known by that alone: somebody whom the console may not read."""
+    take(fernhill, groups=[group(FRONTEND, member(NOOR))], decide=hold_joining)
+    SyncRun.objects.update(state=SyncRun.State.SUCCEEDED)
+    assert not DirectoryUser.objects.filter(object_id=NOOR).exists()
+
+    tasks.clear_past()
+    take(fernhill)
+
+    assert NOOR in set(
+        DirectoryUser.objects.filter(
+            pk__in=DirectoryMembership.objects.values("user_id")
+        ).values_list("object_id", flat=True)
+    )
 
 
 def test_runs_are_kept_ninety_days_and_longer_while_an_interval_names_them(
