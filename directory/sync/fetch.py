@@ -326,8 +326,8 @@ class Fetch:
             schema.check()
             self.register.store()
             store_pages(self.pages.unstored)
-        self.pages.any_stored = self.pages.any_stored or bool(self.pages.unstored)
-        self.pages.unstored, self.register.given = [], []
+        self.pages.are_stored()
+        self.register.given = []
         self._flushed_at = self._clock()
         self._heard()
 

@@ -15,8 +15,10 @@ from jamfidp.durability import may_be_lost
 Kind = DirectoryObject.Kind
 _OBJECT_ID = itemgetter(2)
 READ_AT_ONCE = 10_000
-# A full read takes new numbers in such blocks: what is left of one leaves a gap.
+# A full read takes new numbers in blocks: what is left of one leaves a gap. The first
+# is so large, and each other one as large as what was taken before, up to a limit.
 BLOCK = 1_000
+LARGEST_BLOCK = 16_000
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Register:
     )
     given: list[tuple[int, int, str, str]] = field(default_factory=list)
     _reserved: list[int] = field(default_factory=list)
+    # How many were taken from the database.
+    _taken: int = 0
 
     def load(self) -> None:
         """Read every number and hash of the connection."""
@@ -85,10 +89,13 @@ class Register:
     def _numbers_for(self, count: int) -> list[int]:
         if len(self._reserved) < count:
             missing = count - len(self._reserved)
-            block = max(missing, BLOCK) if self.whole else missing
+            block = missing
+            if self.whole:
+                block = max(missing, min(max(self._taken, BLOCK), LARGEST_BLOCK))
             # Before a row with such a number is on disk, what is taken here is.
             with may_be_lost():
                 self._reserved += rows.reserve_ids(DirectoryObject, block)
+            self._taken += block
         taken, self._reserved = self._reserved[:count], self._reserved[count:]
         return taken
 
@@ -123,7 +130,7 @@ class Register:
         committed, empty them."""
         # In the order of the index by object id, which is large and at random else.
         self.given.sort(key=_OBJECT_ID)
-        rows.insert(
+        rows.insert_plain(
             DirectoryObject, ("id", "cloud_idp_id", "object_id", "kind"), self.given
         )
 

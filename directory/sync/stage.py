@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from isal import isal_zlib
 from pyroaring import BitMap
 
 from directory.models import StagedPage, SyncRun
@@ -26,11 +27,17 @@ _BOTH = (Resource.USERS, Resource.GROUPS)
 _ENTRIES = ("objects_changed",)
 # Pages that are read back with one question to the database.
 AT_ONCE = 8
+# Entries of fewer bytes are stored as they are.
+WORTH_COMPRESSING = 4 * 1024
+# Fast rather than small: of people a quarter is left.
+LEVEL = 1
+# Bytes of stored pages that a run has at hand, and need not read back.
+KEPT_BYTES = 32 * 1024 * 1024
 
 # Of a record of members: the group and six counts.
 _HEAD = 7
 # Raise it with every change of how pages are packed that the next line does not see.
-LAYOUT = 1
+LAYOUT = 2
 # Pages that another version packed are read again instead of being taken for these.
 FORMAT = hashlib.blake2b(
     orjson.dumps([LAYOUT, _HEAD, USER_VALUES]), digest_size=8
@@ -54,12 +61,19 @@ def staged(
         resource=resource,
         number=number,
         seen=pack(reduced.seen),
-        objects_changed=orjson.dumps(reduced.entries) if reduced.entries else b"",
+        objects_changed=_compressed(reduced.entries) if reduced.entries else b"",
         members=reduced.members.tobytes(),
         next_link=next_link,
         delta_link=delta_link,
         staged_at=now,
     )
+
+
+def _compressed(entries: list[list[Any]]) -> bytes:
+    text = orjson.dumps(entries)
+    if len(text) < WORTH_COMPRESSING:
+        return text
+    return isal_zlib.compress(text, LEVEL)
 
 
 _COLUMNS = (
@@ -89,7 +103,12 @@ def store_pages(pages: Sequence[StagedPage]) -> None:
 
 def entries_of(page: StagedPage) -> list[list[Any]]:
     stored = bytes(page.objects_changed)
-    return orjson.loads(stored) if stored else []
+    if not stored:
+        return []
+    # A list in JSON begins with a bracket, which nothing compressed does.
+    text = stored if stored.startswith(b"[") else isal_zlib.decompress(stored)
+    entries: list[list[Any]] = orjson.loads(text)
+    return entries
 
 
 @dataclass(slots=True)
@@ -241,12 +260,29 @@ def _twice(numbers: Iterable[int]) -> set[int]:
 
 
 class Pages:
-    """The pages of a run: those stored, and those that are about to be."""
+    """The pages of a run: those stored, and those that are about to be.
+
+    Of those that were stored here the first ones stay at hand, up to KEPT_BYTES.
+    """
 
     def __init__(self, run: SyncRun) -> None:
         self.run = run
         self.unstored: list[StagedPage] = []
         self.any_stored = False
+        self._kept: dict[Resource, list[StagedPage]] = {
+            resource: [] for resource in Resource
+        }
+        self._room = KEPT_BYTES
+
+    def are_stored(self) -> None:
+        """Take those that were about to be stored for stored: the transaction ended."""
+        self.any_stored = self.any_stored or bool(self.unstored)
+        for page in self.unstored:
+            self._room -= len(page.objects_changed) + len(page.members)
+            # Those of a chain that are at hand follow one another.
+            if self._room >= 0:
+                self._kept[Resource(page.resource)].append(page)
+        self.unstored = []
 
     def of(
         self, *resources: Resource, columns: Sequence[str] = ()
@@ -256,9 +292,35 @@ class Pages:
         Pages are large: with `columns` no others are read of those that are stored.
         """
         for resource in resources:
-            if self.any_stored:
-                stored = StagedPage.objects.filter(run=self.run, resource=resource)
-                if columns:
-                    stored = stored.only("resource", "number", *columns)
-                yield from stored.order_by("number").iterator(chunk_size=AT_ONCE)
+            kept = self._kept[resource]
+            if kept:
+                yield from self._stored(resource, columns, number__lt=kept[0].number)
+                yield from kept
+                if self._room < 0:
+                    yield from self._stored(
+                        resource, columns, number__gt=kept[-1].number
+                    )
+            elif self.any_stored:
+                yield from self._stored(resource, columns)
             yield from (page for page in self.unstored if page.resource == resource)
+
+    def at_hand(self, resource: Resource) -> list[StagedPage]:
+        """Return the pages of a chain that need not be read back."""
+        return [
+            *self._kept[resource],
+            *(page for page in self.unstored if page.resource == resource),
+        ]
+
+    def _stored(
+        self, resource: Resource, columns: Sequence[str], **among: int
+    ) -> Iterator[StagedPage]:
+        if among.get("number__lt") == _FIRST:
+            return
+        stored = StagedPage.objects.filter(run=self.run, resource=resource, **among)
+        if columns:
+            stored = stored.only("resource", "number", *columns)
+        yield from stored.order_by("number").iterator(chunk_size=AT_ONCE)
+
+
+# Pages of a chain are numbered from here.
+_FIRST = 1

@@ -50,7 +50,7 @@ from tests.directory.test_sync_pages import text
 FULL = SyncRun.Kind.FULL
 # How a page is packed: the layout's number, who was seen, what differs, members.
 PINNED = (
-    1,
+    2,
     "3a300000010000000000020010000000030005008403",
     b'[[3,17,[true,"Member","Ana","ana@x"],"id"],[5,null,{},"id"]]'.hex(),
     array("I", (7, 2, 0, 0, 0, 0, 0, 3, 5)).tobytes().hex(),
