@@ -31,11 +31,12 @@ from directory.models import (
     UnconfirmedLoss,
 )
 from directory.schedules import delta_every
-from directory.sync import agreed, guards, intervals, rows
+from directory.sync import agreed, first_people, guards, intervals, rows
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.derive import Derived
 from directory.sync.differences import Change, MemberChange, Objects, Plan
 from directory.sync.fetch import Clock, DeltaLinks
+from directory.sync.first_people import Packing
 from directory.sync.holds import Hold
 from directory.sync.lease import Lease, LeaseLost
 from directory.sync.renames import announce_renames
@@ -111,10 +112,11 @@ def apply_plan(
             cloud_idp.completely_read
             or ObservedHash.objects.filter(cloud_idp=cloud_idp).exists()
         )
-        _write_people(plan, written)
-        _write_groups(plan, derived, written)
-        _write_memberships(plan, derived, written)
-        _write_bitmaps(derived, written)
+        with first_people.packing(plan.people.new) as packing:
+            _write_memberships(plan, derived, written)
+            _write_bitmaps(derived, written)
+            _write_groups(plan, derived, written)
+            _write_people(plan, packing, written)
         _write_observed(plan, lease.run_id)
         remembered = False
         if known_before:
@@ -169,7 +171,7 @@ def _affected_groups(plan: Plan, derived: Derived) -> frozenset[int]:
     )
 
 
-def _write_people(plan: Plan, written: Written) -> None:
+def _write_people(plan: Plan, packing: Packing | None, written: Written) -> None:
     _write_objects(
         plan,
         DirectoryUser,
@@ -177,6 +179,7 @@ def _write_people(plan: Plan, written: Written) -> None:
         plan.people,
         lambda _number, row: row,
         written,
+        packing,
     )
 
 
@@ -206,13 +209,19 @@ def _write_objects(
     objects: Objects[Row],
     values: Callable[[int, Row], Sequence[Any]],
     written: Written,
+    packing: Packing | None = None,
 ) -> None:
     """Write rows of people, or of groups; a row begins with its state and since when."""
     for some in rows.chunks(objects.forgotten):
         model._default_manager.filter(pk__in=some).delete()
     written.count(model, len(objects.forgotten))
     if objects.new.numbers:
-        written.count(model, _insert(plan, model, columns, objects, values))
+        new = objects.new
+        with rows.first_load(model):
+            if packing is not None:
+                written.count(model, packing.insert(plan.cloud_idp, plan.now))
+            rest = new.rows() if packing is None else new.kept_rows()
+            written.count(model, _insert(plan, model, columns, rest, values))
     written.count(model, _update(model, objects.changes, rows.moment(plan.now)))
 
 
@@ -220,7 +229,7 @@ def _insert(
     plan: Plan,
     model: type[Model],
     columns: Sequence[str],
-    objects: Objects[Row],
+    new: Iterable[tuple[int, str, Row]],
     values: Callable[[int, Row], Sequence[Any]],
 ) -> int:
     now, idp = rows.moment(plan.now), plan.cloud_idp.pk
@@ -229,12 +238,11 @@ def _insert(
     names = ["id", "cloud_idp_id", "object_id", *columns, "first_seen_at", "changed_at"]
 
     def stored() -> Iterable[Sequence[Any]]:
-        for number, object_id, row in objects.new.rows():
+        for number, object_id, row in new:
             state, since, *rest = values(number, row)
             yield (number, idp, object_id, state, at(since), *rest, now, now)
 
-    with rows.first_load(model):
-        return rows.insert(model, names, stored())
+    return rows.insert(model, names, stored())
 
 
 def _at(value: datetime | None) -> Any:
@@ -341,7 +349,7 @@ def _write_observed(plan: Plan, run_id: int) -> None:
     columns = ("cloud_idp_id", "number", "value")
     if plan.full and not ObservedHash.objects.exists():
         with rows.first_load(ObservedHash):
-            rows.insert(ObservedHash, columns, sorted(known))
+            rows.insert_plain(ObservedHash, columns, sorted(known))
     else:
         rows.upsert(ObservedHash, columns, known, key=("cloud_idp_id", "number"))
     write_unconfirmed(plan)

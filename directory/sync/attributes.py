@@ -230,9 +230,13 @@ def without(row: UserRow, names: Collection[str]) -> UserRow:
 def whole_user_row(before: UserRow, values: Sequence[Any], *, now: datetime) -> UserRow:
     """Return the row of a person of whom everything came, in the order of USER_VALUES."""
     row = in_state(before, State.PRESENT, now=now)
+    return UserRow._make([*row[:3], *values, *derived_of(values)])
+
+
+def derived_of(values: Sequence[Any]) -> tuple[str, str, str]:
+    """Return user_name_key, sort_key and search of a person, from USER_VALUES."""
     name, upn, user_name, real_name, email = values[2:7]
-    derived = _derived(name, upn, user_name, real_name, email)
-    return UserRow._make([*row[:3], *values, *derived])
+    return _derived(name, upn, user_name, real_name, email)
 
 
 def _derived(
@@ -331,4 +335,6 @@ def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
 def _search(*texts: str) -> str:
     # One line each: a search never matches across two of them.
     folded = fold("\n".join(dict.fromkeys(filter(None, texts))))
-    return "\n".join(dict.fromkeys(folded.split("\n")))
+    lines = folded.split("\n")
+    once = dict.fromkeys(lines)
+    return folded if len(once) == len(lines) else "\n".join(once)

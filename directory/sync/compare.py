@@ -27,6 +27,7 @@ from directory.sync.differences import (
     GONE,
     NO_ANSWER,
     Among,
+    Came,
     Change,
     MemberChange,
     Objects,
@@ -212,6 +213,8 @@ class Comparison:
         numbers = BitMap(people.numbers)
         objects.new.numbers |= numbers
         objects.new.present |= numbers
+        if len(numbers) == len(people.numbers):
+            objects.new.came = Came(numbers, self.round.pages)
         self.plan.hashes.update(zip(people.numbers, people.hashes, strict=True))
         return numbers
 

@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from directory.models import CloudIdentityProvider, State
 from directory.sync.attributes import GroupRow, Row, UserRow
 from directory.sync.holds import Hold
+from directory.sync.stage import Pages
 
 PRESENT = State.PRESENT.value
 GONE = State.GONE.value
@@ -60,6 +61,13 @@ class MemberChange:
         return bool(self.joined or self.left)
 
 
+class Came(NamedTuple):
+    """Who came on pages of which all is taken as it came, each of them once."""
+
+    numbers: BitMap
+    pages: Pages
+
+
 @dataclass(slots=True)
 class NewObjects(Generic[Row]):
     """People or groups who will get a row. Of a first read they stay in their pages."""
@@ -70,14 +78,20 @@ class NewObjects(Generic[Row]):
     kept: dict[int, tuple[str, Row]] = field(default_factory=dict)
     # Given which of them are wanted, before their rows are made.
     stream: Callable[[Among | None], Iterator[tuple[int, str, Row]]] | None = None
+    # The same of those who need no look, where that is everybody.
+    came: Came | None = None
 
     def rows(self, among: Among | None = None) -> Iterator[tuple[int, str, Row]]:
         """Yield number, object id and row: all, or those among them that are wanted."""
-        for number, (object_id, row) in self.kept.items():
-            if number in self.numbers and (among is None or among(number, object_id)):
-                yield number, object_id, row
+        yield from self.kept_rows(among)
         for number, object_id, row in self.stream(among) if self.stream else ():
             if number in self.numbers and number not in self.kept:
+                yield number, object_id, row
+
+    def kept_rows(self, among: Among | None = None) -> Iterator[tuple[int, str, Row]]:
+        """Yield of these the ones that are in no page."""
+        for number, (object_id, row) in self.kept.items():
+            if number in self.numbers and (among is None or among(number, object_id)):
                 yield number, object_id, row
 
     def add(self, number: int, object_id: str, row: Row) -> None:

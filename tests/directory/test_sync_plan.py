@@ -21,11 +21,15 @@ from directory.models import (
     State,
     SyncRun,
 )
+from directory.sync import attributes, stage
+from directory.sync.attributes import UserRow
 from directory.sync.run import work
+from directory.sync.selection import selection_of
 from tests import factories
 from tests.conftest import Sandbox
 from tests.directory.rounds import group, guid, left, member, removed, take, user
 from tests.directory.syncing import connected, held, truth
+from tests.directory.test_sync_faults import Killed, abandon, kill_after, page_by_page
 
 ANA, FRONTEND, ENGINEERING = (guid(n) for n in ("ana", "fe", "eng"))
 MILO = guid("milo")
@@ -250,6 +254,99 @@ def test_of_a_first_read_the_last_word_on_a_person_counts(
     people = DirectoryUser.objects.values_list("object_id", "display_name")
     assert list(people) == [(MILO, "Renamed")]
     assert plan.counts["users_added"] == 1
+
+
+ODD = [
+    "a\tb",
+    "a\nb\r",
+    "a\\b",
+    "\\N",
+    "\\.",
+    "\x01",
+    "\x1f\x02",
+    "Åsa 🦊",
+    "\\t\t",
+    "",
+]
+
+
+@pytest.mark.parametrize("per_page", [1, 4, 1000])
+def test_people_of_a_first_read_have_the_rows_that_they_would_have_one_by_one(
+    fernhill: CloudIdentityProvider, per_page: int
+) -> None:
+    """They are written in bulk, as no other read writes them."""
+    names = dict(zip((guid(f"{n:04}") for n in range(len(ODD))), ODD, strict=True))
+    listed = [
+        user(
+            object_id,
+            displayName=name,
+            jobTitle=name,
+            accountEnabled=at % 3 == 0 or None,
+        )
+        for at, (object_id, name) in enumerate(names.items())
+    ]
+    now = timezone.now()
+
+    take(
+        fernhill,
+        full=True,
+        users=listed,
+        groups=[group(ENGINEERING, member(MILO))],
+        per_page=per_page,
+        now=now,
+    )
+
+    values = attributes.values_reader(selection_of(fernhill).mapped)
+    people = DirectoryUser.objects.filter(object_id__in=names)
+    stored = {
+        row[0]: UserRow._make(row[1:])
+        for row in people.values_list("object_id", *UserRow._fields)
+    }
+    assert stored == {
+        item["id"]: attributes.whole_user_row(
+            attributes.NEW_USER, values(item), now=now
+        )
+        for item in listed
+    }
+    assert set(people.values_list("cloud_idp_id", "first_seen_at", "changed_at")) == {
+        (fernhill.pk, now, now)
+    }
+    mentioned = DirectoryUser.objects.exclude(object_id__in=names)
+    assert list(mentioned.values_list("object_id", "state")) == [(MILO, "MENTIONED")]
+
+
+@pytest.mark.parametrize("room", [0, 4_000, 40_000])
+def test_a_first_read_with_little_room_reads_its_pages_back(
+    db: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    page_by_page(monkeypatch)
+    monkeypatch.setattr(stage, "KEPT_BYTES", room)
+    story = connected(sandbox)
+
+    story.read(FULL)
+
+    assert held(story) == truth(story)
+
+
+@pytest.mark.parametrize("room", [4_000, stage.KEPT_BYTES])
+def test_a_first_read_goes_on_with_what_is_at_hand_and_what_is_not(
+    db: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(stage, "KEPT_BYTES", room)
+    story = connected(sandbox)
+    run = story.request(FULL)
+    with monkeypatch.context() as patched:
+        kill_after(5, patched)
+        with pytest.raises(Killed):
+            work(run.pk)
+    abandon(run)
+
+    page_by_page(monkeypatch)
+    work(run.pk)
+
+    run.refresh_from_db()
+    assert run.state == SyncRun.State.SUCCEEDED, run.error
+    assert held(story) == truth(story)
 
 
 def test_people_deleted_before_the_first_read_return_with_their_groups(
