@@ -314,19 +314,16 @@ def _write_bitmaps(derived: Derived, written: Written) -> None:
         GroupBitmap, rows.delete(GroupBitmap, ("group_id",), [(pk,) for pk in removed])
     )
     columns = ("group_id", "members", "direct", "transitive")
-    written.count(
-        GroupBitmap,
-        rows.upsert(
-            GroupBitmap,
-            columns,
-            [
-                (pk, *packed)
-                for bitmaps in (derived.bitmaps_added, derived.bitmaps_changed)
-                for pk, packed in bitmaps.items()
-            ],
-            key=("group_id",),
-        ),
-    )
+    stored = [
+        (pk, *packed)
+        for bitmaps in (derived.bitmaps_added, derived.bitmaps_changed)
+        for pk, packed in bitmaps.items()
+    ]
+    if len(stored) >= FEW_GROUPS and not GroupBitmap.objects.exists():
+        count = rows.insert(GroupBitmap, columns, stored)
+    else:
+        count = rows.upsert(GroupBitmap, columns, stored, key=("group_id",))
+    written.count(GroupBitmap, count)
 
 
 _OUTCOMES = {

@@ -7,11 +7,15 @@ the database: a thread does it meanwhile. It touches no rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 
+from django.db import connection
 from pyroaring import BitMap
 
 from directory.models import CloudIdentityProvider, DirectoryUser, StagedPage, State
@@ -19,6 +23,11 @@ from directory.sync import rows
 from directory.sync.attributes import USER_VALUES, UserRow, derived_of
 from directory.sync.differences import NewObjects
 from directory.sync.stage import Pages, Resource, entries_of
+
+# So many are packed as one, and in memory at once.
+PAGES_TOGETHER = 4
+# Seconds, a tenth of Python's own.
+GIVES_WAY_AFTER = 0.000_5
 
 _COLUMNS = ("id", "object_id", *USER_VALUES, "user_name_key", "sort_key", "search")
 
@@ -30,10 +39,14 @@ def packing(new: NewObjects[UserRow]) -> Iterator[Packing | None]:
     if came is None or came.numbers != new.numbers - BitMap(new.kept):
         yield None
         return
+    usual = sys.getswitchinterval()
     with ThreadPoolExecutor(1, thread_name_prefix="sync-people") as pool:
         try:
+            # Else each answer of the database waits until the thread gives way.
+            sys.setswitchinterval(GIVES_WAY_AFTER)
             yield Packing(came.pages, pool)
         finally:
+            sys.setswitchinterval(usual)
             pool.shutdown(cancel_futures=True)
 
 
@@ -42,19 +55,21 @@ class Packing:
 
     def __init__(self, pages: Pages, pool: ThreadPoolExecutor) -> None:
         self._pages = pages
-        self._begun: dict[int, Future[bytes]] = {
-            page.number: pool.submit(_packed, page)
-            for page in pages.at_hand(Resource.USERS)
-        }
+        at_hand = pages.at_hand(Resource.USERS)
+        self._at_hand = {page.number for page in at_hand}
+        self._begun = [
+            (pool.submit(_packed, some), some)
+            for some in rows.chunks(at_hand, PAGES_TOGETHER)
+        ]
 
     def insert(self, cloud_idp: CloudIdentityProvider, now: datetime) -> int:
         """Insert everybody; returns how many. Call it in a transaction."""
         moment = rows.moment(now)
-        return rows.insert_packed(
+        insert = partial(
+            rows.insert_packed,
             DirectoryUser,
             _COLUMNS,
-            self._all(),
-            {
+            same={
                 "cloud_idp_id": cloud_idp.pk,
                 "state": State.PRESENT.value,
                 "state_since": moment,
@@ -63,20 +78,27 @@ class Packing:
                 "changed_at": moment,
             },
         )
-
-    def _all(self) -> Iterator[bytes]:
+        written = insert(self._packed_at_hand())
         for page in self._pages.of(Resource.USERS, columns=("objects_changed",)):
-            begun = self._begun.pop(page.number, None)
-            if begun is None or begun.cancel():
-                yield _packed(page)
-            else:
-                yield begun.result()
+            if page.number not in self._at_hand:
+                written += insert([_packed([page])])
+        return written
+
+    def _packed_at_hand(self) -> Iterator[bytes]:
+        for begun, pages in self._begun:
+            yield _packed(pages) if begun.cancel() else begun.result()
 
 
-def _packed(page: StagedPage) -> bytes:
-    return rows.pack(
-        [
-            (number, object_id, *values, *derived_of(values))
-            for number, _hash, values, object_id in entries_of(page)
-        ]
-    )
+def _packed(pages: Iterable[StagedPage]) -> bytes:
+    people = [
+        (number, object_id, *values, *derived_of(values))
+        for page in pages
+        for number, _hash, values, object_id in entries_of(page)
+    ]
+    if connection.vendor == "postgresql":
+        # It indexes texts quicker that are near others like them.
+        people.sort(key=_SEARCH)
+    return rows.pack(people)
+
+
+_SEARCH = itemgetter(-1)

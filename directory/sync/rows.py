@@ -201,9 +201,17 @@ def insert_sets(
             f"INSERT INTO {table} ({names})"  # noqa: S608
             " SELECT %s, value FROM json_each(%s)"
         )
+        waiting: list[tuple[int, str]] = []
+        counted = 0
         for first, numbers in sets:
-            cursor.execute(statement, [first, orjson.dumps(list(numbers)).decode()])
-            written += len(numbers)
+            waiting.append((first, orjson.dumps(numbers.to_array().tolist()).decode()))
+            counted += len(numbers)
+            if counted >= WRITTEN_AT_ONCE:
+                cursor.executemany(statement, waiting)
+                written += counted
+                waiting, counted = [], 0
+        cursor.executemany(statement, waiting)
+        written += counted
     return written
 
 
@@ -306,7 +314,10 @@ def insert_packed(
     same: Mapping[str, Any],
 ) -> int:
     """Insert rows that were packed, as `insert`; `same` are columns that have the same
-    value in all of them. Returns how many."""
+    value in all of them. Returns how many.
+
+    What yields them must not ask the database, which answers nothing else meanwhile.
+    """
     table, names = _quoted(model._meta.db_table), _listed([*columns, *same])
     written = 0
     with connection.cursor() as cursor:
@@ -314,11 +325,10 @@ def insert_packed(
             # Behind each row: a line ends where a row does, and nowhere else.
             rest = "".join(f"\t{_escaped(str(value))}" for value in same.values())
             end = f"{rest}\n".encode()
-            for some in packed:
-                # Each in a statement of its own, as what yields them may read.
-                lines = isal_zlib.decompress(some)
-                written += lines.count(b"\n")
-                with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
+            with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
+                for some in packed:
+                    lines = isal_zlib.decompress(some)
+                    written += lines.count(b"\n")
                     copy.write(lines.replace(b"\n", end))
             return written
         marks = ", ".join(["%s"] * (len(columns) + len(same)))
