@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, DataError, IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -162,6 +162,10 @@ def _work_to_an_end(
         )
         if failed and not failure.resumable:
             _drop_pages(run)
+    except (IntegrityError, DataError):
+        # No want of the database's: it refuses what does not fit.
+        logger.exception("Sync run %s failed by a defect", run.pk)
+        _fail_by_a_defect(run, lease, now=clock())
     except (DatabaseError, OSError):
         logger.exception("Sync run %s failed in the console", run.pk)
         _fail(
@@ -176,20 +180,24 @@ def _work_to_an_end(
         )
     except Exception:
         logger.exception("Sync run %s failed by a defect", run.pk)
-        failed = _fail(
-            run,
-            lease,
-            message="The console met a defect of its own. Nothing was applied.",
-            advice="Report it with the worker's log. The console tries again by itself.",
-            code="console:defect",
-            now=clock(),
-        )
-        if failed:
-            # What was read may be what it stumbled over.
-            _drop_pages(run)
+        _fail_by_a_defect(run, lease, now=clock())
     else:
         if run.is_read:
             status.record_success(run.cloud_idp, now=clock())
+
+
+def _fail_by_a_defect(run: SyncRun, lease: Lease, *, now: datetime) -> None:
+    failed = _fail(
+        run,
+        lease,
+        message="The console met a defect of its own. Nothing was applied.",
+        advice="Report it with the worker's log. The console tries again by itself.",
+        code="console:defect",
+        now=now,
+    )
+    if failed:
+        # What was read may be what it stumbled over.
+        _drop_pages(run)
 
 
 def _work(

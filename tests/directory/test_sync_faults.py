@@ -154,6 +154,26 @@ def test_f5_a_page_that_fails_in_the_middle_applies_nothing_and_is_gone_on_from(
     assert known.cloud_idp.status == "ACTIVE"
 
 
+def test_pages_that_do_not_fit_what_is_known_are_read_again(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else every run after it would go on from them, and fail like it."""
+    page_by_page(monkeypatch)
+    new = {"displayName": "New", "userPrincipalName": "new.one@fernhill.example"}
+    made = known.control("POST", "users", new)
+    double = known.user("ana.ruiz@fernhill.example")
+    double.pk, double.object_id = 2_000_000_000, made["id"]
+    double.save(force_insert=True)
+
+    run = known.sync()
+
+    assert (run.state, run.error_code) == (SyncRun.State.FAILED, "console:defect")
+    assert not StagedPage.objects.exists()
+    DirectoryUser.objects.filter(pk=double.pk).delete()
+    known.read()
+    assert held(known) == truth(known)
+
+
 def test_an_expired_secret_fails_in_words_and_deletes_nothing(
     known: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
