@@ -42,6 +42,11 @@ class Story:
     def fault(self, path: str, **values: Any) -> None:
         self.sandbox.control("POST", "faults", {"path": path, **values})
 
+    def unavailable(self, path: str, **values: Any) -> None:
+        """Have every try fail, and ask for each of the next ones at once."""
+        at_once = {"Retry-After": "0"}
+        self.fault(path, status=503, headers=at_once, times=0, **values)
+
     def request(
         self, kind: SyncRun.Kind = SyncRun.Kind.DELTA, now: datetime | None = None
     ) -> SyncRun:

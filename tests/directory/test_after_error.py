@@ -50,7 +50,7 @@ def may_work(account: User) -> bool:
 
 def outage(story: Story) -> None:
     """One sync fails, since Microsoft Graph is down."""
-    story.fault("/v1.0/", status=503, times=0)
+    story.unavailable("/v1.0/")
     assert story.sync().state == SyncRun.State.FAILED
     story.sandbox.control("DELETE", "faults")
 

@@ -113,7 +113,7 @@ def test_nobody_gets_back_a_privilege_that_was_lost_meanwhile(
     restored(story, kept)
     if not answered:
         for path in ("/v1.0/$batch", "/v1.0/users/"):
-            story.fault(path, method="POST", status=503, times=0)
+            story.unavailable(path, method="POST")
     assert not holds(ana)
     assert not holds(milo), "suspended until the directory was read"
     (withheld,) = standing.read(milo, now=timezone.now()).withheld

@@ -119,8 +119,7 @@ def test_f5_a_long_burst_ends_the_run_and_the_next_goes_on_at_its_page(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page_by_page(monkeypatch)
-    at_once = {"Retry-After": "0"}
-    story.fault(USERS, nth=4, status=503, headers=at_once, times=0)
+    story.unavailable(USERS, nth=4)
 
     run = story.sync(FULL)
 

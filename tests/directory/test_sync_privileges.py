@@ -253,7 +253,7 @@ def test_absence_that_microsoft_contradicts_waits_for_a_day(
 
 def test_absence_without_an_answer_waits_for_a_day(story: Story, ana: User) -> None:
     for path in ("/v1.0/$batch", "/v1.0/users/"):
-        story.fault(path, method="POST", status=503, times=0)
+        story.unavailable(path, method="POST")
     groups_missing(story)
 
     answers = UnconfirmedLoss.objects.values_list("answer", flat=True)
