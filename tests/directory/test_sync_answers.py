@@ -248,7 +248,7 @@ switches = st.fixed_dictionaries(
         "repeat_in_delta": st.booleans(),
         "empty_pages": st.booleans(),
         "delta_page_size": st.sampled_from([60, 113, 400]),
-        "member_slice": st.sampled_from([2, 7, 500]),
+        "member_slice": st.sampled_from([5, 40, 500]),
     }
 )
 
