@@ -367,8 +367,17 @@ class Comparison:
         concerned -= self.gone[Kind.GROUP]
         before = stored(concerned)
         departed, gone = self.departed[kind], self.gone[kind]
+        # What is neither held nor left out by a full read is as it was told.
+        plain = not (self.round.full or fresh or unread or self.holds or gone)
         for group in concerned:
             had = before.get(group, _NOBODY)
+            if plain:
+                told = sides.left.get(group, _NOBODY)
+                joined = sides.joined.get(group, _NOBODY) - had
+                change = MemberChange(joined - told if told else joined, told & had)
+                if change:
+                    changes[group] = change
+                continue
             joined, told = _NOBODY, _NOBODY
             if group not in unread:
                 joined = sides.joined.get(group, _NOBODY)

@@ -41,8 +41,8 @@ MANY = 5_000
 def packed(members: BitMap, direct: BitMap, transitive: BitMap) -> PackedUsers:
     return PackedUsers(
         pack(members),
-        None if direct == members else pack(direct),
-        None if transitive == direct else pack(transitive),
+        None if direct is members or direct == members else pack(direct),
+        None if transitive is direct or transitive == direct else pack(transitive),
     )
 
 
@@ -223,7 +223,7 @@ class _People:
         self._plan = plan
         # Whose rows were looked at, and who of them is in the directory as it stands.
         states = plan.people_before
-        self._looked_at = BitMap(states)
+        self._looked_at = BitMap(states) | plan.people.new.numbers
         self._there = BitMap(n for n, state in states.items() if state == PRESENT)
         self._all = False
         self.gained, self.lost = BitMap(), BitMap()
@@ -232,33 +232,31 @@ class _People:
                 self.gained.add(number)
             elif change.state_before == PRESENT:
                 self.lost.add(number)
+        self._after = self._there_after()
 
     def present(self, people: BitMap) -> BitMap:
         """Return those of them who are in the directory after the plan."""
-        new = self._plan.people.new
-        asked = people - new.numbers
-        stored = self._stored(asked) if asked else _NOBODY
-        gained = people & (self.gained | new.present)
-        return (stored | gained) - self.lost
+        self.look_at(people)
+        return people & self._after
 
     def look_at(self, people: BitMap) -> None:
         """Read at once the rows that later questions are about."""
-        missing = people - self._looked_at - self._plan.people.new.numbers
-        if self._all or not missing:
+        if self._all or people <= self._looked_at:
             return
+        missing = people - self._looked_at
         if len(missing) > MANY:
             mine = DirectoryUser.objects.filter(
                 state=PRESENT, cloud_idp=self._plan.cloud_idp
             )
             self._there.update(mine.values_list("pk", flat=True).iterator(10_000))
             self._all = True
-            return
-        self._there |= in_state(DirectoryUser, State.PRESENT, missing)
-        self._looked_at |= missing
+        else:
+            self._there |= in_state(DirectoryUser, State.PRESENT, missing)
+            self._looked_at |= missing
+        self._after = self._there_after()
 
-    def _stored(self, asked: BitMap) -> BitMap:
-        self.look_at(asked)
-        return asked & self._there
+    def _there_after(self) -> BitMap:
+        return (self._there | self.gained | self._plan.people.new.present) - self.lost
 
 
 def _touched(plan: Plan, groups: _Groups, people: _People) -> BitMap:
@@ -300,10 +298,14 @@ def _direct(
         present = people.present(members)
         # Most often everybody is; then one set serves for both.
         return members if present == members else present
-    direct = sets.direct
+    direct, change = sets.direct, plan.users.get(group)
     if people.gained:
         direct = direct | (members & people.gained)
-    change = plan.users.get(group)
+    elif direct is sets.members and not people.lost:
+        joined = _NOBODY if change is None else change.joined
+        # Most often everybody is; then one set serves for both.
+        if people.present(joined) == joined:
+            return members
     if change is not None:
         direct = (direct | people.present(change.joined)) - change.left
     return direct - people.lost if people.lost else direct

@@ -184,7 +184,11 @@ def _left(
 ) -> dict[int, BitMap]:
     found = {}
     for group, change in changes.items():
-        left = (change.left & change.inferred if inferred else change.left) - without
+        left = change.left
+        if inferred:
+            left = left & change.inferred if change.inferred else _NOBODY
+        if without and left:
+            left = left - without
         if left:
             found[group] = left
     return found
