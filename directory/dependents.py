@@ -15,6 +15,7 @@ from pyroaring import BitMap
 
 from directory.planned import PlannedChange
 from jamfidp.access import ConsoleUser
+from jamfidp.compiled import Question
 
 
 class ObjectRef(NamedTuple):
@@ -146,11 +147,34 @@ class GroupInUse:
     gives: Gives = Gives.NOTHING
 
 
+class Step(StrEnum):
+    """Where a run asks every feature one after the other."""
+
+    GUARDS = "what is in use"
+    CONSEQUENCES = "what would follow"
+    APPLIED = "what was applied"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A connection that was read, and when; `began_at` is as in AppliedChange."""
+
+    cloud_idp_id: int
+    tenant_id: str
+    now: datetime
+    began_at: datetime | None = None
+
+
 class Dependents(Protocol):
     """A feature that builds on directory rows."""
 
     # Of which subjects of consequences it holds the rows.
     subjects: Collection[Subject]
+
+    def questions(self, step: Step, moment: Moment) -> Sequence[Question]:
+        """What it asks of the database in a step, whatever was planned. What others ask
+        is asked together with it, so nothing that they write may change an answer."""
+        ...
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         """The groups of a tenant that something here rests on; guards ask for them."""
@@ -224,6 +248,15 @@ def register(dependents: Dependents) -> None:
 
 def registered() -> Sequence[Dependents]:
     return tuple(_registered)
+
+
+def questions_of(step: Step, moment: Moment) -> list[Question]:
+    """Return what all features ask in a step."""
+    return [
+        question
+        for dependents in registered()
+        for question in dependents.questions(step, moment)
+    ]
 
 
 # --- Other mappings, before they are saved -------------------------------------------

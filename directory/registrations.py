@@ -15,6 +15,7 @@ from django.db import transaction
 from directory import clouds
 from directory.entra import errors, is_guid
 from directory.models import ApplicationRegistration, CloudIdentityProvider
+from jamfidp.compiled import CompiledObjects
 from jamfidp.history.record import record
 from jamfidp.notices.announce import resolve
 
@@ -69,9 +70,14 @@ def redirect_uris() -> list[RedirectUri]:
 
 def find_registration(cloud_key: str) -> ApplicationRegistration | None:
     """Return the deployment's registration in a cloud, or None."""
-    return ApplicationRegistration.objects.filter(
+    return _OF_DEPLOYMENT.first(cloud_key)
+
+
+_OF_DEPLOYMENT = CompiledObjects(
+    lambda cloud_key: ApplicationRegistration.objects.filter(
         cloud=cloud_key, for_one_connection=False
-    ).first()
+    ).order_by("pk")[:1]
+)
 
 
 def registration(cloud_key: str) -> ApplicationRegistration:

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from directory.entra import TlsInUse
 from directory.models import CloudIdentityProvider, TlsConnection
-from jamfidp.durability import may_be_lost, update_that_may_be_lost
+from jamfidp.compiled import CompiledUpdate
+from jamfidp.durability import may_be_lost, rows_changed_that_may_be_lost
 from jamfidp.history.record import record
 
 
@@ -23,15 +24,24 @@ def note(cloud_idp: CloudIdentityProvider, seen: TlsInUse) -> None:
     connection to the next.
     """
     now = timezone.now()
-    as_before = TlsConnection.objects.filter(
-        cloud_idp=cloud_idp,
-        host=seen.host,
-        protocol=seen.protocol,
-        cipher=seen.cipher,
-        issuer=seen.issuer,
-    )
-    if not update_that_may_be_lost(as_before.order_by(), at=now):
+    as_before = (seen.host, seen.protocol, seen.cipher, seen.issuer)
+    told = _AS_BEFORE.told(cloud_idp.pk, *as_before, now)
+    if not rows_changed_that_may_be_lost(*told):
         _note(cloud_idp, seen, now)
+
+
+_AS_BEFORE = CompiledUpdate(
+    lambda cloud_idp, host, protocol, cipher, issuer, now: (
+        TlsConnection.objects.filter(
+            cloud_idp=cloud_idp,
+            host=host,
+            protocol=protocol,
+            cipher=cipher,
+            issuer=issuer,
+        ).order_by(),
+        {"at": now},
+    )
+)
 
 
 @may_be_lost()

@@ -5,15 +5,20 @@ as long as the database takes to answer one by a key. What is asked in every sma
 adds up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
+from django.db.models import query as queries
+from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
 Row = TypeVar("Row", bound=tuple[Any, ...])
+Object = TypeVar("Object", bound=Model)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,33 +32,136 @@ class Compiled(Generic[Row]):
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, Row]]) -> None:
-        self._build = build
-        self._known: dict[tuple[str, tuple[type, ...]], _Statement] = {}
+        self._statement = _Kinds(
+            lambda *given: build(*given).query.get_compiler(connection=connection)
+        )
 
     def rows(self, *parameters: int | str | datetime) -> list[Row]:
-        kinds = tuple(map(type, parameters))
-        statement = self._known.get((connection.vendor, kinds))
-        if statement is None:
-            statement = _Statement(self._build, kinds)
-            self._known[connection.vendor, kinds] = statement
-        return statement.rows(parameters)
+        if (ahead := _AHEAD.get()) and (self, parameters) in ahead:
+            return ahead.pop(Question(self, parameters))
+        return self._statement(parameters).rows(parameters)
+
+    def with_(self, *parameters: int | str | datetime) -> "Question":
+        """Return it as a question for `asked_together`."""
+        return Question(self, parameters)
 
     def any(self, *parameters: int | str | datetime) -> bool:
         """Whether there is a row. Have `build` ask for one alone."""
         return bool(self.rows(*parameters))
 
 
+class CompiledObjects(Generic[Object]):
+    """As `Compiled`, of a query set of objects, with others that it selects along."""
+
+    def __init__(self, build: Callable[..., QuerySet[Object]]) -> None:
+        self._statement = _Kinds(
+            lambda *given: build(*given).query.get_compiler(connection=connection)
+        )
+
+    def all(self, *parameters: int | str | datetime) -> list[Object]:
+        return self._statement(parameters).objects(parameters)
+
+    def first(self, *parameters: int | str | datetime) -> Object | None:
+        """Return one, or None. Have `build` ask for one alone."""
+        return next(iter(self.all(*parameters)), None)
+
+
+class CompiledUpdate:
+    """As `Compiled`; `build` returns rows to update, and their new columns."""
+
+    def __init__(
+        self, build: Callable[..., tuple[QuerySet[Any], dict[str, Any]]]
+    ) -> None:
+        def compiler(*given: Any) -> SQLCompiler:
+            rows, columns = build(*given)
+            query = cast("UpdateQuery", rows.query.chain(UpdateQuery))
+            query.add_update_values(columns)
+            return cast("SQLCompiler", query.get_compiler(connection=connection))
+
+        self._statement = _Kinds(compiler)
+
+    def execute(self, *parameters: int | str | datetime) -> int:
+        """Update the rows; return how many were there."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self.told(*parameters))
+            return int(cursor.rowcount)
+
+    def told(self, *parameters: int | str | datetime) -> tuple[str, list[Any]]:
+        """Return the statement and its values, to be executed in another way."""
+        statement = self._statement(parameters)
+        return statement.sql, statement.values(parameters)
+
+
+class Question(NamedTuple):
+    """What is asked, with its parameters."""
+
+    asked: Compiled[Any]
+    parameters: tuple[Any, ...]
+
+
+# Answers that were asked for together, until somebody takes them.
+_AHEAD: ContextVar[dict[Question, list[Any]] | None] = ContextVar("ahead", default=None)
+
+
+@contextmanager
+def asked_together(questions: Iterable[Question]) -> Iterator[None]:
+    """Ask in one message to PostgreSQL what is asked inside, one after the other.
+
+    Whoever asks one of them first is given what was answered at the beginning; whoever
+    asks it again has it asked again. So inside nothing may be written between that
+    could change an answer. SQLite answers without messages.
+    """
+    wanted = list(dict.fromkeys(questions))
+    if connection.vendor != "postgresql" or not wanted:
+        yield
+        return
+    known = _AHEAD.set(_answers(wanted))
+    try:
+        yield
+    finally:
+        _AHEAD.reset(known)
+
+
+def _answers(questions: list[Question]) -> dict[Question, list[Any]]:
+    statements = [asked._statement(given) for asked, given in questions]
+    values: list[Any] = []
+    for statement, question in zip(statements, questions, strict=True):
+        values += statement.values(question.parameters)
+    found: dict[Question, list[Any]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(each.sql for each in statements), values)
+        for statement, question in zip(statements, questions, strict=True):
+            if found:
+                cursor.nextset()
+            found[question] = statement.converted(cursor.fetchall())
+    return found
+
+
+class _Kinds:
+    """The statements of one question: for each database and types of parameters."""
+
+    def __init__(self, compiler: Callable[..., SQLCompiler]) -> None:
+        self._compiler = compiler
+        self._known: dict[tuple[str, tuple[type, ...]], _Statement] = {}
+
+    def __call__(self, parameters: tuple[Any, ...]) -> "_Statement":
+        kinds = tuple(map(type, parameters))
+        statement = self._known.get((connection.vendor, kinds))
+        if statement is None:
+            statement = _Statement(self._compiler, kinds)
+            self._known[connection.vendor, kinds] = statement
+        return statement
+
+
 class _Statement:
     """A question as one kind of database takes it."""
 
     def __init__(
-        self, build: Callable[..., QuerySet[Any, Any]], kinds: tuple[type, ...]
+        self, build: Callable[..., SQLCompiler], kinds: tuple[type, ...]
     ) -> None:
         stand_ins = [_stand_in(kind, at) for at, kind in enumerate(kinds)]
-        compiler: SQLCompiler = build(*stand_ins).query.get_compiler(
-            connection=connection
-        )
-        self._sql, values = compiler.as_sql()
+        compiler = build(*stand_ins)
+        self.sql, values = compiler.as_sql()
         # Where the parameters go among the values of the statement.
         self._values: list[Any] = list(values)
         places = {_adapted(each): at for at, each in enumerate(stand_ins)}
@@ -64,22 +172,61 @@ class _Statement:
         ]
         if {parameter for _at, parameter in self._places} != set(range(len(kinds))):
             raise ValueError("a parameter is not compared as it is")
-        columns = [each[0] for each in compiler.select[: compiler.col_count]]
+        # An update selects nothing.
+        selected = compiler.select or []
+        columns = [each[0] for each in selected[: getattr(compiler, "col_count", 0)]]
         self._compiler = compiler
         self._converters = compiler.get_converters(columns)
+        self._objects = _Objects(compiler) if compiler.klass_info else None
 
     def rows(self, parameters: tuple[Any, ...]) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(self.sql, self.values(parameters))
+            return self.converted(cursor.fetchall())
+
+    def objects(self, parameters: tuple[Any, ...]) -> list[Any]:
+        assert self._objects is not None  # noqa: S101 - what `build` returns says so
+        return list(map(self._objects.made, self.rows(parameters)))
+
+    def values(self, parameters: tuple[Any, ...]) -> list[Any]:
         values = list(self._values)
         for at, parameter in self._places:
             values[at] = _adapted(parameters[parameter])
-        with connection.cursor() as cursor:
-            cursor.execute(self._sql, values)
-            found = cursor.fetchall()
+        return values
+
+    def converted(self, found: list[Any]) -> list[Any]:
         if not self._converters:
             return list(found)
         return list(
             map(tuple, self._compiler.apply_converters(found, self._converters))
         )
+
+
+class _Objects:
+    """How rows become objects, as they do in a query set."""
+
+    def __init__(self, compiler: SQLCompiler) -> None:
+        info = compiler.klass_info
+        assert info is not None  # noqa: S101 - asked before
+        selected = info["select_fields"]
+        self._model: type[Model] = info["model"]
+        self._from, self._to = selected[0], selected[-1] + 1
+        columns = compiler.select[self._from : self._to]
+        self._names = [each[0].target.attname for each in columns]
+        # Not in the stubs of Django.
+        populators: Any = vars(queries)["get_related_populators"]
+        self._along = populators(info, compiler.select, connection.alias)
+        self._more = compiler.annotation_col_map or {}
+
+    def made(self, row: tuple[Any, ...]) -> Model:
+        found = self._model.from_db(
+            connection.alias, self._names, row[self._from : self._to]
+        )
+        for each in self._along:
+            each.populate(row, found)
+        for name, at in self._more.items():
+            setattr(found, name, row[at])
+        return found
 
 
 def _stand_in(kind: type, at: int) -> Any:

@@ -42,10 +42,18 @@ def update_that_may_be_lost(rows: QuerySet[Model], **columns: Any) -> int:
         return rows.update(**columns)
     query = cast("UpdateQuery", rows.query.chain(UpdateQuery))
     query.add_update_values(columns)
-    statement, values = query.get_compiler(connection=connection).as_sql()
+    return rows_changed_that_may_be_lost(
+        *query.get_compiler(connection=connection).as_sql()
+    )
+
+
+def rows_changed_that_may_be_lost(statement: str, values: Sequence[Any]) -> int:
+    """Execute a statement as `update_that_may_be_lost`; return how many rows it met."""
+    alone = connection.vendor == "postgresql" and not connection.in_atomic_block
     with connection.cursor() as cursor:
-        cursor.execute(f"{_NOT_WAITING}; {statement}", values)
-        cursor.nextset()
+        cursor.execute(f"{_NOT_WAITING}; {statement}" if alone else statement, values)
+        if alone:
+            cursor.nextset()
         return int(cursor.rowcount)
 
 

@@ -16,19 +16,24 @@ from directory.dependents import (
     Fragment,
     Gives,
     GroupInUse,
+    Moment,
     ObjectRef,
+    Step,
     Subject,
     Use,
 )
 from directory.models import CloudIdentityProvider, DirectoryUser
 from directory.planned import CHUNK, PlannedChange
 from jamfidp.access import ConsoleUser
+from jamfidp.compiled import Question
 from scoping import (
     changes,
     consequences,
+    facts,
     inventory,
     matching_rows,
     objects,
+    recompute,
     user_location,
     uses,
 )
@@ -40,6 +45,21 @@ class ScopingDependents:
 
     label = "Scoping"
     subjects: Collection[Subject] = tuple(consequences.SUBJECTS.values())
+
+    def questions(self, step: Step, moment: Moment) -> Sequence[Question]:
+        match step:
+            case Step.GUARDS:
+                return [each.with_(moment.tenant_id) for each in uses.GROUPS_NAMED]
+            case Step.CONSEQUENCES:
+                return [
+                    *(each.with_() for each in facts.NAMED),
+                    matching_rows.ANY.with_(),
+                ]
+            case Step.APPLIED:
+                return [
+                    matching_rows.ANY.with_(),
+                    *(each.with_() for each in recompute.RELYING),
+                ]
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return uses.groups_in_use(tenant_id)

@@ -496,7 +496,7 @@ def names(kind: str, device_ids: Iterable[int] = ()) -> Names:
     )
 
 
-_NAMED = [
+NAMED = [
     Compiled(
         lambda: (
             ScopeEntry.objects.exclude(object_id="")
@@ -517,7 +517,7 @@ _NAMED = [
 def directory_names() -> dict[ObjectRef, str]:
     """Every reference that scopes and criteria hold, with the name last known."""
     found: dict[ObjectRef, str] = {}
-    for named in _NAMED:
+    for named in NAMED:
         for tenant_id, object_id, label in named.rows():
             found[ObjectRef(tenant_id, object_id)] = label
     return found

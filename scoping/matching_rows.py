@@ -346,12 +346,12 @@ def _users_touched_by(planned: PlannedChange) -> QuerySet[InventoryUser]:
     )
 
 
-_ANY = Compiled(lambda: InventoryUser.objects.order_by().values_list("pk")[:1])
+ANY = Compiled(lambda: InventoryUser.objects.order_by().values_list("pk")[:1])
 
 
 def any_names() -> bool:
     """Whether the inventory has reported any user name."""
-    return _ANY.any()
+    return ANY.any()
 
 
 def users_touched_by(change: AppliedChange) -> QuerySet[InventoryUser]:

@@ -436,6 +436,10 @@ _SCOPES_RELYING = Compiled(
 )
 
 
+# What `after_change` asks where the directory changed.
+RELYING = (_GROUPS_RELYING, _SCOPES_RELYING)
+
+
 def _relying_on_directory(
     kind: str, groups: set[int], scopes: set[int], change: Change, now: datetime
 ) -> None:

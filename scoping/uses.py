@@ -88,6 +88,10 @@ _GROUPS_ASKED = Compiled(
 )
 
 
+# What `groups_in_use` asks.
+GROUPS_NAMED = (_GROUPS_SCOPED, _GROUPS_ASKED)
+
+
 def groups_in_use(tenant_id: str) -> list[GroupInUse]:
     """The directory groups of a tenant that scopes and smart groups name."""
     named = {*_GROUPS_SCOPED.rows(tenant_id), *_GROUPS_ASKED.rows(tenant_id)}

@@ -14,7 +14,13 @@ from django.urls import reverse
 from pyroaring import BitMap
 
 from directory import schema
-from directory.dependents import AppliedChange, registered
+from directory.dependents import (
+    AppliedChange,
+    Moment,
+    Step,
+    questions_of,
+    registered,
+)
 from directory.models import (
     CloudIdentityProvider,
     DecidedChange,
@@ -42,6 +48,8 @@ from directory.sync.lease import Lease, LeaseLost
 from directory.sync.renames import announce_renames
 from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
+from jamfidp.compiled import CompiledObjects, asked_together
+from jamfidp.gathered import gathered
 from jamfidp.notices.announce import announce, end
 from jamfidp.notices.kinds import HELD_CHANGES
 
@@ -89,18 +97,13 @@ def apply_plan(
         PlanOutdated: the connection was applied to, remapped or deleted meanwhile.
     """
     now, written = plan.now, Written()
-    with transaction.atomic():
+    with transaction.atomic(), gathered():
         # First a write: it takes the lock that a second worker would have to wait for.
         if not lease.hold(now=now):
             raise LeaseLost
         schema.check()
         locked_at = time.monotonic()
-        cloud_idp = (
-            CloudIdentityProvider.objects.select_for_update(of=("self",))
-            .select_related("mappings")
-            .filter(pk=plan.cloud_idp.pk)
-            .first()
-        )
+        cloud_idp = _LOCKED.first(plan.cloud_idp.pk)
         if (
             cloud_idp is None
             or cloud_idp.generation != plan.generation
@@ -137,8 +140,10 @@ def apply_plan(
             user_ids=_affected_people(plan),
             group_ids=_affected_groups(plan, derived),
         )
-        for dependents in registered():
-            dependents.after_apply(change, now=now)
+        moment = Moment(cloud_idp.pk, cloud_idp.tenant_id, now, plan.began_at)
+        with asked_together(questions_of(Step.APPLIED, moment)):
+            for dependents in registered():
+                dependents.after_apply(change, now=now)
         if prepared:
             prepared.write(lease.run_id)
         _finish(
@@ -154,6 +159,16 @@ def apply_plan(
         )
     written.seconds = round(time.monotonic() - locked_at, 3)
     return written
+
+
+_LOCKED = CompiledObjects(
+    lambda cloud_idp: (
+        CloudIdentityProvider.objects.select_for_update(of=("self",))
+        .select_related("mappings")
+        .filter(pk=cloud_idp)
+        .order_by()
+    )
+)
 
 
 def _affected_people(plan: Plan) -> frozenset[int]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Q
 from pyroaring import BitMap
 
+from directory.dependents import Moment, Step, questions_of
 from directory.entra.transport import TransferObserver
 from directory.models import (
     CloudIdentityProvider,
@@ -24,7 +25,7 @@ from directory.sync.guards import Facts, Limit, Limits, Tally
 from directory.sync.holds import Decide, Held
 from directory.sync.selection import Selection
 from directory.sync.stored import stored_users
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question, asked_together
 
 # Limits count what was lost within this time.
 WINDOW = timedelta(hours=24)
@@ -43,7 +44,8 @@ def decider(
     ask = partial(confirm.ask, observer=observer)
 
     def decide(plan: Plan) -> Held:
-        facts = gather(plan, circumstances(run, plan, selection), ask)
+        with asked_together(_questions(run, plan)):
+            facts = gather(plan, circumstances(run, plan, selection), ask)
         held = guards.judge(facts)
         held.losses = _stored(guards.tally(facts, held))
         everything = not run.dry_run and everything_held(plan.cloud_idp) is not None
@@ -53,6 +55,23 @@ def decider(
         return held
 
     return decide
+
+
+def _questions(run: SyncRun, plan: Plan) -> list[Question]:
+    """Return what guards ask where something changes."""
+    if not _moves(plan):
+        return []
+    cloud_idp = plan.cloud_idp
+    moment = Moment(cloud_idp.pk, cloud_idp.tenant_id, plan.now)
+    asked = [*questions_of(Step.GUARDS, moment), _LIMITS.with_(cloud_idp.pk)]
+    if cloud_idp.completely_read:
+        asked.append(_BEFORE.with_(cloud_idp.pk, run.pk))
+    if any(change.left for change in plan.users.values()):
+        asked += [
+            _LOSSES.with_(cloud_idp.pk, plan.now - WINDOW),
+            _MEMBERS.with_(cloud_idp.pk, 0),
+        ]
+    return asked
 
 
 _EVERYTHING_HELD = Compiled(

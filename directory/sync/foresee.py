@@ -9,12 +9,19 @@ from dataclasses import dataclass, replace
 
 from pyroaring import BitMap
 
-from directory.dependents import Consequence, registered
+from directory.dependents import (
+    Consequence,
+    Moment,
+    Step,
+    questions_of,
+    registered,
+)
 from directory.planned import PlannedChange, PlannedRows
 from directory.sync.attributes import Row
 from directory.sync.derive import Derived, derive
 from directory.sync.differences import MemberChange, NewObjects, Objects, Plan
 from directory.sync.settle import complete
+from jamfidp.compiled import asked_together
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +58,13 @@ def consequences_of(planned: PlannedChange, plan: Plan) -> Sequence[Consequence]
     """Ask every feature what would follow; the gravest comes first."""
     if not planned:
         return ()
-    found = [
-        each
-        for dependents in registered()
-        for each in dependents.consequences(planned, now=plan.now)
-    ]
+    moment = Moment(planned.cloud_idp_id, planned.tenant_id, plan.now)
+    with asked_together(questions_of(Step.CONSEQUENCES, moment)):
+        found = [
+            each
+            for dependents in registered()
+            for each in dependents.consequences(planned, now=plan.now)
+        ]
     order = list(type(found[0].kind)) if found else []
     return sorted(found, key=lambda each: (order.index(each.kind), -each.count))
 

@@ -12,7 +12,11 @@ from django.db.models import Exists, F, Q
 from django.db.models.functions import Coalesce
 
 from directory.models import StagedPage, SyncRun, SyncRunQuerySet
-from jamfidp.durability import update_that_may_be_lost
+from jamfidp.compiled import CompiledObjects, CompiledUpdate
+from jamfidp.durability import (
+    rows_changed_that_may_be_lost,
+    update_that_may_be_lost,
+)
 
 # Renewed with every page and every wait, and longer than one request can take.
 READ_LEASE = timedelta(minutes=3)
@@ -66,14 +70,20 @@ class Lease:
 
     def hold(self, *, now: datetime) -> bool:
         """Confirm the lease while applying; the row stays locked to the commit."""
-        return bool(
-            SyncRun.objects.filter(
-                pk=self.run_id,
-                fencing_token=self.token,
-                state=SyncRun.State.APPLYING,
-                cancel_requested=False,
-            ).update(heartbeat_at=now)
-        )
+        return bool(_HELD.execute(self.run_id, self.token, now))
+
+
+_HELD = CompiledUpdate(
+    lambda run_id, token, now: (
+        SyncRun.objects.filter(
+            pk=run_id,
+            fencing_token=token,
+            state=SyncRun.State.APPLYING,
+            cancel_requested=False,
+        ),
+        {"heartbeat_at": now},
+    )
+)
 
 
 def claim(run_id: int, *, now: datetime) -> Lease | None:
@@ -100,26 +110,36 @@ def take(run_id: int, *, now: datetime) -> Taken | None:
     A database that crashes may lose this, and with it the connection over which the
     worker would go on: what it wrote after this is on disk before it counts.
     """
-    free = SyncRun.objects.filter(pk=run_id).filter(
-        Q(state=SyncRun.State.QUEUED)
-        | Q(state__in=[SyncRun.State.READING, SyncRun.State.APPLYING])
-        & Q(lease_expires_at__lt=now)
-    )
-    taken = update_that_may_be_lost(
-        free,
-        state=SyncRun.State.READING,
-        phase="Starting",
-        fencing_token=F("fencing_token") + 1,
-        lease_expires_at=now + READ_LEASE,
-        heartbeat_at=now,
-        started_at=Coalesce("started_at", now),
-    )
-    if not taken:
+    taken = _TAKEN.told(run_id, now, now + READ_LEASE)
+    if not rows_changed_that_may_be_lost(*taken):
         return None
-    run = (
-        SyncRun.objects.select_related("cloud_idp__mappings")
-        .annotate(any_pages=Exists(StagedPage.objects.all()))
-        .get(pk=run_id)
-    )
+    (run,) = _WITH_CONNECTION.all(run_id)
     any_pages: bool = vars(run).pop("any_pages")
     return Taken(run, Lease(run.pk, run.fencing_token), any_pages)
+
+
+_TAKEN = CompiledUpdate(
+    lambda run_id, now, until: (
+        SyncRun.objects.filter(pk=run_id).filter(
+            Q(state=SyncRun.State.QUEUED)
+            | Q(state__in=[SyncRun.State.READING, SyncRun.State.APPLYING])
+            & Q(lease_expires_at__lt=now)
+        ),
+        {
+            "state": SyncRun.State.READING,
+            "phase": "Starting",
+            "fencing_token": F("fencing_token") + 1,
+            "lease_expires_at": until,
+            "heartbeat_at": now,
+            "started_at": Coalesce("started_at", now),
+        },
+    )
+)
+_WITH_CONNECTION = CompiledObjects(
+    lambda run_id: (
+        SyncRun.objects.select_related("cloud_idp__mappings")
+        .annotate(any_pages=Exists(StagedPage.objects.all()))
+        .filter(pk=run_id)
+        .order_by()
+    )
+)

@@ -23,6 +23,8 @@ from django.db.models import Model
 from isal import isal_zlib
 from pyroaring import BitMap
 
+from jamfidp.gathered import later, send
+
 T = TypeVar("T")
 # What is written as it is; of PostgreSQL's true and false as well.
 Plain = str | int | None
@@ -35,8 +37,12 @@ WRITTEN_AT_ONCE = 5_000
 ANALYZED = 1_000
 # Bytes of trigrams that SQLite gathers before it writes them (its default is 1 MB).
 TRIGRAMS_AT_ONCE = 8 * 1024 * 1024
-# From this many rows on a temporary table is quicker than arrays.
+# From this many rows on a temporary table is quicker than arrays; of values that an
+# array takes as one text, from so many.
 BY_TABLE = 500
+# Fewer rows than these are inserted with what is written before and after them.
+FEW = 100
+TEXTS_BY_TABLE = 20_000
 
 
 # As long as SQLite's timeout in the settings.
@@ -123,9 +129,12 @@ def read(
     wanted = list(values)
     if not wanted:
         return []
-    postgresql = connection.vendor == "postgresql"
-    parameters: list[Any] = [wanted if postgresql else orjson.dumps(wanted).decode()]
-    among = "= ANY (%s)" if postgresql else "IN (SELECT value FROM json_each(%s))"
+    if connection.vendor == "postgresql":
+        parameters: list[Any] = [_array(wanted)]
+        among = f"= ANY (%s::{_types(model)[key]}[])"
+    else:
+        parameters = [orjson.dumps(wanted).decode()]
+        among = "IN (SELECT value FROM json_each(%s))"
     conditions = [f"{_quoted(key)} {among}"]
     for column, value in same.items():
         if value is None:
@@ -155,6 +164,10 @@ def insert(
         # which answers nothing else during a COPY.
         for some in chunks(rows, WRITTEN_AT_ONCE):
             if connection.vendor == "postgresql":
+                if len(some) < FEW:
+                    _insert_or(model, columns, some, "")
+                    written += len(some)
+                    continue
                 with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
                     for row in some:
                         copy.write_row(row)
@@ -374,8 +387,8 @@ def _insert_or(
 ) -> None:
     table, names = _quoted(model._meta.db_table), _listed(columns)
     if connection.vendor == "postgresql":
-        with _source(model, columns, rows) as source, connection.cursor() as cursor:
-            cursor.execute(
+        with _source(model, columns, rows) as source:
+            later(
                 f"INSERT INTO {table} ({names})"  # noqa: S608
                 f" SELECT {names} FROM {source.table} {action}",
                 source.values,
@@ -401,11 +414,8 @@ def update(
     table = _quoted(model._meta.db_table)
     if connection.vendor == "postgresql":
         assigned = ", ".join(f"{_quoted(c)} = source.{_quoted(c)}" for c in columns)
-        with (
-            _source(model, [*columns, key], rows) as source,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(
+        with _source(model, [*columns, key], rows) as source:
+            later(
                 f"UPDATE {table} SET {assigned} FROM {source.table}"  # noqa: S608
                 f" WHERE {table}.{_quoted(key)} = source.{_quoted(key)}",
                 source.values,
@@ -430,8 +440,8 @@ def delete(
         same = " AND ".join(
             f"{table}.{_quoted(c)} = source.{_quoted(c)}" for c in columns
         )
-        with _source(model, columns, rows) as source, connection.cursor() as cursor:
-            cursor.execute(
+        with _source(model, columns, rows) as source:
+            later(
                 f"DELETE FROM {table} USING {source.table} WHERE {same}",  # noqa: S608
                 source.values,
             )
@@ -548,6 +558,7 @@ def _take_trigrams(table: str) -> list[str]:
 @contextmanager
 def _copy(cursor: Any, statement: str) -> Iterator[Any]:
     """COPY whose errors are Django's: a full disk is the database's, and no defect."""
+    send()
     with connection.wrap_database_errors, cursor.copy(statement) as copy:
         yield copy
 
@@ -565,13 +576,11 @@ def _source(
 ) -> Iterator[_Source]:
     """Have a statement of PostgreSQL take rows: few from its values, which takes one
     message, and many from a temporary table with columns like the model's."""
-    if len(rows) < BY_TABLE:
+    arrays = _arrays(rows)
+    if arrays is not None:
         types = _types(model)
-        arrays = ", ".join(f"%s::{types[column]}[]" for column in columns)
-        yield _Source(
-            f"unnest({arrays}) AS source ({_listed(columns)})",
-            [list(values) for values in zip(*rows, strict=True)],
-        )
+        given = ", ".join(f"%s::{types[column]}[]" for column in columns)
+        yield _Source(f"unnest({given}) AS source ({_listed(columns)})", arrays)
         return
     name = _quoted(f"staging_{model._meta.db_table}")
     with connection.cursor() as cursor:
@@ -584,6 +593,39 @@ def _source(
                 copy.write_row(row)
         yield _Source(f"{name} AS source", [])
         cursor.execute(f"DROP TABLE {name}")
+
+
+def _arrays(rows: Sequence[Sequence[Any]]) -> list[Any] | None:
+    """Return the columns of rows as arrays, unless there are too many for it."""
+    few = len(rows) < BY_TABLE
+    if not few and (
+        len(rows) >= TEXTS_BY_TABLE or _IN_NO_TEXT & set(map(type, rows[0]))
+    ):
+        return None
+    arrays = [_array(values) for values in zip(*rows, strict=True)]
+    return arrays if few or all(isinstance(each, str) for each in arrays) else None
+
+
+_IN_NO_TEXT = frozenset({bytes, bool})
+
+
+def _array(values: Sequence[Any]) -> Any:
+    """Return values as a parameter that PostgreSQL casts to an array.
+
+    One text, where there is nothing to escape in it: psycopg looks at each value of a
+    list, which takes several times as long as the database does with them.
+    https://www.postgresql.org/docs/current/arrays.html#ARRAYS-INPUT
+    """
+    match [*set(map(type, values))]:
+        case [kind] if kind is int:
+            return f"{{{','.join(map(str, values))}}}"
+        case [kind] if kind is datetime:
+            return f"{{{','.join(map(datetime.isoformat, values))}}}"
+        case [kind] if kind is str:
+            told = '","'.join(values)
+            if "\\" not in told and told.count('"') == 2 * len(values) - 2:
+                return f'{{"{told}"}}'
+    return list(values)
 
 
 @cache

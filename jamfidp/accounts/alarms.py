@@ -15,7 +15,7 @@ from django.db.models.functions import Lower
 from directory.models import CloudIdentityProvider, DirectoryGroup
 from jamfidp.accounts.levels import AccessLevel
 from jamfidp.accounts.models import AccountGroup, DirectoryBinding, User
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question
 from jamfidp.notices.announce import announce, resolve
 from jamfidp.notices.kinds import PRIVILEGES
 from jamfidp.notices.models import Notice, Severity
@@ -53,6 +53,11 @@ _ANNOUNCED = Compiled(
         .values_list("pk")[:1]
     )
 )
+
+
+def questions(tenant_id: str) -> list[Question]:
+    """Return what `may_be_look_alikes` asks."""
+    return [_BOUND.with_(tenant_id), _ANNOUNCED.with_()]
 
 
 def may_be_look_alikes(tenant_id: str) -> bool:

@@ -74,7 +74,7 @@ def forget(tenant_id: str) -> None:
     SignInConfirmation.objects.filter(tenant_id=tenant_id).delete()
 
 
-_ANSWERED = Compiled(
+ANSWERED = Compiled(
     lambda tenant_id, before: (
         SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=before)
         .order_by()
@@ -89,7 +89,7 @@ def overtaken(change: AppliedChange, tenant_id: str, *, now: datetime) -> None:
     A read of one person says nothing of what the others were answered.
     """
     before = change.began_at or now
-    if not _ANSWERED.any(tenant_id, before):
+    if not ANSWERED.any(tenant_id, before):
         return
     answers = SignInConfirmation.objects.filter(tenant_id=tenant_id, at__lt=before)
     if change.asked is not None:

@@ -12,7 +12,9 @@ from directory.dependents import (
     Fragment,
     Gives,
     GroupInUse,
+    Moment,
     ObjectRef,
+    Step,
     Subject,
     Use,
 )
@@ -22,7 +24,7 @@ from jamfidp.access import ConsoleUser
 from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
 from jamfidp.accounts.levels import AccessLevel, PrivilegeSet
 from jamfidp.accounts.models import DirectoryBinding, User
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question
 
 PERMISSION = "accounts.view_accountgroup"
 
@@ -74,6 +76,23 @@ class AccountsDependents:
     label = "Accounts"
     # People are the directory's own.
     subjects: Collection[Subject] = ()
+
+    def questions(self, step: Step, moment: Moment) -> Sequence[Question]:
+        tenant_id = moment.tenant_id
+        match step:
+            case Step.GUARDS:
+                return [each.with_(tenant_id) for each in (_BOUND, _OWN, _ASSIGNED)]
+            case Step.CONSEQUENCES:
+                return [planned_privileges.CONCERNED.with_(tenant_id)]
+            case Step.APPLIED:
+                return [
+                    _TENANT.with_(moment.cloud_idp_id),
+                    confirmation.ANSWERED.with_(
+                        tenant_id, moment.began_at or moment.now
+                    ),
+                    *alarms.questions(tenant_id),
+                    sessions.signed_in_of(tenant_id, now=moment.now),
+                ]
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return [

@@ -39,7 +39,7 @@ NAMED = 3
 
 
 # Groups that are bound, and people who have an account.
-_CONCERNED = Compiled(
+CONCERNED = Compiled(
     lambda tenant_id: (
         DirectoryBinding.objects.filter(tenant_id=tenant_id)
         .order_by()
@@ -54,7 +54,7 @@ _CONCERNED = Compiled(
 
 def of_plan(planned: PlannedChange, *, now: datetime) -> list[Consequence]:
     """Return who would gain or lose what, and which bindings break or return."""
-    if not _CONCERNED.any(planned.tenant_id):
+    if not CONCERNED.any(planned.tenant_id):
         return []
     bindings = list(
         DirectoryBinding.objects.filter(tenant_id=planned.tenant_id)

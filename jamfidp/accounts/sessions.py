@@ -12,7 +12,7 @@ from jamfidp.accounts import session_store, standing
 from jamfidp.accounts.explanations import explain
 from jamfidp.accounts.grants import Reason
 from jamfidp.accounts.models import AccountSession, User
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question
 
 # The order decides: Edge and Chrome name each other and Safari.
 _BROWSERS = (
@@ -67,7 +67,13 @@ _SIGNED_IN = Compiled(
 
 def anybody_signed_in(tenant_id: str, *, now: datetime) -> bool:
     """Whether an account of a tenant has an open session."""
-    return _SIGNED_IN.any(now, now - session_store.idle_limit(), tenant_id)
+    asked, parameters = signed_in_of(tenant_id, now=now)
+    return asked.any(*parameters)
+
+
+def signed_in_of(tenant_id: str, *, now: datetime) -> Question:
+    """Return the question whether an account of a tenant has an open session."""
+    return _SIGNED_IN.with_(now, now - session_store.idle_limit(), tenant_id)
 
 
 def lines(

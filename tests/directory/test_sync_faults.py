@@ -42,6 +42,9 @@ class UsesNothing:
     def people_named(self, tenant_id: str) -> list[str]:
         return []
 
+    def questions(self, step: Any, moment: Any) -> list[Any]:
+        return []
+
     def people_in_use(self, tenant_id: str) -> dict[str, Any]:
         return {}
 

@@ -1,0 +1,100 @@
+"""Statements that PostgreSQL is sent together with the next one, in one message.
+
+Where little changes, a transaction of many small statements spends more time on
+messages there and back than on what they say.
+https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connection
+
+
+@contextmanager
+def gathered() -> Iterator[None]:
+    """Have statements of `later` wait for the next one, and for the end at most.
+
+    Call it inside a transaction, all of which is undone by an error: an error of what
+    waits comes up where it is sent.
+    """
+    if connection.vendor != "postgresql":
+        yield
+        return
+    waiting = _Waiting()
+    with connection.execute_wrapper(waiting):
+        yield
+        waiting.send()
+
+
+def later(statement: str, values: Sequence[Any]) -> None:
+    """Execute a statement whose outcome nobody looks at, with the next one or now."""
+    waiting = _open()
+    if waiting is not None:
+        waiting.add(statement, values)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def send() -> None:
+    """Send what waits, before something that goes by another way than a statement."""
+    waiting = _open()
+    if waiting is not None:
+        waiting.send()
+
+
+def _open() -> "_Waiting | None":
+    for wrapper in connection.execute_wrappers:
+        if isinstance(wrapper, _Waiting):
+            return wrapper
+    return None
+
+
+class _Waiting:
+    """Puts what waits before whatever is executed; see Django's execute wrappers."""
+
+    def __init__(self) -> None:
+        self._statements: list[str] = []
+        self._values: list[Any] = []
+
+    def add(self, statement: str, values: Sequence[Any]) -> None:
+        self._statements.append(statement)
+        self._values += values
+
+    def send(self) -> None:
+        if self._statements:
+            statements, values = self._take()
+            with connection.cursor() as cursor:
+                cursor.execute("; ".join(statements), values)
+
+    def _take(self) -> tuple[list[str], list[Any]]:
+        taken = self._statements, self._values
+        self._statements, self._values = [], []
+        return taken
+
+    def __call__(
+        self,
+        execute: Callable[..., Any],
+        sql: Any,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
+    ) -> Any:
+        if not self._statements:
+            return execute(sql, params, many, context)
+        cursor = context["cursor"]
+        # A cursor with a name is declared: nothing can stand before that.
+        named = getattr(cursor.cursor, "name", "")
+        if many or named or not isinstance(sql, str) or isinstance(params, dict):
+            self.send()
+            return execute(sql, params, many, context)
+        statements, values = self._take()
+        last = sql.replace("%", "%%") if params is None else sql
+        done = execute(
+            "; ".join([*statements, last]), [*values, *(params or ())], many, context
+        )
+        for _ in statements:
+            cursor.nextset()
+        return done
