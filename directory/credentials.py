@@ -33,6 +33,7 @@ from directory.registrations import (
     have_checked,
 )
 from jamfidp import crypto
+from jamfidp.compiled import CompiledObjects
 from jamfidp.history.record import record
 from jamfidp.notices.announce import resolve
 
@@ -135,6 +136,19 @@ def problem_of(row: ApplicationCredential) -> errors.InvalidCredential | None:
     except errors.InvalidCredential as error:
         return error
     return None
+
+
+_OF_REGISTRATION = CompiledObjects(
+    lambda registration: ApplicationCredential.objects.filter(registration=registration)
+)
+
+
+def of(found: ApplicationRegistration) -> list[ApplicationCredential]:
+    """Return the credentials of a registration."""
+    rows = _OF_REGISTRATION.all(found.pk)
+    for row in rows:
+        row.registration = found
+    return rows
 
 
 def in_order(

@@ -90,7 +90,7 @@ def _first_accepted(
     insist: bool,
 ) -> tuple[ApplicationCredential, T]:
     problem: errors.IdentityError | None = None
-    for row in credentials.in_order(found.credentials.all(), now=now):
+    for row in credentials.in_order(credentials.of(found), now=now):
         until = rests_until(row)
         if not insist and until is not None and now < until:
             problem = problem or _kept_refusal(row, until)

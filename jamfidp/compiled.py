@@ -80,14 +80,8 @@ class CompiledUpdate:
 
         self._statement = _Kinds(compiler)
 
-    def execute(self, *parameters: int | str | datetime) -> int:
-        """Update the rows; return how many were there."""
-        with connection.cursor() as cursor:
-            cursor.execute(*self.told(*parameters))
-            return int(cursor.rowcount)
-
     def told(self, *parameters: int | str | datetime) -> tuple[str, list[Any]]:
-        """Return the statement and its values, to be executed in another way."""
+        """Return the statement and its values, for `durability` and `gathered`."""
         statement = self._statement(parameters)
         return statement.sql, statement.values(parameters)
 

@@ -10,6 +10,8 @@ from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 from django.db.models.sql import UpdateQuery
 
+from jamfidp.gathered import gathered, later
+
 # Of fewer rows SQLite checkpoints with a commit, when it is time, and nobody notices.
 MANY_ROWS = 1_000
 
@@ -25,10 +27,12 @@ def may_be_lost() -> Iterator[None]:
     https://www.postgresql.org/docs/current/wal-async-commit.html
     """
     with transaction.atomic():
-        if connection.vendor == "postgresql" and not connection.savepoint_ids:
-            with connection.cursor() as cursor:
-                cursor.execute(_NOT_WAITING)
-        yield
+        if connection.vendor != "postgresql" or connection.savepoint_ids:
+            yield
+            return
+        with gathered():
+            later(_NOT_WAITING, ())
+            yield
 
 
 def update_that_may_be_lost(rows: QuerySet[Model], **columns: Any) -> int:

@@ -7,6 +7,7 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-S
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
@@ -28,14 +29,23 @@ def gathered() -> Iterator[None]:
         waiting.send()
 
 
-def later(statement: str, values: Sequence[Any]) -> None:
-    """Execute a statement whose outcome nobody looks at, with the next one or now."""
-    waiting = _open()
+@dataclass(slots=True)
+class Outcome:
+    """How many rows a statement met; None before it was sent."""
+
+    rows: int | None = None
+
+
+def later(statement: str, values: Sequence[Any]) -> Outcome:
+    """Execute a statement with the next one, or now where nothing is gathered."""
+    outcome, waiting = Outcome(), _open()
     if waiting is not None:
-        waiting.add(statement, values)
-        return
+        waiting.add(statement, values, outcome)
+        return outcome
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
+        outcome.rows = cursor.rowcount
+    return outcome
 
 
 def send() -> None:
@@ -58,20 +68,26 @@ class _Waiting:
     def __init__(self) -> None:
         self._statements: list[str] = []
         self._values: list[Any] = []
+        self._outcomes: list[Outcome] = []
 
-    def add(self, statement: str, values: Sequence[Any]) -> None:
+    def add(self, statement: str, values: Sequence[Any], outcome: Outcome) -> None:
         self._statements.append(statement)
         self._values += values
+        self._outcomes.append(outcome)
 
     def send(self) -> None:
-        if self._statements:
-            statements, values = self._take()
-            with connection.cursor() as cursor:
-                cursor.execute("; ".join(statements), values)
+        if not self._statements:
+            return
+        statements, values, outcomes = self._take()
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join(statements), values)
+            for outcome in outcomes:
+                outcome.rows = cursor.rowcount
+                cursor.nextset()
 
-    def _take(self) -> tuple[list[str], list[Any]]:
-        taken = self._statements, self._values
-        self._statements, self._values = [], []
+    def _take(self) -> tuple[list[str], list[Any], list[Outcome]]:
+        taken = self._statements, self._values, self._outcomes
+        self._statements, self._values, self._outcomes = [], [], []
         return taken
 
     def __call__(
@@ -90,11 +106,12 @@ class _Waiting:
         if many or named or not isinstance(sql, str) or isinstance(params, dict):
             self.send()
             return execute(sql, params, many, context)
-        statements, values = self._take()
+        statements, values, outcomes = self._take()
         last = sql.replace("%", "%%") if params is None else sql
         done = execute(
             "; ".join([*statements, last]), [*values, *(params or ())], many, context
         )
-        for _ in statements:
+        for outcome in outcomes:
+            outcome.rows = cursor.rowcount
             cursor.nextset()
         return done

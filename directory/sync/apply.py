@@ -48,7 +48,7 @@ from directory.sync.lease import Lease, LeaseLost
 from directory.sync.renames import announce_renames
 from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
-from jamfidp.compiled import CompiledObjects, asked_together
+from jamfidp.compiled import Compiled, CompiledObjects, asked_together
 from jamfidp.gathered import gathered
 from jamfidp.notices.announce import announce, end
 from jamfidp.notices.kinds import HELD_CHANGES
@@ -99,9 +99,10 @@ def apply_plan(
     now, written = plan.now, Written()
     with transaction.atomic(), gathered():
         # First a write: it takes the lock that a second worker would have to wait for.
-        if not lease.hold(now=now):
-            raise LeaseLost
+        held = lease.hold(now=now)
         schema.check()
+        if not held.rows:
+            raise LeaseLost
         locked_at = time.monotonic()
         cloud_idp = _LOCKED.first(plan.cloud_idp.pk)
         if (
@@ -424,6 +425,9 @@ def announce_held(cloud_idp: CloudIdentityProvider, *, now: datetime) -> None:
 
 def write_unconfirmed(plan: Plan) -> None:
     """Keep which losses of privileges wait to be confirmed, and since when."""
+    # Most often none does.
+    if not (plan.unconfirmed or _UNCONFIRMED.any(plan.cloud_idp.pk)):
+        return
     waiting = UnconfirmedLoss.objects.filter(cloud_idp=plan.cloud_idp)
     known = {(loss.person_id, loss.group_id): loss for loss in waiting}
     over = [known[each].pk for each in known.keys() - plan.unconfirmed.keys()]
@@ -440,6 +444,15 @@ def write_unconfirmed(plan: Plan) -> None:
         for (person, group), answer in plan.unconfirmed.items()
         if (person, group) not in known
     )
+
+
+_UNCONFIRMED = Compiled(
+    lambda cloud_idp: (
+        UnconfirmedLoss.objects.filter(cloud_idp=cloud_idp)
+        .order_by()
+        .values_list("pk")[:1]
+    )
+)
 
 
 def _applied(plan: Plan, number: int) -> bool:

@@ -17,6 +17,7 @@ from jamfidp.durability import (
     rows_changed_that_may_be_lost,
     update_that_may_be_lost,
 )
+from jamfidp.gathered import Outcome, later
 
 # Renewed with every page and every wait, and longer than one request can take.
 READ_LEASE = timedelta(minutes=3)
@@ -68,9 +69,10 @@ class Lease:
             raise Canceled
         raise LeaseLost
 
-    def hold(self, *, now: datetime) -> bool:
-        """Confirm the lease while applying; the row stays locked to the commit."""
-        return bool(_HELD.execute(self.run_id, self.token, now))
+    def hold(self, *, now: datetime) -> Outcome:
+        """Confirm the lease while applying; the row stays locked to the commit. Lost is
+        what has no row, once that is known."""
+        return later(*_HELD.told(self.run_id, self.token, now))
 
 
 _HELD = CompiledUpdate(

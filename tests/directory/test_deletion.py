@@ -342,7 +342,7 @@ def test_a_worker_in_the_middle_of_a_read_stores_nothing_after_the_deletion(
 
     with pytest.raises(LeaseLost):
         lease.renew(phase="Reading")
-    assert not lease.hold(now=timezone.now())
+    assert not lease.hold(now=timezone.now()).rows
     assert not StagedPage.objects.exists()
     idp = CloudIdentityProvider.with_deleted.get(pk=fernhill.pk)
     assert (idp.users_delta_link, idp.groups_delta_link) == ("", "")

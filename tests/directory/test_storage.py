@@ -165,6 +165,29 @@ def test_rows_are_read_by_a_set_of_values_and_by_what_they_share(
     assert by_kind == [("U",)]
 
 
+ODD = ("NULL", "", '"', "\\", "a,b", "{}", "two\nlines", "100 %", "'", "é🦊", "\\N")
+
+
+@pytest.mark.parametrize("count", [len(ODD), 600])
+def test_texts_are_written_as_they_are_however_many(
+    fernhill: CloudIdentityProvider, count: int
+) -> None:
+    """Few and many rows go other ways, and texts with marks another than those without."""
+    people = [factories.directory_user(f"P{n}", fernhill).pk for n in range(count)]
+    later = timezone.now()
+    for texts in (ODD, ("plain", "two words", "NULL")):
+        wanted = {pk: texts[n % len(texts)] for n, pk in enumerate(people)}
+        rows.update(
+            DirectoryUser,
+            ("room", "account_enabled", "changed_at"),
+            [(text, None, rows.moment(later), pk) for pk, text in wanted.items()],
+        )
+        stored = DirectoryUser.objects.values_list("pk", "room", "changed_at")
+        assert {pk: (room, at) for pk, room, at in stored} == {
+            pk: (text, later) for pk, text in wanted.items()
+        }
+
+
 def test_an_object_id_belongs_to_its_connection_alone(
     fernhill: CloudIdentityProvider,
 ) -> None:
@@ -457,7 +480,7 @@ def test_f42_an_upgrade_in_the_middle_of_a_run_begins_it_anew(
     run.refresh_from_db()
     fernhill.refresh_from_db()
     assert not old_worker.write(phase="still here")
-    assert not old_worker.hold(now=timezone.now())
+    assert not old_worker.hold(now=timezone.now()).rows
     assert (run.state, run.kind, run.pages) == ("QUEUED", "FULL", 0)
     assert not StagedPage.objects.exists()
     assert not fernhill.completely_read, "until it is read again nobody is missing"

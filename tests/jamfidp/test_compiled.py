@@ -5,11 +5,22 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Exists, F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
-from directory.models import SyncRun
-from jamfidp.compiled import Compiled
+from directory.models import (
+    AttributeMappings,
+    CloudIdentityProvider,
+    StagedPage,
+    SyncRun,
+)
+from jamfidp.compiled import (
+    Compiled,
+    CompiledObjects,
+    CompiledUpdate,
+    asked_together,
+)
+from jamfidp.gathered import later
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -69,3 +80,83 @@ def test_it_refuses_what_is_not_compared_as_it_is() -> None:
     )
     with pytest.raises(ValueError, match="not compared as it is"):
         prefixed.rows("Reading")
+
+
+def run_of(cloud_idp: CloudIdentityProvider) -> SyncRun:
+    return SyncRun.objects.create(
+        cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL,
+        created_at=NOW,
+        losses={"people": 3},
+    )
+
+
+def test_objects_come_with_what_is_selected_along() -> None:
+    runs = [
+        run_of(factories.cloud_idp()),
+        run_of(factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)),
+    ]
+    for run in runs:
+        AttributeMappings.objects.create(cloud_idp_id=run.cloud_idp_id, room="city")
+    compiled = CompiledObjects(
+        lambda number: (
+            SyncRun.objects.select_related("cloud_idp__mappings")
+            .annotate(any_pages=Exists(StagedPage.objects.all()))
+            .filter(pk=number)
+        )
+    )
+
+    assert compiled.first(0) is None
+    for run in runs:
+        (found,) = compiled.all(run.pk)
+        expected = SyncRun.objects.get(pk=run.pk)
+        assert {
+            name: vars(found)[name] for name in vars(expected) if name != "_state"
+        } == {name: value for name, value in vars(expected).items() if name != "_state"}
+        assert vars(found)["any_pages"] is False
+        with CaptureQueriesContext(connection) as more:
+            assert found.cloud_idp.pk == run.cloud_idp_id
+            assert found.cloud_idp.mappings.room == "city"
+        assert not more.captured_queries
+        found.losses = {}
+        found.save()
+        assert SyncRun.objects.get(pk=run.pk).losses == {}
+
+
+def test_an_update_sets_what_it_is_given() -> None:
+    run = run_of(factories.cloud_idp())
+    compiled = CompiledUpdate(
+        lambda number, phase, at: (
+            SyncRun.objects.filter(pk=number),
+            {"phase": phase, "heartbeat_at": at, "pages": F("pages") + 1},
+        )
+    )
+
+    for hours in (1, 2):
+        at = NOW + timedelta(hours=hours)
+        assert later(*compiled.told(run.pk, f"{hours} %", at)).rows == 1
+        run.refresh_from_db()
+        assert (run.phase, run.heartbeat_at, run.pages) == (f"{hours} %", at, hours)
+    assert later(*compiled.told(0, "none", NOW)).rows == 0
+
+
+def test_questions_that_are_asked_together_take_one_message() -> None:
+    run = run_of(factories.cloud_idp())
+    losses = Compiled(
+        lambda kind: SyncRun.objects.filter(kind=kind).values_list("losses", "pk")
+    )
+    count = Compiled(lambda: CloudIdentityProvider.objects.values_list("pk"))
+    together = [losses.with_("FULL"), count.with_(), losses.with_("DELTA")]
+
+    with CaptureQueriesContext(connection) as asked, asked_together(together):
+        assert losses.rows("FULL") == [({"people": 3}, run.pk)]
+        assert losses.rows("DELTA") == []
+        assert count.rows() == [(run.cloud_idp_id,)]
+    assert len(asked) == (1 if connection.vendor == "postgresql" else 3)
+
+    with asked_together(together):
+        assert losses.rows("FULL") != []
+        SyncRun.objects.all().delete()
+        # An answer is taken once: whoever asks again hears what is.
+        assert losses.rows("FULL") == []
+    assert losses.rows("FULL") == []
