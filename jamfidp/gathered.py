@@ -48,6 +48,11 @@ def later(statement: str, values: Sequence[Any]) -> Outcome:
     return outcome
 
 
+def is_gathering() -> bool:
+    """Whether a statement would wait for the next one."""
+    return _open() is not None
+
+
 def send() -> None:
     """Send what waits, before something that goes by another way than a statement."""
     waiting = _open()

@@ -23,7 +23,7 @@ from django.db.models import Model
 from isal import isal_zlib
 from pyroaring import BitMap
 
-from jamfidp.gathered import later, send
+from jamfidp.gathered import is_gathering, later, send
 
 T = TypeVar("T")
 # What is written as it is; of PostgreSQL's true and false as well.
@@ -37,12 +37,10 @@ WRITTEN_AT_ONCE = 5_000
 ANALYZED = 1_000
 # Bytes of trigrams that SQLite gathers before it writes them (its default is 1 MB).
 TRIGRAMS_AT_ONCE = 8 * 1024 * 1024
-# From this many rows on a temporary table is quicker than arrays; of values that an
-# array takes as one text, from so many.
+# From this many rows on a temporary table is quicker than arrays.
 BY_TABLE = 500
-# Fewer rows than these are inserted with what is written before and after them.
+# Fewer rows go with what is written before and after them, where that is gathered.
 FEW = 100
-TEXTS_BY_TABLE = 20_000
 
 
 # As long as SQLite's timeout in the settings.
@@ -164,7 +162,7 @@ def insert(
         # which answers nothing else during a COPY.
         for some in chunks(rows, WRITTEN_AT_ONCE):
             if connection.vendor == "postgresql":
-                if len(some) < FEW:
+                if len(some) < FEW and is_gathering():
                     _insert_or(model, columns, some, "")
                     written += len(some)
                     continue
@@ -576,11 +574,13 @@ def _source(
 ) -> Iterator[_Source]:
     """Have a statement of PostgreSQL take rows: few from its values, which takes one
     message, and many from a temporary table with columns like the model's."""
-    arrays = _arrays(rows)
-    if arrays is not None:
+    if len(rows) < BY_TABLE:
         types = _types(model)
-        given = ", ".join(f"%s::{types[column]}[]" for column in columns)
-        yield _Source(f"unnest({given}) AS source ({_listed(columns)})", arrays)
+        arrays = ", ".join(f"%s::{types[column]}[]" for column in columns)
+        yield _Source(
+            f"unnest({arrays}) AS source ({_listed(columns)})",
+            [_array(values) for values in zip(*rows, strict=True)],
+        )
         return
     name = _quoted(f"staging_{model._meta.db_table}")
     with connection.cursor() as cursor:
@@ -593,20 +593,6 @@ def _source(
                 copy.write_row(row)
         yield _Source(f"{name} AS source", [])
         cursor.execute(f"DROP TABLE {name}")
-
-
-def _arrays(rows: Sequence[Sequence[Any]]) -> list[Any] | None:
-    """Return the columns of rows as arrays, unless there are too many for it."""
-    few = len(rows) < BY_TABLE
-    if not few and (
-        len(rows) >= TEXTS_BY_TABLE or _IN_NO_TEXT & set(map(type, rows[0]))
-    ):
-        return None
-    arrays = [_array(values) for values in zip(*rows, strict=True)]
-    return arrays if few or all(isinstance(each, str) for each in arrays) else None
-
-
-_IN_NO_TEXT = frozenset({bytes, bool})
 
 
 def _array(values: Sequence[Any]) -> Any:
