@@ -49,13 +49,16 @@ def intervals_kept() -> timedelta:
 
 
 def clear_pages(*, now: datetime) -> None:
-    """Delete pages that nobody will apply any more."""
+    """Delete pages that nobody will apply any more.
+
+    Of a run all or none: whoever is on a missing page would count as gone.
+    """
     StagedPage.objects.filter(
         run__state__in=[SyncRun.State.SUCCEEDED, SyncRun.State.CANCELED]
     ).delete()
-    StagedPage.objects.filter(staged_at__lt=now - pages_kept()).exclude(
-        run__state__in=SyncRun.ACTIVE
-    ).delete()
+    waiting = StagedPage.objects.exclude(run__state__in=SyncRun.ACTIVE)
+    old = waiting.filter(staged_at__lt=now - pages_kept())
+    waiting.filter(run__in=old.values("run")).delete()
 
 
 def clear_runs(*, now: datetime) -> None:

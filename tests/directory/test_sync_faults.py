@@ -27,7 +27,7 @@ from directory.sync import run as run_module
 from directory.sync.fetch import DeadlinePassed, Fetch
 from directory.sync.lease import Lease, claim
 from directory.sync.run import work
-from directory.tasks import give_up_silent_runs
+from directory.tasks import clear_leftovers, give_up_silent_runs
 from tests.directory.syncing import Story, held, truth
 
 FULL = SyncRun.Kind.FULL
@@ -155,6 +155,23 @@ def test_f5_a_page_that_fails_in_the_middle_applies_nothing_and_is_gone_on_from(
     assert held(known) == truth(known)
     assert not StagedPage.objects.exists()
     assert known.cloud_idp.status == "ACTIVE"
+
+
+def test_of_pages_that_grow_old_one_by_one_none_is_left_out(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is on the first pages would count as gone."""
+    page_by_page(monkeypatch)
+    known.fault("/v1.0/groups/delta", method="GET", nth=4, status=403)
+    assert known.sync(FULL).state == SyncRun.State.FAILED
+    first = StagedPage.objects.filter(resource=StagedPage.Resource.GROUPS, number=1)
+    assert first.update(staged_at=timezone.now() - timedelta(hours=25))
+
+    clear_leftovers(now=timezone.now())
+    known.read(FULL)
+
+    assert not HeldChange.objects.exists()
+    assert held(known) == truth(known)
 
 
 def test_pages_that_do_not_fit_what_is_known_are_read_again(
