@@ -248,9 +248,10 @@ def _insert(
     new: Iterable[tuple[int, str, Row]],
     values: Callable[[int, Row], Sequence[Any]],
 ) -> int:
-    now, idp = rows.moment(plan.now), plan.cloud_idp.pk
-    # Most came into their state at the same moment.
-    at = cache(_at)
+    # As texts, which a moment is on both databases. Most came into their state at the
+    # same one.
+    at = cache(lambda moment: None if moment is None else str(rows.moment(moment)))
+    now, idp = at(plan.now), plan.cloud_idp.pk
     names = ["id", "cloud_idp_id", "object_id", *columns, "first_seen_at", "changed_at"]
 
     def stored() -> Iterable[Sequence[Any]]:
@@ -258,7 +259,7 @@ def _insert(
             state, since, *rest = values(number, row)
             yield (number, idp, object_id, state, at(since), *rest, now, now)
 
-    return rows.insert(model, names, stored())
+    return rows.insert_plain(model, names, stored())
 
 
 def _at(value: datetime | None) -> Any:

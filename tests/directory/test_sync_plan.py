@@ -22,7 +22,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.sync import attributes, stage
-from directory.sync.attributes import UserRow
+from directory.sync.attributes import GroupRow, UserRow
 from directory.sync.run import work
 from directory.sync.selection import selection_of
 from tests import factories
@@ -271,10 +271,11 @@ ODD = [
 
 
 @pytest.mark.parametrize("per_page", [1, 4, 1000])
-def test_people_of_a_first_read_have_the_rows_that_they_would_have_one_by_one(
+def test_a_first_read_writes_the_rows_that_it_would_write_one_by_one(
     fernhill: CloudIdentityProvider, per_page: int
 ) -> None:
     """They are written in bulk, as no other read writes them."""
+    teams = [group(guid(f"g{at:03}"), displayName=name) for at, name in enumerate(ODD)]
     names = dict(zip((guid(f"{n:04}") for n in range(len(ODD))), ODD, strict=True))
     listed = [
         user(
@@ -291,7 +292,7 @@ def test_people_of_a_first_read_have_the_rows_that_they_would_have_one_by_one(
         fernhill,
         full=True,
         users=listed,
-        groups=[group(ENGINEERING, member(MILO))],
+        groups=[group(ENGINEERING, member(MILO)), *teams],
         per_page=per_page,
         now=now,
     )
@@ -313,6 +314,19 @@ def test_people_of_a_first_read_have_the_rows_that_they_would_have_one_by_one(
     }
     mentioned = DirectoryUser.objects.exclude(object_id__in=names)
     assert list(mentioned.values_list("object_id", "state")) == [(MILO, "MENTIONED")]
+    groups = DirectoryGroup.objects.exclude(object_id=ENGINEERING)
+    assert {
+        row[0]: GroupRow._make(row[1:])
+        for row in groups.values_list("object_id", *GroupRow._fields)
+    } == {
+        item["id"]: attributes.group_row(
+            attributes.NEW_GROUP, item, "displayName", now=now
+        )
+        for item in teams
+    }
+    assert set(groups.values_list("cloud_idp_id", "first_seen_at", "changed_at")) == {
+        (fernhill.pk, now, now)
+    }
 
 
 @pytest.mark.parametrize("room", [0, 4_000, 40_000])
