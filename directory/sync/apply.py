@@ -98,6 +98,8 @@ def apply_plan(
     """
     now, written = plan.now, Written()
     with transaction.atomic(), gathered():
+        if plan.full and not plan.cloud_idp.completely_read:
+            rows.wait_for_first_loads()
         # First a write: it takes the lock that a second worker would have to wait for.
         held = lease.hold(now=now)
         schema.check()

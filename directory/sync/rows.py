@@ -43,6 +43,9 @@ BY_TABLE = 500
 FEW = 100
 
 
+# Names a lock of PostgreSQL's; any number that nobody else takes.
+FIRST_LOADS = 0x6A69_6470
+
 # As long as SQLite's timeout in the settings.
 LOCK_SECONDS = 30.0
 
@@ -449,6 +452,17 @@ def delete(
     conditions = " AND ".join(f"{_quoted(column)} = %s" for column in columns)
     _many(f"DELETE FROM {table} WHERE {conditions}", rows)  # noqa: S608
     return len(rows)
+
+
+def wait_for_first_loads() -> None:
+    """Have others that fill empty tables end first. Call it as a transaction begins.
+
+    Of two that find the same table empty each would wait on PostgreSQL until the other
+    lets go of it. SQLite has one writer at a time.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [FIRST_LOADS])
 
 
 @contextmanager

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import html
+import threading
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from directory import clouds, deletion, registrations
 from directory.dependents import ObjectRef
 from directory.models import CloudIdentityProvider, SyncRun
+from directory.sync import run as run_module
+from directory.sync.apply import apply_plan
+from directory.sync.run import work
 from jamfidp import everything
 from jamfidp.accounts.models import User
 from tests import factories
@@ -167,3 +173,34 @@ def test_two_tenants_are_read_beside_each_other_and_one_outlives_the_other(
     erase_all()
 
     assert held(quarrel) == truth(quarrel)
+
+
+def test_the_first_reads_of_two_tenants_are_applied_one_after_the_other(
+    transactional_db: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each finds the tables empty, and would index them when they are filled."""
+    stories = [connected(sandbox), connected(sandbox, 1)]
+    read = threading.Barrier(2, timeout=60)
+
+    def applying(*args: Any, **named: Any) -> Any:
+        read.wait()
+        return apply_plan(*args, **named)
+
+    def reading(run: SyncRun) -> None:
+        try:
+            work(run.pk)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(run_module, "apply_plan", applying)
+    runs = [story.request(SyncRun.Kind.FULL) for story in stories]
+    threads = [threading.Thread(target=reading, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for story, run in zip(stories, runs, strict=True):
+        run.refresh_from_db()
+        assert run.state == SyncRun.State.SUCCEEDED, run.error
+        assert held(story) == truth(story)
