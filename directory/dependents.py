@@ -145,6 +145,8 @@ class GroupInUse:
     # Whether members of groups inside it count as well.
     nested: bool
     gives: Gives = Gives.NOTHING
+    # Of Full Access: which privileges.
+    everywhere: frozenset[str] = frozenset()
 
 
 class Step(StrEnum):

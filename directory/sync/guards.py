@@ -506,8 +506,8 @@ RULES: Sequence[Rule] = (
     Rule(
         Guard.FULL_ACCESS,
         "Gives Full Access",
-        "It would give somebody Full Access to this console, or make an administrator "
-        "of somebody who has less.",
+        "It would give somebody Full Access to this console, or more of it than they "
+        "have.",
         _full_access,
         loss=False,
     ),

@@ -4,7 +4,9 @@ What guards ask about groups that scopes and privileges rest on. Nothing here wr
 only such groups are looked at.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from pyroaring import BitMap
 
@@ -26,22 +28,38 @@ from directory.sync.stored import in_state, rows_of, stored_nesting
 
 _NOBODY = BitMap()
 Edges = Mapping[int, BitMap]
+_FULL = (Gives.FULL_ACCESS, Gives.ADMINISTRATOR)
 
 
-def groups_in_use(cloud_idp: CloudIdentityProvider) -> dict[tuple[int, bool], Gives]:
+class Given(NamedTuple):
+    """What the members of a group are given: the most, and of Full Access what."""
+
+    gives: Gives = Gives.NOTHING
+    everywhere: frozenset[str] = frozenset()
+
+    def full_access(self) -> frozenset[str]:
+        """All by which somebody may rise: the levels reached, and each privilege."""
+        levels = (each for each in _FULL if self.gives >= each)
+        return self.everywhere.union(f"{each:d}" for each in levels)
+
+
+def groups_in_use(cloud_idp: CloudIdentityProvider) -> dict[tuple[int, bool], Given]:
     """Return the groups of a connection that something rests on, by number and whether
-    nested groups count, with the most that their members are given."""
+    nested groups count, with what their members are given."""
     uses = [
         use
         for dependents in registered()
         for use in dependents.groups_in_use(cloud_idp.tenant_id)
     ]
     numbers = _numbers(cloud_idp, (use.object_id for use in uses))
-    found: dict[tuple[int, bool], Gives] = {}
+    found: dict[tuple[int, bool], Given] = {}
     for use in uses:
         if use.object_id in numbers:
             key = (numbers[use.object_id], use.nested)
-            found[key] = max(found.get(key, Gives.NOTHING), use.gives)
+            before = found.get(key, Given())
+            found[key] = Given(
+                max(before.gives, use.gives), before.everywhere | use.everywhere
+            )
     return found
 
 
@@ -64,11 +82,8 @@ def _numbers(
     )
 
 
-_FULL = (Gives.FULL_ACCESS, Gives.ADMINISTRATOR)
-
-
 def used_groups(
-    plan: Plan, in_use: Mapping[tuple[int, bool], Gives]
+    plan: Plan, in_use: Mapping[tuple[int, bool], Given]
 ) -> tuple[list[Used], BitMap]:
     """Return the groups in use that the plan can change, and to whom it gives Full
     Access by them, or more of it than they have."""
@@ -83,9 +98,10 @@ def used_groups(
     members, present = _stored_sets(everything)
     people = _People(plan)
     there_before, there_after = _present(plan, everything)
-    holders = {least: (BitMap(), BitMap()) for least in _FULL}
+    rises = _rises(in_use)
+    holders = {each: (BitMap(), BitMap()) for each in rises}
     found = []
-    for (group, nested), gives in in_use.items():
+    for (group, nested), given in in_use.items():
         below, below_after = ways[group, nested]
         had = has = _NOBODY
         if group in there_before:
@@ -104,18 +120,32 @@ def used_groups(
         found.append(
             Used(
                 group=group,
-                gives=gives,
+                gives=given.gives,
                 nested=nested,
                 below=below,
                 before=had,
                 after=has,
             )
         )
-        for least, (full_before, full_after) in holders.items():
-            if gives >= least:
+        for by, (full_before, full_after) in holders.items():
+            if (group, nested) in by:
                 full_before |= had
                 full_after |= has
     return found, union(people.given(*pair) for pair in holders.values())
+
+
+def _rises(
+    in_use: Mapping[tuple[int, bool], Given],
+) -> set[frozenset[tuple[int, bool]]]:
+    """Return, for each thing that Full Access consists of, by which groups it is had.
+
+    Most are had by the same groups; so these are few.
+    """
+    by: dict[str, list[tuple[int, bool]]] = defaultdict(list)
+    for key, given in in_use.items():
+        for each in given.full_access():
+            by[each].append(key)
+    return set(map(frozenset, by.values()))
 
 
 def _stored_sets(groups: BitMap) -> tuple[dict[int, BitMap], dict[int, BitMap]]:

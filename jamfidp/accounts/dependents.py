@@ -24,6 +24,7 @@ from jamfidp.access import ConsoleUser
 from jamfidp.accounts import alarms, confirmation, planned_privileges, sessions
 from jamfidp.accounts.levels import AccessLevel, PrivilegeSet
 from jamfidp.accounts.models import DirectoryBinding, User
+from jamfidp.accounts.privileges import names_of
 from jamfidp.compiled import Compiled, Question
 
 PERMISSION = "accounts.view_accountgroup"
@@ -38,6 +39,7 @@ _BOUND = Compiled(
             "nested",
             "account_group__access_level",
             "account_group__privilege_set",
+            "account_group__privileges",
         )
     )
 )
@@ -96,8 +98,13 @@ class AccountsDependents:
 
     def groups_in_use(self, tenant_id: str) -> Sequence[GroupInUse]:
         return [
-            GroupInUse(object_id, nested, _gives(level, chosen))
-            for object_id, nested, level, chosen in _BOUND.rows(tenant_id)
+            GroupInUse(
+                object_id,
+                nested,
+                _gives(level, chosen),
+                names_of(chosen, custom) if level == AccessLevel.FULL else frozenset(),
+            )
+            for object_id, nested, level, chosen, custom in _BOUND.rows(tenant_id)
         ]
 
     def people_named(self, tenant_id: str) -> Collection[str]:

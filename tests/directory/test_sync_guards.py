@@ -485,10 +485,14 @@ def test_full_access_is_given_by_no_way_alone(
     assert held.closed_at is None
 
 
-def full_access(name: str, object_id: str, privilege_set: str) -> None:
+def full_access(
+    name: str, object_id: str, privilege_set: str, *privileges: str
+) -> None:
     factories.bind(
         factories.account_group(
-            name, privilege_set=privilege_set, privileges=["View Sync Runs"]
+            name,
+            privilege_set=privilege_set,
+            privileges=privileges or ["View Sync Runs"],
         ),
         DirectoryGroup.objects.get(object_id=object_id),
     )
@@ -505,6 +509,35 @@ def test_an_administrator_is_made_of_nobody_who_has_less_full_access_alone(
 
     held = HeldChange.objects.get(closed_at=None)
     assert held.number == number_of(fernhill, STUDIO)
+    assert held.guards == [Guard.FULL_ACCESS]
+
+
+RISES: dict[str, tuple[dict[str, Any], str]] = {
+    "joins": ({"groups": [group(STUDIO, member(ANA))]}, STUDIO),
+    "changes over": (
+        {"groups": [group(STUDIO, member(ANA)), group(FRONTEND, left(ANA))]},
+        STUDIO,
+    ),
+    "is enabled": ({"users": [user(BEA, accountEnabled=True)]}, BEA),
+}
+
+
+@pytest.mark.parametrize("way", RISES)
+@pytest.mark.parametrize("less", ["AUDITOR", "CUSTOM", "SITE"])
+def test_whoever_has_privileges_is_given_no_further_full_access_alone(
+    fernhill: CloudIdentityProvider, way: str, less: str
+) -> None:
+    """Neither gives what an administrator has: one may be trusted with much more."""
+    if less == "SITE":
+        bound(FRONTEND, full=False)
+    else:
+        full_access("Readers", FRONTEND, less)
+    full_access("Holders", STUDIO, "CUSTOM", "View Sync Runs", "Approve Held Changes")
+    happens, who = RISES[way]
+    take(fernhill, **happens, decide=guarded())
+
+    held = HeldChange.objects.get(closed_at=None)
+    assert held.number == number_of(fernhill, who)
     assert held.guards == [Guard.FULL_ACCESS]
 
 
