@@ -484,6 +484,28 @@ class GraphClient:
             )
         return found
 
+    def groups_of_users(
+        self, object_ids: Iterable[str]
+    ) -> dict[ObjectId, LiveAnswer[frozenset[ObjectId]]]:
+        """Return for each user the groups that hold them, nested ones included.
+
+        Needs User.Read.All and GroupMember.Read.All; otherwise as `look_up_users`.
+        Whoever is in more than 11,000 groups has an error.
+        https://learn.microsoft.com/graph/api/directoryobject-getmembergroups
+        """
+        return self._look_up(
+            object_ids,
+            lambda object_id: _Question(
+                item=BatchItem(
+                    method="POST",
+                    path=f"/users/{object_id}/getMemberGroups",
+                    body={"securityEnabledOnly": False},
+                ),
+                parse=ids,
+            ),
+            permission=GROUP_READ,
+        )
+
     def _look_up(
         self,
         object_ids: Iterable[str],

@@ -132,7 +132,9 @@ def apply_plan(
                 announce_renames(plan, lease.run_id)
         if delta_links is None:
             cloud_idp.generation += 1
-            cloud_idp.save(update_fields=["generation"])
+            if plan.full_read_reason:
+                cloud_idp.full_read_reason = plan.full_read_reason
+            cloud_idp.save(update_fields=["generation", "full_read_reason"])
         else:
             _save_connection(cloud_idp, plan, delta_links, selection)
         change = AppliedChange(
@@ -512,10 +514,9 @@ def _save_connection(
     cloud_idp.delta_selection = selection
     cloud_idp.generation += 1
     cloud_idp.last_good_read_at = now
-    if plan.full_read_reason:
+    if plan.full or plan.full_read_reason:
         cloud_idp.full_read_reason = plan.full_read_reason
     if plan.full:
-        cloud_idp.full_read_reason = ""
         cloud_idp.last_full_read_at = now
         cloud_idp.first_complete_read_at = cloud_idp.first_complete_read_at or now
     cloud_idp.next_sync_at = now + delta_every(cloud_idp)

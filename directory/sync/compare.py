@@ -4,6 +4,7 @@ Observed is what Entra said last: what is in effect, but for what is held. Nothi
 writes, and nothing here decides.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,17 +16,19 @@ from directory.entra import Removed
 from directory.models import (
     CloudIdentityProvider,
     DirectoryGroup,
+    DirectoryMembership,
     DirectoryObject,
     DirectoryUser,
     GroupBitmap,
     State,
 )
-from directory.sync import attributes, observe
+from directory.sync import attributes, observe, returned
 from directory.sync.attributes import NEW_GROUP, NEW_USER, GroupRow, Row, UserRow
 from directory.sync.bitmaps import union, unpack
 from directory.sync.differences import (
     GONE,
     NO_ANSWER,
+    PRESENT,
     Among,
     Came,
     Change,
@@ -35,7 +38,8 @@ from directory.sync.differences import (
 )
 from directory.sync.holds import HeldSet, Hold, open_holds
 from directory.sync.numbers import Register, object_ids
-from directory.sync.rows import chunks
+from directory.sync.returned import Returned
+from directory.sync.rows import chunks, read
 from directory.sync.selection import Selection
 from directory.sync.stage import Resource, Round, Sides
 from directory.sync.stored import (
@@ -125,8 +129,14 @@ class Comparison:
         selection: Selection,
         now: datetime,
         fresh: BitMap | None = None,
+        ask: returned.Ask | None = None,
     ) -> None:
         self._selection = selection
+        self._ask = ask
+        # What Microsoft said of the groups of people who were deleted and are back, and
+        # those of whom it said nothing for certain.
+        self._returned = Returned()
+        self._unsure: BitMap = BitMap()
         # Read one by one since this round began: what it says of them may be older.
         self.fresh = fresh or BitMap()
         self.cloud_idp = cloud_idp
@@ -175,6 +185,7 @@ class Comparison:
             objects.new.stream = lambda among: self._stream(sort, among)
         taken = self._take_first(sort, objects) if first else None
         answered: BitMap = taken or BitMap()
+        back: dict[int, tuple[str, Row | None, Row | None, Row | None]] = {}
         for some in chunks(() if taken else self.round.entries(sort.resource)):
             numbers = [entry[0] for entry in some]
             answered.update(numbers)
@@ -195,7 +206,20 @@ class Comparison:
                 removed = isinstance(what, str)
                 self.plan.hashes[number] = None if removed else value or NO_ANSWER
                 after = self._answered(sort, number, object_id, observed, what)
+                if self._is_back(number, observed, after):
+                    back[number] = (object_id, row, observed, after)
+                    continue
                 self._note(sort, objects, number, object_id, row, after, told=True)
+        if back:
+            self._ask_about(BitMap(back))
+        for number, (object_id, row, observed, after) in back.items():
+            told = True
+            if self._stays_deleted(number):
+                hold = self.holds.get(number)
+                after, told = observed, hold is None or hold.told
+                waits = number in self._unsure
+                self.plan.hashes[number] = NO_ANSWER if waits else None
+            self._note(sort, objects, number, object_id, row, after, told=told)
         for number, object_id, row, hold in self._left_out(sort, answered):
             observed = after = sort.observed(row, hold)
             told = hold is None or hold.told
@@ -217,6 +241,58 @@ class Comparison:
             objects.new.came = Came(numbers, self.round.pages)
         self.plan.hashes.update(zip(people.numbers, people.hashes, strict=True))
         return numbers
+
+    def _is_back(self, number: int, observed: Row | None, after: Row | None) -> bool:
+        """Whether somebody was restored, and no read says which groups hold them."""
+        if not (
+            self._ask is not None
+            and isinstance(after, UserRow)
+            and observed is not None
+            and observed.state in observe.DEPARTED
+            and after.state == PRESENT
+        ):
+            return False
+        # They were back before a read of everything began that they waited for.
+        waited = self.register.hashes.get(number) == NO_ANSWER
+        return not (self.round.full and waited)
+
+    def _ask_about(self, people: BitMap) -> None:
+        """Ask in which groups the people are who are back."""
+        if self._ask is None:
+            return
+        members: dict[int, BitMap] = defaultdict(BitMap)
+        pair = ("group_id", "user_id")
+        for group, person in read(DirectoryMembership, pair, "user_id", people):
+            members[group].add(person)
+        for group, hold in self.holds.items():
+            if concerned := (hold.users.joined | hold.users.left) & people:
+                members[group] |= hold.users.joined & concerned
+                members[group] -= hold.users.left
+        sides = self.round.members.users
+        for group, joined in sides.joined.items():
+            if joined.intersect(people):
+                members[group] |= joined & people
+        for group, left in sides.left.items():
+            if left.intersect(people):
+                members[group] -= left
+        self._returned = self._ask(
+            returned.Question(
+                cloud_idp=self.cloud_idp,
+                people=people,
+                members=members,
+                nesting=self.round.members.groups.joined,
+            )
+        )
+        self._unsure = people - self._returned.certain - self._returned.gone
+        if self._unsure and not self.round.full:
+            self.plan.full_read_reason = returned.REASON
+
+    def _stays_deleted(self, number: int) -> bool:
+        """Whether somebody who is back is left as they were: nobody says which groups
+        hold them, but a read of everything, which lists them."""
+        if number in self._returned.gone:
+            return True
+        return not self.round.full and number in self._unsure
 
     def _stream(
         self, sort: _Sort[Row], among: Among | None
@@ -357,8 +433,12 @@ class Comparison:
         # A person who was read alone was asked for their groups; a group for its
         # members, and not for the groups that it is in.
         fresh = self.fresh if kind == Kind.USER else _NOBODY
+        # Of groups that were not here nobody who is read alone is asked.
+        unheard = self._new_groups() if fresh else _NOBODY
         concerned = (BitMap(sides.joined) | BitMap(sides.left)) - unread
         concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
+        asked = self._returned if kind == Kind.USER else Returned()
+        concerned |= (BitMap(asked.joined) | BitMap(asked.left)) - unread
         listed: BitMap = BitMap()
         if self.round.full:
             listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
@@ -367,8 +447,10 @@ class Comparison:
         concerned -= self.gone[Kind.GROUP]
         before = stored(concerned)
         departed, gone = self.departed[kind], self.gone[kind]
-        # What is neither held nor left out by a full read is as it was told.
+        # What is neither held nor left out by a full read is as it was told, unless
+        # somebody was asked about.
         plain = not (self.round.full or fresh or unread or self.holds or gone)
+        plain = plain and not (asked.joined or asked.left)
         for group in concerned:
             had = before.get(group, _NOBODY)
             if plain:
@@ -382,9 +464,15 @@ class Comparison:
             if group not in unread:
                 joined = sides.joined.get(group, _NOBODY)
                 told = sides.left.get(group, _NOBODY)
-                if fresh:
+                if fresh and group not in unheard:
                     known = fresh - self._held_already(group, joined & fresh)
                     joined, told = joined - known, told - fresh
+                # Asked after all that was read.
+                came, went = asked.joined.get(group), asked.left.get(group, _NOBODY)
+                if came:
+                    joined, told = joined | came, told - came
+                if went:
+                    joined, told = joined - went, told | went
             hold = self.holds.get(group)
             sets = held(hold) if hold is not None else None
             if group in listed and not sets and joined == had and not fresh:
@@ -396,8 +484,12 @@ class Comparison:
                 observed = sets.observed(had, never=never)
                 inferred = sets.inferred
             if group in listed:
-                after = (joined - gone) | (observed & (departed | fresh))
+                stay = departed | fresh | asked.certain
+                after = (joined - gone) | ((observed & stay) - told)
                 inferred = inferred | (observed - after)
+                if (observed - after).intersect(self._unsure):
+                    # Back since the groups were read, perhaps.
+                    plan.full_read_reason = returned.REASON
             else:
                 after = (observed | (joined - gone)) - told
             left = had - after
@@ -416,6 +508,11 @@ class Comparison:
             return people
         bitmap = GroupBitmap.objects.filter(group=group).first()
         return people & bitmap.users(nested=True) if bitmap is not None else _NOBODY
+
+    def _new_groups(self) -> BitMap:
+        changes = self.plan.groups.changes.items()
+        back = (n for n, change in changes if change.state_after == PRESENT)
+        return self.plan.groups.new.numbers | BitMap(back)
 
     def _filtered_groups(self, named: BitMap) -> BitMap:
         """Return the groups that the filter leaves out, as observed; of a read of

@@ -16,6 +16,7 @@ from directory.sync.compare import Comparison
 from directory.sync.differences import PRESENT, Change, Plan
 from directory.sync.holds import Decide, Held, hold_nothing
 from directory.sync.numbers import Register
+from directory.sync.returned import Ask
 from directory.sync.selection import Selection
 from directory.sync.settle import complete, let_go_of_what_ends, release, settle
 from directory.sync.stage import Round
@@ -35,11 +36,13 @@ def make_plan(
     began_at: datetime | None = None,
     asked: int | None = None,
     fresh: BitMap | None = None,
+    ask: Ask | None = None,
 ) -> Plan:
     """Plan what will be applied. `report` is told each step in words.
 
     What was read of `fresh` people and groups is left alone: it may be older than what
-    is in effect.
+    is in effect. `ask` is asked which groups hold people who are back; without it they
+    come back to those that held them.
     """
     plan, held = settled_plan(
         cloud_idp=cloud_idp,
@@ -52,6 +55,7 @@ def make_plan(
         began_at=began_at,
         asked=asked,
         fresh=fresh,
+        ask=ask,
     )
     if held.agreed is not None:
         chosen = held.agreed(plan)
@@ -79,9 +83,10 @@ def settled_plan(
     began_at: datetime | None = None,
     asked: int | None = None,
     fresh: BitMap | None = None,
+    ask: Ask | None = None,
 ) -> tuple[Plan, Held]:
     """Compare what was read with the rows, and take out of it what is held."""
-    comparison = Comparison(cloud_idp, round_, register, selection, now, fresh)
+    comparison = Comparison(cloud_idp, round_, register, selection, now, fresh, ask)
     report("Comparing people")
     comparison.compare_people()
     report("Comparing groups")

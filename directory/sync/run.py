@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.permissions import Feature
-from directory.sync import rescue
+from directory.sync import rescue, returned
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.decide import decider, everything_held
 from directory.sync.differences import Plan
@@ -498,6 +499,7 @@ def _plan_and_apply(
         report=_reporter(lease, clock),
         began_at=run.started_at,
         fresh=read_alone,
+        ask=partial(returned.ask, observer=fetch.traffic),
     )
     # Of a large directory these are most of what the process holds.
     fetch.register.forget()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db.models import QuerySet
@@ -20,6 +21,7 @@ from pyroaring import BitMap
 
 from directory import clouds, permission_use, tokens
 from directory.entra import EntraSession, GraphClient, Removed, errors
+from directory.entra.ids import ObjectId
 from directory.entra.objects import GROUP_PROPERTIES
 from directory.entra.transport import Exchange
 from directory.models import (
@@ -36,6 +38,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.permissions import Feature
+from directory.sync import returned
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.bitmaps import unpack
 from directory.sync.differences import Plan
@@ -61,8 +64,12 @@ Json = dict[str, Any]
 
 # Of the whole look-up; whoever waits for it waits no longer.
 SECONDS = 60.0
-# Groups whose members are asked for at most, of a person whose groups are not certain.
+# Groups whose members are asked for at most, of a person whose groups are not certain,
+# and people who are asked about at most, of a group that does not list them any more:
+# somebody waits. With more, the next read is one of everything.
 ASKED = 50
+PEOPLE_ASKED = 400
+REASON = "Somebody was read alone, or a group, and not all of it was certain."
 # How often a plan is made anew because something else was applied meanwhile.
 ATTEMPTS = 5
 USER_TYPE = "#microsoft.graph.user"
@@ -125,6 +132,8 @@ class Answer:
     users: list[Json] = field(default_factory=list)
     groups: list[Json] = field(default_factory=list)
     gone: bool = False
+    # Something is left to a read of everything: no read of changes will say it.
+    partial: bool = False
 
 
 def read_one(run: SyncRun, lease: Lease, *, clock: Clock, decide: Decide) -> None:
@@ -196,7 +205,8 @@ def _look_up_person(
     # Of these it is known already, and to name them would say that they are back.
     said = _held_states(target.cloud_idp)
     left = [g for g in left if said.get(g.pk, State.PRESENT) == State.PRESENT]
-    unsure = _unsure(known, direct)
+    # Whoever left one loses something by it: these come first.
+    unsure = sorted(_unsure(known, direct), key=lambda group: group.pk not in direct)
     joined: list[DirectoryGroup] = []
     if unsure:
         with steps.step("Ask the groups of which it is not certain") as say:
@@ -208,7 +218,11 @@ def _look_up_person(
                         for page in graph.members(group.object_id)
                         for member in page.members
                     )
-                except (errors.PermissionMissing, errors.DirectoryObjectNotFound):
+                except errors.PermissionMissing:
+                    answer.partial = True
+                    unreadable += 1
+                    continue
+                except errors.DirectoryObjectNotFound:
                     unreadable += 1
                     continue
                 if is_direct and group.pk not in direct:
@@ -217,7 +231,11 @@ def _look_up_person(
                     left.append(group)
             say(f"{len(unsure[:ASKED]):,} asked for their direct members.")
             if len(unsure) > ASKED:
-                say(f"{len(unsure) - ASKED:,} more are left to the next read.")
+                answer.partial = True
+                say(
+                    f"{len(unsure) - ASKED:,} more are left to the next read, which is "
+                    "a full one for that."
+                )
             if unreadable:
                 say(f"{unreadable:,} did not answer and stay as they are.")
     unknown = len(holding) - len(known)
@@ -315,15 +333,57 @@ def _look_up_group(
             for member in page.members
         }
         say(f"{len(members):,} direct members.")
+    known = _members_of(target)
+    missing = {each: known[each] for each in known.keys() - members.keys()}
+    people = sorted(each for each, sort in missing.items() if sort == USER_TYPE)
+    if people:
+        with steps.step("Ask about the people whom it does not list any more") as say:
+            stay, deleted = _not_listed(graph, target, people[:PEOPLE_ASKED])
+            for each in stay | deleted:
+                del missing[each]
+            answer.users += map(_deleted, sorted(deleted))
+            left = len(people) - len(stay) - len(deleted)
+            say(f"{left:,} left the group, {len(deleted):,} are deleted.")
+            if len(people) > PEOPLE_ASKED:
+                answer.partial = True
+                say(
+                    "Not all were asked about: the next read is a full one and says "
+                    "who of them is deleted."
+                )
     entries: list[Json] = list(members.values())
     entries += [
         {"@odata.type": odata_type, "id": object_id, "@removed": {"reason": "deleted"}}
-        for object_id, odata_type in _members_of(target).items()
-        if object_id not in members
+        for object_id, odata_type in missing.items()
     ]
     if entries:
         item["members@delta"] = entries
     return answer
+
+
+def _not_listed(
+    graph: GraphClient, target: DirectoryObject, people: list[str]
+) -> tuple[set[str], set[str]]:
+    """Return which of the people whom a group did not list are in it all the same, and
+    which are deleted: these are listed nowhere, and come back to the group.
+
+    Raises:
+        EntraError: somebody was not answered about.
+    """
+    group = target.object_id
+    answers = graph.confirm_memberships({each: [group] for each in people})
+    deleted, inside = set(), set()
+    for each in people:
+        said = answers[ObjectId(each)]
+        if said.gone:
+            deleted.add(each)
+        elif said.error is not None:
+            raise said.error
+        elif said.value:
+            inside.add(each)
+    if inside:
+        # Through a nested group, or again since the group was asked.
+        inside &= {m.id.lower() for page in graph.members(group) for m in page.members}
+    return inside, deleted
 
 
 def _members_of(target: DirectoryObject) -> dict[str, str]:
@@ -381,8 +441,13 @@ def _removal(target: DirectoryObject) -> Json:
             kind__in=[DirectoryGroup.Kind.MICROSOFT_365, DirectoryGroup.Kind.UNKNOWN],
         ).exists()
     )
-    reason = Removed.CHANGED if restorable else Removed.DELETED
-    return {"id": target.object_id, "@removed": {"reason": reason.value}}
+    if restorable:
+        return _deleted(target.object_id)
+    return {"id": target.object_id, "@removed": {"reason": Removed.DELETED.value}}
+
+
+def _deleted(object_id: str) -> Json:
+    return {"id": object_id, "@removed": {"reason": Removed.CHANGED.value}}
 
 
 def _apply(
@@ -451,7 +516,10 @@ def _apply_once(
             decide=guarded,
             began_at=run.started_at,
             asked=run.object_number,
+            ask=partial(returned.ask, observer=steps),
         )
+        if answer.partial and not plan.full_read_reason:
+            plan.full_read_reason = REASON
         differing = any(plan.counts.values())
         say("It differs." if differing else "Nothing differs.")
     with steps.step("Work out what follows") as say:

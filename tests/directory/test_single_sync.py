@@ -20,7 +20,7 @@ from directory.models import (
     State,
     SyncRun,
 )
-from directory.sync import request_object
+from directory.sync import request_object, single
 from directory.sync.differences import Plan
 from directory.sync.holds import Held
 from directory.sync.run import work
@@ -380,6 +380,30 @@ def test_who_joins_directly_a_group_that_holds_them_comes_with_the_read_that_goe
     assert held(known) == truth(known)
 
 
+@pytest.mark.parametrize("kind", [SyncRun.Kind.DELTA, SyncRun.Kind.FULL])
+def test_who_is_in_a_group_that_the_read_that_goes_on_brings_is_in_it(
+    known: Story, kind: SyncRun.Kind
+) -> None:
+    """Read alone, nobody asks about a group that is not here; afterwards Frontend, which
+    is nested in it, seems to be why it holds Ana."""
+    frontend, ana = known.group("Frontend"), known.user(ANA)
+    members = [ana.object_id, frontend.object_id]
+    known.control("POST", "groups", {"displayName": "Guild", "members": members})
+    once: list[SyncRun] = []
+
+    def decide(plan: Plan) -> Held:
+        if plan.asked is None and not once:
+            once.append(done(sync(known, ana)))
+        return Held()
+
+    work(known.request(kind).pk, decide=decide)
+    work(SyncRun.objects.active().get(kind=SyncRun.Kind.OBJECT).pk)
+
+    assert once
+    assert ANA in known.direct_members("Guild")
+    assert held(known) == truth(known)
+
+
 def test_one_read_of_a_person_at_a_time_beside_a_read_of_all(known: Story) -> None:
     full = known.request(SyncRun.Kind.FULL)
     ana = known.user(ANA)
@@ -420,3 +444,36 @@ def test_without_the_privilege_there_is_no_button_and_no_request(
     assert "Sync now" not in text(client, ana.get_absolute_url())
     address = reverse("directory:user-sync-request", args=[ana.pk])
     assert client.post(address).status_code == 403
+
+
+@pytest.mark.parametrize("kind", [SyncRun.Kind.DELTA, SyncRun.Kind.FULL])
+@pytest.mark.parametrize("beside", [False, True])
+def test_of_whom_more_is_uncertain_than_is_asked_everything_is_read_next(
+    known: Story, monkeypatch: pytest.MonkeyPatch, kind: SyncRun.Kind, beside: bool
+) -> None:
+    """What a read that goes on has read of them it leaves out, and nobody says again."""
+    monkeypatch.setattr(single, "ASKED", 1)
+    for name in ("Alumni", "Backend", "Interns"):
+        known.control("PUT", f"groups/{name}/members/{ANA}")
+    once: list[SyncRun] = []
+
+    def decide(plan: Plan) -> Held:
+        if beside and plan.asked is None and not once:
+            once.append(done(sync(known, known.user(ANA))))
+        return Held()
+
+    if not beside:
+        once.append(done(sync(known, known.user(ANA))))
+    run = known.request(kind)
+    work(run.pk, decide=decide)
+    (asked,) = [s for s in once[0].steps if "not certain" in s["name"]]
+    assert "full one" in asked["detail"]
+    for again in SyncRun.objects.active().filter(kind=SyncRun.Kind.OBJECT):
+        work(again.pk)
+
+    if beside:
+        run = known.read()
+        assert run.kind_reason == single.REASON
+    run.refresh_from_db()
+    assert run.kind == SyncRun.Kind.FULL
+    assert held(known) == truth(known)

@@ -154,12 +154,10 @@ class Console(RuleBasedStateMachine):
         self.model = Model(self.last.effect, self.last.observed)
         # What a run that did not end has read is of this moment.
         self.begun: Contents | None = None
-        # Deleted people, and those of whom changes alone will not say everything.
         self.deleted: list[str] = []
-        self.doubtful: set[str] = set()
-        # Of whom changes alone say what became of them while they were deleted.
-        self.changed_while_deleted: set[str] = set()
-        self.in_doubt = False
+        # Somebody was deleted and restored within one run, which listed them in no group
+        # and never heard why: a full read alone finds their groups, one begun later.
+        self.in_doubt = self.newly_in_doubt = False
         self.made = self.days = 0
         self.salt = 1
         self.decided: dict[int, Decided] = {}
@@ -286,10 +284,9 @@ class Console(RuleBasedStateMachine):
         person = self.person(chance)
         if members and chance.random() < 0.5:
             person = chance.choice(members)
-        if self.said[1:] or self.begun is not None:
-            # What was said of them since the last read will not be said again.
-            self.doubtful.add(person)
-        for_good = chance.random() < 0.3
+        self.delete(person, for_good=chance.random() < 0.3)
+
+    def delete(self, person: str, *, for_good: bool) -> None:
         path = f"users/{person}?permanently={str(for_good).lower()}"
         self.story.control("DELETE", path)
         if not for_good:
@@ -304,13 +301,14 @@ class Console(RuleBasedStateMachine):
         if there := sorted(self.observed.groups.keys() & set(groups)):
             path = f"groups/{chance.choice(there)}/members"
             self.story.control("DELETE", path, {"members": [person]})
-            self.changed_while_deleted.add(person)
 
     def restore_a_person(self, chance: random.Random) -> None:
         if self.deleted:
             person = self.deleted.pop(chance.randrange(len(self.deleted)))
             self.story.control("POST", f"users/{person}/restore")
-            self.in_doubt = self.in_doubt or person in self.doubtful
+            unheard = self.last.observed.people.get(person) is not None
+            if unheard and self.begun is not None:
+                self.in_doubt = self.newly_in_doubt = True
 
     def delete_a_group(self, chance: random.Random) -> None:
         if len(self.observed.groups) > 4:
@@ -471,6 +469,12 @@ class Console(RuleBasedStateMachine):
             return
         group, person = chance.choice(sorted(groups)), chance.choice(sorted(people))
         self.turn(group, person, self.observed.direct)
+        others = sorted(
+            m for g, m in self.observed.direct if g == group and m != person
+        )
+        if others and len(people) > 30 and chance.random() < 0.3:
+            # Not listed any more, and still a member once restored.
+            self.delete(chance.choice(others), for_good=False)
         self.observed = truth(self.story)
         self.said.append(self.observed)
         target = (
@@ -480,13 +484,6 @@ class Console(RuleBasedStateMachine):
                 cloud_idp=self.story.cloud_idp, object_id=group
             )
         )
-        # A group that is read alone does not say whether whoever it does not list any
-        # more left it or is deleted.
-        self.doubtful |= {
-            each
-            for each in self.deleted
-            if self.last.observed.people.get(each) is not None
-        }
         self.work_on_one(
             request_object(
                 target=target, trigger=SyncRun.Trigger.PERSON, actor=None, now=self.now
@@ -619,12 +616,10 @@ class Console(RuleBasedStateMachine):
         blurred = (
             self.read_alone
             or self.begun != self.observed
+            or self.newly_in_doubt
             or (self.in_doubt and run.kind != SyncRun.Kind.FULL)
         )
-        self.begun, self.read_alone = None, False
-        if run.kind == SyncRun.Kind.FULL:
-            # It did not name whoever is deleted, and changes after it say no more.
-            self.doubtful |= self.changed_while_deleted
+        self.begun, self.read_alone, self.newly_in_doubt = None, False, False
         if blurred:
             # It had read the one part before a change and the other after it.
             for once_more in SyncRun.objects.active().filter(kind=SyncRun.Kind.OBJECT):
