@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from operator import itemgetter
+from typing import Any
 
 from django.db import connection
 from pyroaring import BitMap
@@ -30,6 +31,9 @@ PAGES_TOGETHER = 4
 GIVES_WAY_AFTER = 0.000_5
 
 _COLUMNS = ("id", "object_id", *USER_VALUES, "user_name_key", "sort_key", "search")
+
+
+Person = tuple[Any, ...]
 
 
 @contextmanager
@@ -51,11 +55,15 @@ def packing(new: NewObjects[UserRow]) -> Iterator[Packing | None]:
 
 
 class Packing:
-    """Pages of people that are being packed, as far as they are at hand."""
+    """Pages of people that are being packed, as far as they are at hand.
+
+    Not for SQLite, which works in this process: a thread beside it would be in its way.
+    """
 
     def __init__(self, pages: Pages, pool: ThreadPoolExecutor) -> None:
         self._pages = pages
-        at_hand = pages.at_hand(Resource.USERS)
+        beside = connection.vendor == "postgresql"
+        at_hand = pages.at_hand(Resource.USERS) if beside else []
         self._at_hand = {page.number for page in at_hand}
         self._begun = [
             (pool.submit(_packed, some), some)
@@ -65,23 +73,28 @@ class Packing:
     def insert(self, cloud_idp: CloudIdentityProvider, now: datetime) -> int:
         """Insert everybody; returns how many. Call it in a transaction."""
         moment = rows.moment(now)
-        insert = partial(
-            rows.insert_packed,
-            DirectoryUser,
-            _COLUMNS,
-            same={
-                "cloud_idp_id": cloud_idp.pk,
-                "state": State.PRESENT.value,
-                "state_since": moment,
-                "state_told": True,
-                "first_seen_at": moment,
-                "changed_at": moment,
-            },
-        )
-        written = insert(self._packed_at_hand())
-        for page in self._pages.of(Resource.USERS, columns=("objects_changed",)):
+        same = {
+            "cloud_idp_id": cloud_idp.pk,
+            "state": State.PRESENT.value,
+            "state_since": moment,
+            "state_told": True,
+            "first_seen_at": moment,
+            "changed_at": moment,
+        }
+        pages = self._pages.of(Resource.USERS, columns=("objects_changed",))
+        if connection.vendor != "postgresql":
+            names, rest = (*_COLUMNS, *same), tuple(same.values())
+            return sum(
+                rows.insert(
+                    DirectoryUser, names, [each + rest for each in _people([page])]
+                )
+                for page in pages
+            )
+        copy = partial(rows.copy_packed, DirectoryUser, _COLUMNS, same=same)
+        written = copy(self._packed_at_hand())
+        for page in pages:
             if page.number not in self._at_hand:
-                written += insert([_packed([page])])
+                written += copy([_packed([page])])
         return written
 
     def _packed_at_hand(self) -> Iterator[bytes]:
@@ -89,16 +102,17 @@ class Packing:
             yield _packed(pages) if begun.cancel() else begun.result()
 
 
-def _packed(pages: Iterable[StagedPage]) -> bytes:
-    people = [
+def _people(pages: Iterable[StagedPage]) -> list[Person]:
+    return [
         (number, object_id, *values, *derived_of(values))
         for page in pages
         for number, _hash, values, object_id in entries_of(page)
     ]
-    if connection.vendor == "postgresql":
-        # It indexes texts quicker that are near others like them.
-        people.sort(key=_SEARCH)
-    return rows.pack(people)
+
+
+def _packed(pages: Iterable[StagedPage]) -> bytes:
+    # Texts are indexed quicker that are near others like them.
+    return rows.packed_for_copy(sorted(_people(pages), key=_SEARCH))
 
 
 _SEARCH = itemgetter(-1)

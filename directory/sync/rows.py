@@ -280,14 +280,10 @@ _ESCAPED = (
 _LEVEL = 1
 
 
-def pack(rows: Sequence[Sequence[Plain]]) -> bytes:
-    """Return rows as `insert_packed` takes them, compressed. Asks no database, so that
-    a thread may do it."""
-    if connection.vendor == "postgresql":
-        packed = _text_of(rows).encode()
-    else:
-        packed = orjson.dumps(rows)
-    return isal_zlib.compress(packed, _LEVEL)
+def packed_for_copy(rows: Sequence[Sequence[Plain]]) -> bytes:
+    """Return rows as `copy_packed` takes them, compressed. Asks no database, so that a
+    thread may do it."""
+    return isal_zlib.compress(_text_of(rows).encode(), _LEVEL)
 
 
 def _text_of(rows: Sequence[Sequence[Plain]]) -> str:
@@ -323,36 +319,30 @@ def _escaped(text: str) -> str:
     return text
 
 
-def insert_packed(
+def copy_packed(
     model: type[Model],
     columns: Sequence[str],
     packed: Iterable[bytes],
     same: Mapping[str, Any],
 ) -> int:
-    """Insert rows that were packed, as `insert`; `same` are columns that have the same
-    value in all of them. Returns how many.
+    """Insert rows that were packed for it (PostgreSQL); `same` are columns that have the
+    same value in all of them. Returns how many.
 
     What yields them must not ask the database, which answers nothing else meanwhile.
     """
     table, names = _quoted(model._meta.db_table), _listed([*columns, *same])
+    # Behind each row: a line ends where a row does, and nowhere else.
+    rest = "".join(f"\t{_escaped(str(value))}" for value in same.values())
+    end = f"{rest}\n".encode()
     written = 0
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            # Behind each row: a line ends where a row does, and nowhere else.
-            rest = "".join(f"\t{_escaped(str(value))}" for value in same.values())
-            end = f"{rest}\n".encode()
-            with _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy:
-                for some in packed:
-                    lines = isal_zlib.decompress(some)
-                    written += lines.count(b"\n")
-                    copy.write(lines.replace(b"\n", end))
-            return written
-        marks = ", ".join(["%s"] * (len(columns) + len(same)))
-        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608
+    with (
+        connection.cursor() as cursor,
+        _copy(cursor, f"COPY {table} ({names}) FROM STDIN") as copy,
+    ):
         for some in packed:
-            unpacked = orjson.loads(isal_zlib.decompress(some))
-            cursor.executemany(statement, [[*row, *same.values()] for row in unpacked])
-            written += len(unpacked)
+            lines = isal_zlib.decompress(some)
+            written += lines.count(b"\n")
+            copy.write(lines.replace(b"\n", end))
     return written
 
 
