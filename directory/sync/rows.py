@@ -39,8 +39,10 @@ ANALYZED = 1_000
 TRIGRAMS_AT_ONCE = 8 * 1024 * 1024
 # From this many rows on a temporary table is quicker than arrays.
 BY_TABLE = 500
-# Fewer rows go with what is written before and after them, where that is gathered.
+# Fewer rows go with what is written before and after them, where that is gathered;
+# unless they have so many bytes, which a statement has to spell out.
 FEW = 100
+SPELLED_OUT = 16_384
 
 
 # Names a lock of PostgreSQL's; any number that nobody else takes.
@@ -165,7 +167,7 @@ def insert(
         # which answers nothing else during a COPY.
         for some in chunks(rows, WRITTEN_AT_ONCE):
             if connection.vendor == "postgresql":
-                if len(some) < FEW and is_gathering():
+                if is_gathering() and _are_few(some):
                     _insert_or(model, columns, some, "")
                     written += len(some)
                     continue
@@ -176,6 +178,13 @@ def insert(
                 cursor.executemany(statement, some)
             written += len(some)
     return written
+
+
+def _are_few(rows: Sequence[Sequence[Any]]) -> bool:
+    if len(rows) >= FEW:
+        return False
+    stored = (v for row in rows for v in row if isinstance(v, bytes))
+    return sum(map(len, stored)) < SPELLED_OUT
 
 
 def insert_plain(

@@ -32,6 +32,7 @@ from directory.sync.attributes import fold
 from directory.sync.lease import Lease
 from directory.sync.numbers import Register
 from directory.sync.rows import first_load, insert
+from jamfidp.gathered import gathered
 from jamfidp.keyset import page
 from tests import factories
 
@@ -186,6 +187,35 @@ def test_texts_are_written_as_they_are_however_many(
         assert {pk: (room, at) for pk, room, at in stored} == {
             pk: (text, later) for pk, text in wanted.items()
         }
+
+
+@pytest.mark.parametrize("size", [10, 2 * rows.SPELLED_OUT])
+def test_few_rows_go_with_the_next_statement_unless_they_are_large(
+    fernhill: CloudIdentityProvider, size: int
+) -> None:
+    now = rows.moment(timezone.now())
+    run = SyncRun.objects.create(
+        cloud_idp=fernhill, kind=SyncRun.Kind.FULL, created_at=timezone.now()
+    )
+    pages = {n: bytes([0, 39, 92, 255]) * size for n in range(3)}
+    columns = ("run_id", "format", "resource", "number", "seen", "objects_changed")
+
+    with CaptureQueriesContext(connection) as queries, gathered():
+        insert(
+            StagedPage,
+            (*columns, "members", "next_link", "delta_link", "staged_at"),
+            [
+                (run.pk, "f", "U", n, page, b"", b"", "", "", now)
+                for n, page in pages.items()
+            ],
+        )
+        stored = StagedPage.objects.values_list("number", "seen")
+        assert {number: bytes(seen) for number, seen in stored} == pages
+
+    if connection.vendor == "postgresql":
+        first, *more = (each["sql"] for each in queries.captured_queries)
+        together = first.startswith("INSERT") and not more
+        assert together == (size < rows.SPELLED_OUT)
 
 
 def test_an_object_id_belongs_to_its_connection_alone(
