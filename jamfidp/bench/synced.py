@@ -192,7 +192,8 @@ class _Steady:
             )
 
             def read() -> int:
-                pages = graph.users_delta(properties=properties)
+                # As a sync does while the limit on requests is far.
+                pages = graph.users_delta(properties=properties, ahead=lambda: True)
                 return sum(len(page.items) for page in pages)
 
             pages = sum(1 for _page in graph.users_delta(properties=properties))
