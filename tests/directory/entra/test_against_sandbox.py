@@ -670,6 +670,23 @@ def test_memberships_of_several_people_are_confirmed_at_once(
     assert admins.id in (found[milo].value or ())
 
 
+def test_the_groups_of_several_people_are_asked_for_at_once(
+    sandbox: Sandbox, graph: GraphClient, stats: TransferStats
+) -> None:
+    people = [each.id for page in graph.users_delta() for each in page.users][:25]
+    gone = people.pop()
+    sandbox.control("DELETE", f"tenants/{TENANT}/users/{gone}")
+    before = stats.requests
+
+    found = graph.groups_of_users([*people, gone])
+
+    assert stats.requests <= before + 2 + 1, "twenty at once, and the missing one again"
+    assert found[gone].gone
+    for person in people:
+        live = graph.get_member_groups(person)
+        assert found[person].value == live
+
+
 def test_f4_items_of_a_batch_that_fail_are_asked_again_singly(
     sandbox: Sandbox, graph: GraphClient, stats: TransferStats
 ) -> None:

@@ -137,6 +137,7 @@ def test_nobody_needs_no_request() -> None:
     [
         lambda graph: graph.look_up_users(["ada@fernhill.example"]),
         lambda graph: graph.look_up_groups(["Design"]),
+        lambda graph: graph.groups_of_users(["ada@fernhill.example"]),
         lambda graph: graph.confirm_memberships({person(1): ["Design"]}),
         lambda graph: graph.confirm_memberships({"ada": [group(1)]}),
     ],

@@ -204,6 +204,7 @@ DRIVERS: dict[str, Drive] = {
     ),
     "graph.GraphClient.look_up_users": lambda w: w.graph.look_up_users([ANA]),
     "graph.GraphClient.look_up_groups": lambda w: w.graph.look_up_groups([STUDIO]),
+    "graph.GraphClient.groups_of_users": lambda w: w.graph.groups_of_users([ANA]),
     "graph.GraphClient.confirm_memberships": lambda w: w.graph.confirm_memberships(
         {ANA: [STUDIO]}
     ),

@@ -84,6 +84,7 @@ CALLS: dict[str, Callable[[Reply], object]] = {
     "check_member_groups": lambda r: graph(r).check_member_groups(PERSON, [GROUP]),
     "look_up_users": lambda r: graph(r).look_up_users([PERSON]),
     "look_up_groups": lambda r: graph(r).look_up_groups([GROUP]),
+    "groups_of_users": lambda r: graph(r).groups_of_users([PERSON]),
     "confirm_memberships": lambda r: graph(r).confirm_memberships({PERSON: [GROUP]}),
     "discover": lambda r: discover(PUBLIC, TENANT, session(r)),
     "signing_keys": lambda r: SigningKeys(discovery(), session(r)).find("x", now=NOW),
