@@ -539,6 +539,10 @@ class Console(RuleBasedStateMachine):
 
         def live(do: Callable[[], None], run: SyncRun) -> None:
             def overtake() -> None:
+                run.refresh_from_db()
+                if run.state not in SyncRun.ACTIVE:
+                    # Its work is done: what is decided from now on is for the next run.
+                    return
                 tasks.give_up_silent_runs(now=self.now + STEP)
                 self.go_on(seed)
                 self.now += STEP
