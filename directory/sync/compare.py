@@ -438,7 +438,7 @@ class Comparison:
         concerned = (BitMap(sides.joined) | BitMap(sides.left)) - unread
         concerned |= BitMap(number for number, hold in self.holds.items() if held(hold))
         asked = self._returned if kind == Kind.USER else Returned()
-        concerned |= (BitMap(asked.joined) | BitMap(asked.left)) - unread
+        concerned |= (BitMap(asked.joined) | BitMap(asked.left)) - self._filtered
         listed: BitMap = BitMap()
         if self.round.full:
             listed = self.round.seen[Resource.GROUPS] - self.departed[Kind.GROUP]
@@ -467,7 +467,9 @@ class Comparison:
                 if fresh and group not in unheard:
                     known = fresh - self._held_already(group, joined & fresh)
                     joined, told = joined - known, told - fresh
-                # Asked after all that was read.
+            if group not in self._filtered:
+                # Asked after all that was read, and after a group that was read alone:
+                # that said nothing of whoever was deleted.
                 came, went = asked.joined.get(group), asked.left.get(group, _NOBODY)
                 if came:
                     joined, told = joined | came, told - came

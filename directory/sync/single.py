@@ -405,9 +405,11 @@ def _members_of(target: DirectoryObject) -> dict[str, str]:
     held = HeldChange.objects.filter(number=group, closed_at=None).first()
     if held is not None:
         numbers |= unpack(held.users_joined) | unpack(held.groups_joined)
-    numbers -= in_state(DirectoryUser, State.DELETED, numbers)
-    numbers -= in_state(DirectoryGroup, State.DELETED, numbers)
     said = _held_states(target.cloud_idp)
+    # Whose return is held is told of all the same.
+    told = numbers - BitMap(n for n, state in said.items() if state not in DEPARTED)
+    numbers -= in_state(DirectoryUser, State.DELETED, told)
+    numbers -= in_state(DirectoryGroup, State.DELETED, told)
     numbers -= BitMap(n for n, state in said.items() if state in DEPARTED)
     found = {}
     for some in chunks(numbers):

@@ -5,9 +5,15 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from directory.models import State, SyncRun
+from directory import hold_everything
+from directory.models import HeldChange, State, SyncRun
 from directory.sync import request_object, returned, single
+from directory.sync.bitmaps import unpack
+from directory.sync.decide import decider
+from directory.sync.differences import Plan
+from directory.sync.holds import Held
 from directory.sync.run import work
+from directory.sync.selection import selection_of
 from jamfidp.accounts import standing
 from jamfidp.accounts.models import User
 from tests import factories
@@ -174,7 +180,7 @@ def test_who_is_back_waits_for_a_read_of_everything_where_nothing_is_certain(
     restore(story)
     if why == "no answer":
         for path in ("/v1.0/$batch", "/v1.0/users/"):
-            story.fault(path, method="POST", status=503, times=0)
+            story.unavailable(path, method="POST")
     elif why == "many people":
         monkeypatch.setattr(returned, "PEOPLE", 0)
     else:
@@ -192,3 +198,50 @@ def test_who_is_back_waits_for_a_read_of_everything_where_nothing_is_certain(
     assert not holds(account)
     story.cloud_idp.refresh_from_db()
     assert not story.cloud_idp.full_read_reason
+
+
+@pytest.mark.parametrize("kind", [DELTA, FULL])
+def test_whoever_comes_back_beside_a_read_of_the_group_they_left_is_not_in_it(
+    story: Story, kind: SyncRun.Kind
+) -> None:
+    """Read alone, the group says nothing of her: she is still deleted."""
+    account = bound(story, "Frontend")
+    leave_while_deleted(story)
+    restore(story)
+    run = story.request(kind)
+    decide = decider(run, selection_of(story.cloud_idp))
+    beside = [lambda: read_alone(story, "Frontend")]
+
+    def meanwhile(plan: Plan) -> Held:
+        if beside:
+            beside.pop()()
+        return decide(plan)
+
+    work(run.pk, decide=meanwhile)
+
+    assert story.user(ANA).state == State.PRESENT
+    assert held(story) == truth(story)
+    assert not holds(account)
+
+
+def test_whose_return_is_held_is_told_of_by_a_group_that_is_read_alone(
+    story: Story,
+) -> None:
+    story.control("DELETE", f"users/{ANA}")
+    story.read()
+    hold_everything.hold(
+        cloud_idp=story.cloud_idp,
+        reason="Attack",
+        actor=factories.administrator(),
+        now=timezone.now(),
+    )
+    restore(story)
+    story.read()
+    ana = story.user(ANA)
+    assert ana.state == State.DELETED, "her return is held"
+    story.control("DELETE", f"groups/Frontend/members/{ANA}")
+
+    read_alone(story, "Frontend")
+
+    waiting = HeldChange.objects.get(number=story.group("Frontend").pk, closed_at=None)
+    assert ana.pk in unpack(waiting.users_left)
