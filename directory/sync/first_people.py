@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -31,8 +31,6 @@ PAGES_TOGETHER = 4
 GIVES_WAY_AFTER = 0.000_5
 
 _COLUMNS = ("id", "object_id", *USER_VALUES, "user_name_key", "sort_key", "search")
-
-
 Person = tuple[Any, ...]
 
 
@@ -42,6 +40,10 @@ def packing(new: NewObjects[UserRow]) -> Iterator[Packing | None]:
     came = new.came
     if came is None or came.numbers != new.numbers - BitMap(new.kept):
         yield None
+        return
+    if connection.vendor != "postgresql":
+        # SQLite works in this process: a thread beside it would be in its way.
+        yield Packing(came.pages, None)
         return
     usual = sys.getswitchinterval()
     with ThreadPoolExecutor(1, thread_name_prefix="sync-people") as pool:
@@ -55,20 +57,20 @@ def packing(new: NewObjects[UserRow]) -> Iterator[Packing | None]:
 
 
 class Packing:
-    """Pages of people that are being packed, as far as they are at hand.
+    """Pages of people that are being packed, as far as they are at hand; without a pool
+    none is before it is inserted."""
 
-    Not for SQLite, which works in this process: a thread beside it would be in its way.
-    """
-
-    def __init__(self, pages: Pages, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, pages: Pages, pool: ThreadPoolExecutor | None) -> None:
         self._pages = pages
-        beside = connection.vendor == "postgresql"
-        at_hand = pages.at_hand(Resource.USERS) if beside else []
-        self._at_hand = {page.number for page in at_hand}
-        self._begun = [
-            (pool.submit(_packed, some), some)
-            for some in rows.chunks(at_hand, PAGES_TOGETHER)
-        ]
+        self._at_hand: set[int] = set()
+        self._begun: list[tuple[Future[bytes], list[StagedPage]]] = []
+        if pool is not None:
+            at_hand = pages.at_hand(Resource.USERS)
+            self._at_hand = {page.number for page in at_hand}
+            self._begun = [
+                (pool.submit(_packed, some), some)
+                for some in rows.chunks(at_hand, PAGES_TOGETHER)
+            ]
 
     def insert(self, cloud_idp: CloudIdentityProvider, now: datetime) -> int:
         """Insert everybody; returns how many. Call it in a transaction."""

@@ -44,7 +44,6 @@ BY_TABLE = 500
 FEW = 100
 SPELLED_OUT = 16_384
 
-
 # Names a lock of PostgreSQL's; any number that nobody else takes.
 FIRST_LOADS = 0x6A69_6470
 

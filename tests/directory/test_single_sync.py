@@ -477,3 +477,20 @@ def test_of_whom_more_is_uncertain_than_is_asked_everything_is_read_next(
     run.refresh_from_db()
     assert run.kind == SyncRun.Kind.FULL
     assert held(known) == truth(known)
+
+
+def test_where_a_group_refuses_to_say_its_members_everything_is_read_next(
+    known: Story,
+) -> None:
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    members = f"/v1.0/groups/{known.group('Alumni').object_id}/members"
+    known.fault(members, status=403, times=1)
+
+    run = done(sync(known, known.user(ANA)))
+
+    (asked,) = [s for s in run.steps if "not certain" in s["name"]]
+    assert "1 did not answer" in asked["detail"]
+    assert ANA not in known.direct_members("Alumni")
+    again = known.read()
+    assert (again.kind, again.kind_reason) == (SyncRun.Kind.FULL, single.REASON)
+    assert held(known) == truth(known)
