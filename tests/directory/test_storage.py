@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -524,3 +524,19 @@ def test_object_ids_are_compared_by_code_point(db: None) -> None:
     )
 
     assert collations == ["C"]
+
+
+@postgresql
+def test_what_is_copied_comes_after_what_was_to_be_written_before(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    columns = ("id", "cloud_idp_id", "object_id", "kind")
+    row = (7, fernhill.pk, factories.guid("ana"), "U")
+    rows.insert_plain(DirectoryObject, columns, [row])
+
+    with transaction.atomic(), gathered():
+        rows.delete(DirectoryObject, ("id",), [(7,)])
+        # Were the other one still there, this would be a duplicate.
+        rows.insert_plain(DirectoryObject, columns, [row])
+
+    assert DirectoryObject.objects.filter(pk=7).exists()
