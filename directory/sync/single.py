@@ -337,7 +337,7 @@ def _look_up_group(
     missing = {each: known[each] for each in known.keys() - members.keys()}
     people = sorted(each for each, sort in missing.items() if sort == USER_TYPE)
     if people:
-        with steps.step("Ask about the people whom it does not list any more") as say:
+        with steps.step("Ask who left and who is deleted") as say:
             stay, deleted = _not_listed(graph, target, people[:PEOPLE_ASKED])
             for each in stay | deleted:
                 del missing[each]
@@ -527,7 +527,8 @@ def _apply_once(
     with steps.step("Work out what follows") as say:
         derived, consequences = after_guards(plan)
         prepared = prepare(plan, consequences)
-        say(f"{len(consequences):,} consequences." if consequences else "Nothing else.")
+        many = f"{len(consequences):,} consequences."
+        say(("Nothing else.", "1 consequence.", many)[min(len(consequences), 2)])
     with steps.step("Apply") as say:
         try:
             written = apply_plan(
