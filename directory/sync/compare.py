@@ -264,10 +264,18 @@ class Comparison:
         pair = ("group_id", "user_id")
         for group, person in read(DirectoryMembership, pair, "user_id", people):
             members[group].add(person)
+        nesting = dict(self.round.members.groups.joined)
+        held: BitMap = BitMap()
         for group, hold in self.holds.items():
             if concerned := (hold.users.joined | hold.users.left) & people:
                 members[group] |= hold.users.joined & concerned
                 members[group] -= hold.users.left
+            if hold.groups.joined:
+                nesting[group] = nesting.get(group, _NOBODY) | hold.groups.joined
+            if isinstance(row := hold.row, GroupRow) and (
+                row.state == PRESENT and not row.hidden_membership
+            ):
+                held.add(group)
         sides = self.round.members.users
         for group, joined in sides.joined.items():
             if joined.intersect(people):
@@ -280,7 +288,9 @@ class Comparison:
                 cloud_idp=self.cloud_idp,
                 people=people,
                 members=members,
-                nesting=self.round.members.groups.joined,
+                nesting=nesting,
+                read=self.round.seen[Resource.GROUPS],
+                held=held,
             )
         )
         self._unsure = people - self._returned.certain - self._returned.gone

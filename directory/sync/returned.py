@@ -45,12 +45,18 @@ REASON = "People were restored, and which groups hold them is not certain."
 @dataclass(slots=True)
 class Question:
     """People who are back, and what is known of their memberships: by group those who
-    are in it as far as was read, and which groups were newly nested in it."""
+    are in it as far as was read, and which groups are nested in it that were not.
+
+    `read` are the groups that were read with them, `held` those of which it is held
+    that they are there: either may have no row as a group that is present.
+    """
 
     cloud_idp: CloudIdentityProvider
     people: BitMap
     members: Sets
     nesting: Sets
+    read: BitMap
+    held: BitMap
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Returned:
 Ask: TypeAlias = Callable[[Question], Returned]
 
 _NOBODY = BitMap()
+_LARGE = 1 << 32
 
 
 def ask(question: Question, *, observer: TransferObserver | None = None) -> Returned:
@@ -106,44 +113,56 @@ def _answered(graph: GraphClient, question: Question) -> Returned:
             found.gone.add(number)
         elif answer.value is not None:
             said[number] = answer.value
-    groups = _readable(question, said.values())
+    groups = _known(question, said.values())
+    shown = _shown(question, groups.values())
     holding: dict[int, BitMap] = defaultdict(BitMap)
     for number, held_by in said.items():
         for name in held_by & groups.keys():
             holding[groups[name]].add(number)
     found.certain.update(said)
-    known = BitMap(groups.values())
     members = {g: each & found.certain for g, each in question.members.items()}
     lost = {
         group: left
-        for group in known & BitMap(members)
+        for group in shown & BitMap(members)
         if (left := members[group] - holding.get(group, _NOBODY))
     }
     _look_up_groups(graph, lost, found)
-    _ask_groups(graph, _doubtful(question, holding, members), members, found)
+    doubtful = _doubtful(question, shown, holding, members)
+    _ask_groups(graph, doubtful, members, found)
     for sides in (found.joined, found.left):
         for group in list(sides):
             sides[group] &= found.certain
     return found
 
 
-def _readable(
+def _known(
     question: Question, said: Iterable[frozenset[ObjectId]]
 ) -> dict[ObjectId, int]:
-    """The groups that are spoken of, as far as they are here and show their members."""
+    """The groups that are spoken of, as far as they are known here, by object id."""
     names: set[str] = set(object_ids(question.members).values())
     names.update(*said)
     idp = question.cloud_idp.pk
     columns = ("object_id", "id")
-    numbers = dict(read(DirectoryObject, columns, "object_id", names, cloud_idp_id=idp))
-    shown: set[int] = set()
-    for some in chunks(numbers.values()):
-        shown.update(
-            DirectoryGroup.objects.filter(
-                pk__in=some, state=State.PRESENT, hidden_membership=False
-            ).values_list("pk", flat=True)
-        )
-    return {ObjectId(name): n for name, n in numbers.items() if n in shown}
+    found = read(DirectoryObject, columns, "object_id", names, cloud_idp_id=idp)
+    return {ObjectId(name): number for name, number in found}
+
+
+def _shown(question: Question, groups: Iterable[int]) -> BitMap:
+    """Those of the groups that are here and show their members.
+
+    Of one that is new, or back, that has not taken effect yet.
+    """
+    numbers = BitMap(groups)
+    here, elsewhere, hidden = BitMap(), BitMap(), BitMap()
+    columns = ("id", "state", "hidden_membership")
+    for number, state, hides in read(DirectoryGroup, columns, "id", numbers):
+        if hides:
+            hidden.add(number)
+        elif state == State.PRESENT:
+            here.add(number)
+        elif state == State.FILTERED:
+            elsewhere.add(number)
+    return (here | (question.read - elsewhere) | question.held) & numbers - hidden
 
 
 def _look_up_groups(
@@ -160,22 +179,34 @@ def _look_up_groups(
             found.certain -= people
 
 
-def _doubtful(question: Question, holding: Sets, members: Sets) -> dict[int, BitMap]:
+def _doubtful(
+    question: Question, shown: BitMap, holding: Sets, members: Sets
+) -> dict[int, BitMap]:
     """Who is in which group, perhaps directly and perhaps through others alone.
 
-    Certain is who was a direct member and is in no group that is nested in it.
+    Certain is who was a direct member and is in no group that is nested in it, as far
+    as one can see into these.
     """
-    below: dict[int, BitMap] = defaultdict(BitMap)
-    for some in chunks(holding):
+    groups = shown & BitMap(holding)
+    below = {group: BitMap(question.nesting.get(group, _NOBODY)) for group in groups}
+    for some in chunks(groups):
         for ancestor, descendant in GroupClosure.objects.filter(
             ancestor_id__in=some
         ).values_list("ancestor_id", "descendant_id"):
-            if descendant in holding:
-                below[ancestor].add(descendant)
+            below[ancestor].add(descendant)
+    nested = union(below.values()) - BitMap(holding)
+    columns = ("id", "hidden_membership")
+    closed = nested - BitMap(
+        number
+        for number, hides in read(DirectoryGroup, columns, "id", nested)
+        if not hides
+    )
     found = {}
-    for group, people in holding.items():
-        nested = below[group] | question.nesting.get(group, _NOBODY)
-        through = union(holding.get(each, _NOBODY) for each in nested)
+    for group in groups:
+        people = holding[group]
+        through = people
+        if not below[group].intersect(closed):
+            through = union(holding.get(each, _NOBODY) for each in below[group])
         doubtful = (people - members.get(group, _NOBODY)) | (people & through)
         if doubtful:
             found[group] = doubtful
@@ -197,7 +228,8 @@ def _ask_groups(
         )
     }
     names = object_ids(doubtful)
-    order = sorted(doubtful, key=lambda group: (sizes[group], group))
+    # One that is new is as large as it may be.
+    order = sorted(doubtful, key=lambda group: (sizes.get(group, _LARGE), group))
     for group in order[GROUPS:]:
         found.certain -= doubtful[group]
     for group in order[:GROUPS]:

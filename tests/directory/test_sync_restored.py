@@ -6,7 +6,14 @@ import pytest
 from django.utils import timezone
 
 from directory import hold_everything
-from directory.models import HeldChange, State, SyncRun
+from directory.models import (
+    DirectoryGroup,
+    DirectoryUser,
+    EverythingHeld,
+    HeldChange,
+    State,
+    SyncRun,
+)
 from directory.sync import request_object, returned, single
 from directory.sync.bitmaps import unpack
 from directory.sync.decide import decider
@@ -40,8 +47,12 @@ def holds(account: User) -> bool:
 
 
 def read_alone(known: Story, name: str) -> None:
+    read_alone_(known, known.group(name))
+
+
+def read_alone_(known: Story, target: DirectoryUser | DirectoryGroup) -> None:
     run = request_object(
-        target=known.group(name),
+        target=target,
         trigger=SyncRun.Trigger.PERSON,
         actor=None,
         now=timezone.now(),
@@ -237,3 +248,93 @@ def test_whose_return_is_held_is_told_of_by_a_group_that_is_read_alone(
 
     waiting = HeldChange.objects.get(number=known.group("Frontend").pk, closed_at=None)
     assert ana.pk in unpack(waiting.users_left)
+
+
+def hold_all(known: Story) -> EverythingHeld:
+    return hold_everything.hold(
+        cloud_idp=known.cloud_idp,
+        reason="Attack",
+        actor=factories.administrator(),
+        now=timezone.now(),
+    )
+
+
+def release_all(held_: EverythingHeld) -> None:
+    hold_everything.release(held_, reason="Over", actor=held_.by, now=timezone.now())
+
+
+def test_a_group_whose_creation_is_held_is_asked_about_as_well(known: Story) -> None:
+    everything = hold_all(known)
+    known.control("POST", "groups", {"displayName": "Choir", "members": [ANA]})
+    known.read()
+    leave_while_deleted(known, "Choir")
+    restore(known)
+    known.read()
+    release_all(everything)
+    known.read()
+
+    assert held(known) == truth(known)
+
+
+def test_a_group_whose_nesting_is_held_explains_a_membership(known: Story) -> None:
+    """Alumni holds her through Frontend, and no longer directly."""
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    known.read()
+    everything = hold_all(known)
+    frontend = known.group("Frontend").object_id
+    known.control("POST", "groups/Alumni/members", {"members": [frontend]})
+    known.read()
+    leave_while_deleted(known, "Alumni")
+    restore(known)
+    known.read()
+    release_all(everything)
+    known.read()
+
+    assert held(known) == truth(known)
+
+
+def test_a_group_that_hides_its_members_explains_a_membership(known: Story) -> None:
+    """Alumni may hold her through it: whom it holds, nobody says."""
+    choir = known.control(
+        "POST",
+        "groups",
+        {
+            "displayName": "Choir",
+            "groupTypes": ["Unified"],
+            "visibility": "HiddenMembership",
+            "members": [ANA],
+        },
+    )["id"]
+    known.control("POST", "groups/Alumni/members", {"members": [choir]})
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    known.read()
+    leave_while_deleted(known, "Alumni")
+    restore(known)
+    known.read()
+
+    assert held(known) == truth(known)
+
+
+def fail_after(known: Story, resource: str, kind: SyncRun.Kind = DELTA) -> None:
+    """A run that read the one chain, and was refused the other."""
+    other = {"users": "groups", "groups": "users"}[resource]
+    known.fault(f"/v1.0/{other}/delta", status=403, delay=0.5)
+    run = known.sync(kind)
+    assert run.state == SyncRun.State.FAILED
+    assert run.users_read if resource == "users" else run.groups_read
+
+
+def test_a_group_that_is_new_is_asked_about_where_it_was_read_without_her(
+    known: Story,
+) -> None:
+    known.control("DELETE", f"users/{ANA}")
+    known.read()
+    restore(known)
+    known.control("POST", "groups", {"displayName": "Choir", "members": [ANA]})
+    known.control("DELETE", f"users/{ANA}")
+    fail_after(known, "groups", FULL)
+    restore(known)
+    known.read(FULL)
+
+    assert ANA in known.direct_members("Choir")
+    assert held(known) == truth(known)
