@@ -8,15 +8,16 @@ from django.db import transaction
 
 from directory.dependents import Gives, registered
 from directory.models import CloudIdentityProvider, ObservedHash
-from directory.sync import rows, usage
+from directory.sync import observe, rows, usage
 from directory.sync.agreed import hold_all_of
 from directory.sync.apply import write_holds
 from directory.sync.differences import NO_ANSWER, Plan
 from directory.sync.fetch import Clock, Fetch
 from directory.sync.guards import Guard, hold_loss_of, losses
-from directory.sync.holds import Held
+from directory.sync.holds import Held, Hold
 from directory.sync.lease import Lease
 from directory.sync.plan import settled_plan
+from directory.sync.returned import Returned
 from directory.sync.selection import Selection
 from directory.sync.stage import Round
 
@@ -43,6 +44,8 @@ def keep_losses_of_privileges(
         selection=selection,
         now=clock(),
         decide=_losses_of_privileges,
+        # Nobody is asked: whoever is back stays as they were until a run asks.
+        ask=lambda _question: Returned(),
     )
     changed = [
         hold
@@ -63,15 +66,22 @@ def keep_losses_of_privileges(
         fetch.register.store()
         write_holds(plan, changed, lease.run_id)
         # What is observed of them is another now: the answer of before, should it come
-        # again, says something new.
+        # again, says something new. Whoever departed has none.
         rows.update(
             ObservedHash,
             ("value",),
-            [(NO_ANSWER, hold.number) for hold in changed if hold.row is not None],
+            [(NO_ANSWER, hold.number) for hold in changed if _is_here(hold)],
             key="number",
         )
+        gone = [h.number for h in changed if h.row is not None and not _is_here(h)]
+        columns = ("cloud_idp_id", "number")
+        rows.delete(ObservedHash, columns, [(cloud_idp.pk, n) for n in gone])
         for dependents in registered():
             dependents.after_connection_change(cloud_idp.tenant_id, now=plan.now)
+
+
+def _is_here(hold: Hold) -> bool:
+    return hold.row is not None and hold.row.state not in observe.DEPARTED
 
 
 def _losses_of_privileges(plan: Plan) -> Held:

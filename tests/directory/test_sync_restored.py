@@ -324,6 +324,39 @@ def fail_after(known: Story, resource: str, kind: SyncRun.Kind = DELTA) -> None:
     assert run.users_read if resource == "users" else run.groups_read
 
 
+def test_whose_return_a_run_that_failed_had_read_is_asked_about_by_the_next(
+    known: Story,
+) -> None:
+    """Her deletion is held, and what is held is kept of such a run, too."""
+    everything = hold_all(known)
+    leave_while_deleted(known)
+    restore(known)
+    known.control("PATCH", f"users/{ANA}", {"department": "Sales"})
+    fail_after(known, "users")
+    known.read()
+    release_all(everything)
+    known.read()
+
+    assert held(known) == truth(known)
+
+
+def test_whose_deletion_a_run_that_failed_had_read_is_asked_about_when_back(
+    known: Story,
+) -> None:
+    """She is back while everything is read, after the groups and before the people."""
+    account = bound(known, "Frontend")
+    known.control("DELETE", f"users/{ANA}")
+    fail_after(known, "users")
+    assert not holds(account)
+    fail_after(known, "groups", FULL)
+    restore(known)
+    known.read(FULL)
+
+    assert held(known) == truth(known)
+    assert not HeldChange.objects.filter(closed_at=None).exists()
+    assert holds(account)
+
+
 def test_a_group_that_is_new_is_asked_about_where_it_was_read_without_her(
     known: Story,
 ) -> None:
