@@ -9,14 +9,14 @@ leaves alone what was read here, see `run`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from pyroaring import BitMap
 
 from directory import clouds, permission_use, tokens
@@ -197,11 +197,12 @@ def _look_up_person(
     direct = {
         group.pk: group
         for group in DirectoryGroup.objects.filter(
-            pk__in=mine.values("group_id"), state=State.PRESENT, hidden_membership=False
+            Q(pk__in=mine.values("group_id")) | Q(pk__in=_held_joins(target)),
+            state=State.PRESENT,
+            hidden_membership=False,
         )
     }
     left = [group for group in direct.values() if group.object_id not in holding]
-    left += _held_joins(target, holding)
     # Of these it is known already, and to name them would say that they are back.
     said = _held_states(target.cloud_idp)
     left = [g for g in left if said.get(g.pk, State.PRESENT) == State.PRESENT]
@@ -253,14 +254,12 @@ def _look_up_person(
     return answer
 
 
-def _held_joins(target: DirectoryObject, holding: set[str]) -> list[DirectoryGroup]:
-    """Groups whose joining by the person is held, and that do not hold them."""
+def _held_joins(target: DirectoryObject) -> list[int]:
+    """Groups whose joining by the person is held."""
     held = HeldChange.objects.filter(
         cloud_idp_id=target.cloud_idp_id, closed_at=None, users_joined__isnull=False
     )
-    numbers = [row.number for row in held if target.pk in unpack(row.users_joined)]
-    groups = DirectoryGroup.objects.filter(pk__in=numbers, state=State.PRESENT)
-    return [group for group in groups if group.object_id not in holding]
+    return [row.number for row in held if target.pk in unpack(row.users_joined)]
 
 
 def _held_states(cloud_idp: CloudIdentityProvider) -> dict[int, str]:
@@ -280,11 +279,14 @@ def _unsure(
     direct, and those that are not known to be and that something direct explains.
     """
     numbers = {group.pk for group in holding.values()}
+    # Whom the others hold is not known here, or not said.
+    unseen = Q(descendant__hidden_membership=True) | Q(descendant__state=State.FILTERED)
     explained = set(
         GroupClosure.objects.filter(
-            ancestor_id__in=numbers, descendant_id__in=numbers
+            Q(descendant_id__in=numbers) | unseen, ancestor_id__in=numbers
         ).values_list("ancestor_id", flat=True)
     )
+    explained |= _newly_nesting(numbers)
     stays = BitMap(number for number in direct if number in numbers)
     by_direct = set(
         GroupClosure.objects.filter(
@@ -300,6 +302,14 @@ def _unsure(
             or (group.pk not in direct and group.pk not in by_direct)
         )
     ]
+
+
+def _newly_nesting(groups: Iterable[int]) -> set[int]:
+    """Those of the groups in which others are nested, which is held."""
+    rows = HeldChange.objects.filter(
+        number__in=groups, closed_at=None, groups_joined__isnull=False
+    )
+    return set(rows.values_list("number", flat=True))
 
 
 def _look_up_group(

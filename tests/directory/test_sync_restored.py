@@ -371,3 +371,34 @@ def test_a_group_that_is_new_is_asked_about_where_it_was_read_without_her(
 
     assert ANA in known.direct_members("Choir")
     assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("joining", ["in effect", "held"])
+def test_whoever_is_read_alone_beside_a_read_leaves_a_group_that_holds_them_otherwise(
+    known: Story, joining: str
+) -> None:
+    """That Frontend is in Alumni is held: it explains why Alumni holds her."""
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    if joining == "in effect":
+        known.read()
+    everything = hold_all(known)
+    frontend = known.group("Frontend").object_id
+    known.control("POST", "groups/Alumni/members", {"members": [frontend]})
+    known.read()
+    known.control("DELETE", f"groups/Alumni/members/{ANA}")
+    run = known.request()
+    decide = decider(run, selection_of(known.cloud_idp))
+    beside = [lambda: read_alone_(known, known.user(ANA))]
+
+    def meanwhile(plan: Plan) -> Held:
+        if beside:
+            beside.pop()()
+        return decide(plan)
+
+    work(run.pk, decide=meanwhile)
+    read_alone_(known, known.user(ANA))
+    known.read()
+    release_all(everything)
+    known.read()
+
+    assert held(known) == truth(known)
