@@ -152,8 +152,9 @@ class Console(RuleBasedStateMachine):
         self.effect = held(self.story)
         self.last = stored(self.story)
         self.model = Model(self.last.effect, self.last.observed)
-        # What a run that did not end has read is of this moment.
-        self.begun: Contents | None = None
+        # What a run that did not end has read is of these moments: as it began, and
+        # whenever it went on.
+        self.begun: list[Contents] = []
         self.deleted: list[str] = []
         # Somebody was deleted and restored within one run, which listed them in no group
         # and never heard why: a full read alone finds their groups, one begun later.
@@ -180,7 +181,7 @@ class Console(RuleBasedStateMachine):
         """Let things happen: mostly several in the tenant, and people decide."""
         self.days += 1
         chance = random.Random(f"{seed} {self.days}")  # noqa: S311 - for a test
-        most = 2 if self.begun is not None else 5
+        most = 2 if self.begun else 5
         happen = chance.choices(CHANGES, k=chance.randint(0, most))
         happen += chance.choices(DECISIONS, k=chance.randint(0, 1))
         if self.now - self.began < LONGEST and chance.random() < 0.25:
@@ -306,8 +307,9 @@ class Console(RuleBasedStateMachine):
         if self.deleted:
             person = self.deleted.pop(chance.randrange(len(self.deleted)))
             self.story.control("POST", f"users/{person}/restore")
-            unheard = self.last.observed.people.get(person) is not None
-            if unheard and self.begun is not None:
+            known = self.last.observed.people
+            unheard = person not in known or known[person] is not None
+            if unheard and self.begun:
                 self.in_doubt = self.newly_in_doubt = True
 
     def delete_a_group(self, chance: random.Random) -> None:
@@ -596,8 +598,7 @@ class Console(RuleBasedStateMachine):
         self.drawn.salt = self.salt
         tasks.give_up_silent_runs(now=self.now)
         run = self.story.request(FULL if self.in_doubt else kind, now=self.now)
-        if self.begun is None:
-            self.begun = self.observed
+        self.begun.append(self.observed)
         first = Judged()
 
         def do() -> None:
@@ -619,11 +620,11 @@ class Console(RuleBasedStateMachine):
         agreed, rejected = self.after_decisions(judged, now_stored)
         blurred = (
             self.read_alone
-            or self.begun != self.observed
+            or any(each != self.observed for each in self.begun)
             or self.newly_in_doubt
             or (self.in_doubt and run.kind != SyncRun.Kind.FULL)
         )
-        self.begun, self.read_alone, self.newly_in_doubt = None, False, False
+        self.begun, self.read_alone, self.newly_in_doubt = [], False, False
         if blurred:
             # It had read the one part before a change and the other after it.
             for once_more in SyncRun.objects.active().filter(kind=SyncRun.Kind.OBJECT):
