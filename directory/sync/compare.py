@@ -52,6 +52,7 @@ from directory.sync.stored import (
 
 Kind = DirectoryObject.Kind
 RETURNED = "Somebody or something came back that the filter had left out."
+RESTORED = "A group was restored, and who is in it is not certain."
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,12 @@ class Comparison:
         now: datetime,
         fresh: BitMap | None = None,
         ask: returned.Ask | None = None,
+        asked: int | None = None,
     ) -> None:
         self._selection = selection
         self._ask = ask
+        # Who or what alone this is a read of: all that is known of them came.
+        self._asked = asked
         # What Microsoft said of the groups of people who were deleted and are back, and
         # those of whom it said nothing for certain.
         self._returned = Returned()
@@ -210,8 +214,11 @@ class Comparison:
                     back[number] = (object_id, row, observed, after)
                     continue
                 self._note(sort, objects, number, object_id, row, after, told=True)
-        if back:
+        if back and sort.kind == Kind.USER:
             self._ask_about(BitMap(back))
+        elif back:
+            self._unsure = self._unsure | BitMap(back)
+            self.plan.full_read_reason = RESTORED
         for number, (object_id, row, observed, after) in back.items():
             told = True
             if self._stays_deleted(number):
@@ -243,15 +250,19 @@ class Comparison:
         return numbers
 
     def _is_back(self, number: int, observed: Row | None, after: Row | None) -> bool:
-        """Whether somebody was restored, and no read says which groups hold them."""
+        """Whether somebody was restored, and no read says which groups hold them, or a
+        group, and no read of changes says who joined or left before it was deleted, or
+        which groups it is still in."""
         if not (
             self._ask is not None
-            and isinstance(after, UserRow)
             and observed is not None
+            and after is not None
             and observed.state in observe.DEPARTED
             and after.state == PRESENT
         ):
             return False
+        if isinstance(after, GroupRow):
+            return not self.round.full and number != self._asked
         # They were back before a read of everything began that they waited for.
         waited = self.register.hashes.get(number) == NO_ANSWER
         return not (self.round.full and waited)
@@ -298,8 +309,8 @@ class Comparison:
             self.plan.full_read_reason = returned.REASON
 
     def _stays_deleted(self, number: int) -> bool:
-        """Whether somebody who is back is left as they were: nobody says which groups
-        hold them, but a read of everything, which lists them."""
+        """Whether somebody or something that is back is left as it was: nobody says
+        which groups hold them, but a read of everything, which lists them."""
         if number in self._returned.gone:
             return True
         return not self.round.full and number in self._unsure

@@ -86,7 +86,9 @@ def settled_plan(
     ask: Ask | None = None,
 ) -> tuple[Plan, Held]:
     """Compare what was read with the rows, and take out of it what is held."""
-    comparison = Comparison(cloud_idp, round_, register, selection, now, fresh, ask)
+    comparison = Comparison(
+        cloud_idp, round_, register, selection, now, fresh, ask, asked
+    )
     report("Comparing people")
     comparison.compare_people()
     report("Comparing groups")

@@ -202,6 +202,9 @@ def test_a_microsoft_365_group_can_be_deleted_and_restored(known: Story) -> None
 
     known.control("POST", f"groups/{news.object_id}/restore")
     known.read()
+    # Who is in it now, a read of everything alone says for certain.
+    assert held(known) != truth(known)
+    assert known.read().kind == SyncRun.Kind.FULL
 
     assert "tomas.ibarra@fernhill.example" in known.members("Fernhill News")
     assert held(known) == truth(known)
@@ -216,6 +219,9 @@ def test_a_deleted_group_takes_changes_of_people_with_it(known: Story) -> None:
 
     known.control("POST", f"groups/{news.object_id}/restore")
     known.read()
+    # Who is in it now, a read of everything alone says for certain.
+    assert held(known) != truth(known)
+    assert known.read().kind == SyncRun.Kind.FULL
 
     assert "tomas.ibarra@fernhill.example" not in known.members("Fernhill News")
     assert held(known) == truth(known)

@@ -397,6 +397,7 @@ def test_a_deleted_group_that_can_be_restored_survives_a_full_read(
 
     story.control("POST", f"groups/{news.object_id}/restore")
     story.read()
+    story.read()
     assert "tomas.ibarra@fernhill.example" in story.members("Fernhill News")
 
 

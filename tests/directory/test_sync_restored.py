@@ -14,7 +14,7 @@ from directory.models import (
     State,
     SyncRun,
 )
-from directory.sync import request_object, returned, single
+from directory.sync import compare, request_object, returned, single
 from directory.sync.bitmaps import unpack
 from directory.sync.decide import decider
 from directory.sync.differences import Plan
@@ -152,24 +152,91 @@ def test_of_more_people_than_are_asked_about_everything_is_read_next(
     assert held(known) == truth(known)
 
 
-def test_a_group_that_is_deleted_as_well_is_not_left(known: Story) -> None:
-    """It holds nobody until it is restored, too."""
-    made = known.control(
+def mailed(known: Story) -> str:
+    """A group of hers that can be restored."""
+    made: str = known.control(
         "POST",
         "groups",
-        {"displayName": "Choir", "groupTypes": ["Unified"], "mailEnabled": True},
+        {
+            "displayName": "Choir",
+            "groupTypes": ["Unified"],
+            "mailEnabled": True,
+            "members": [ANA],
+        },
     )["id"]
-    known.control("PUT", f"groups/{made}/members/{ANA}")
     known.read()
+    return made
+
+
+def read_everything_next(known: Story) -> None:
+    known.read()
+    run = known.read()
+    assert (run.kind, run.kind_reason) == (FULL, compare.RESTORED)
+    known.cloud_idp.refresh_from_db()
+    assert not known.cloud_idp.full_read_reason
+
+
+def test_a_group_that_is_deleted_as_well_is_not_left(known: Story) -> None:
+    """It holds nobody until it is restored, too."""
+    choir = mailed(known)
     known.control("DELETE", f"users/{ANA}")
     known.read()
     restore(known)
-    known.control("DELETE", f"groups/{made}")
+    known.control("DELETE", f"groups/{choir}")
     known.read()
-    known.control("POST", f"groups/{made}/restore")
-    known.read()
+    known.control("POST", f"groups/{choir}/restore")
+    read_everything_next(known)
 
     assert ANA in known.direct_members("Choir")
+    assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("kind", [DELTA, FULL])
+def test_whoever_left_a_group_before_it_was_deleted_is_not_in_it_once_it_is_back(
+    known: Story, kind: SyncRun.Kind
+) -> None:
+    """Of a group that is deleted no read says who left it before."""
+    choir = mailed(known)
+    account = bound(known, "Choir")
+    ana = known.user(ANA).object_id
+    known.control("DELETE", f"groups/{choir}/members", {"members": [ana]})
+    known.control("DELETE", f"groups/{choir}")
+    known.read(kind)
+    known.control("POST", f"groups/{choir}/restore")
+    known.read()
+    assert not holds(account)
+    known.read()
+
+    assert known.group("Choir").state == State.PRESENT
+    assert held(known) == truth(known)
+    assert not holds(account)
+
+
+def test_whoever_left_it_while_deleted_and_came_back_before_it_is_not_in_it(
+    known: Story,
+) -> None:
+    choir = mailed(known)
+    leave_while_deleted(known, "Choir")
+    known.control("DELETE", f"groups/{choir}")
+    known.read()
+    restore(known)
+    known.read()
+    known.control("POST", f"groups/{choir}/restore")
+    read_everything_next(known)
+
+    assert held(known) == truth(known)
+
+
+def test_a_group_that_is_back_is_whole_where_it_is_read_alone(known: Story) -> None:
+    choir = mailed(known)
+    ana = known.user(ANA).object_id
+    known.control("PUT", "groups/Choir/members/tomas.ibarra@fernhill.example")
+    known.control("DELETE", f"groups/{choir}/members", {"members": [ana]})
+    known.control("DELETE", f"groups/{choir}")
+    known.read()
+    known.control("POST", f"groups/{choir}/restore")
+    read_alone(known, "Choir")
+
     assert held(known) == truth(known)
 
 
