@@ -166,6 +166,8 @@ class Comparison:
         self.seen = union(round_.seen.values()) | self.fresh
         # Whose members are not read.
         self._filtered: BitMap = BitMap()
+        # Whom a read of everything did not list in a group that held them.
+        self._missing: BitMap = BitMap()
 
     # --- People and groups
 
@@ -215,7 +217,7 @@ class Comparison:
                     continue
                 self._note(sort, objects, number, object_id, row, after, told=True)
         if back and sort.kind == Kind.USER:
-            self._ask_about(BitMap(back))
+            self._ask_about_back(BitMap(back))
         elif back:
             self._unsure = self._unsure | BitMap(back)
             self.plan.full_read_reason = RESTORED
@@ -263,12 +265,38 @@ class Comparison:
             return False
         if isinstance(after, GroupRow):
             return not self.round.full and number != self._asked
-        # They were back before a read of everything began that they waited for.
-        waited = self.register.hashes.get(number) == NO_ANSWER
-        return not (self.round.full and waited)
+        return True
+
+    def _ask_about_back(self, people: BitMap) -> None:
+        self._ask_about(people)
+        unsure = people - self._returned.certain - self._returned.gone
+        if not self.round.full:
+            self._unsure = unsure
+            if unsure:
+                self.plan.full_read_reason = returned.REASON
+            return
+        # Others were back before this read began, which they waited for.
+        hashes = self.register.hashes
+        self._unsure = BitMap(n for n in unsure if hashes.get(n) != NO_ANSWER)
+
+    def _ask_about_missing(self) -> bool:
+        """Ask about those whom a read of everything did not list where they were, and
+        about those whom nobody knew.
+
+        It lists nobody who is deleted: whoever was, while groups were read, and is
+        restored is in no group by its account, and no other read says better.
+        """
+        if not (self.round.full and self.cloud_idp.completely_read):
+            return False
+        missing = self._missing | self.plan.people.new.present
+        missing -= self.departed[Kind.USER] | self.fresh | self._returned.certain
+        before = len(self._returned.certain)
+        if missing:
+            self._ask_about(missing)
+        return len(self._returned.certain) > before
 
     def _ask_about(self, people: BitMap) -> None:
-        """Ask in which groups the people are who are back."""
+        """Ask in which groups people are."""
         if self._ask is None:
             return
         members: dict[int, BitMap] = defaultdict(BitMap)
@@ -294,19 +322,15 @@ class Comparison:
         for group, left in sides.left.items():
             if left.intersect(people):
                 members[group] -= left
-        self._returned = self._ask(
-            returned.Question(
-                cloud_idp=self.cloud_idp,
-                people=people,
-                members=members,
-                nesting=nesting,
-                read=self.round.seen[Resource.GROUPS],
-                held=held,
-            )
+        question = returned.Question(
+            cloud_idp=self.cloud_idp,
+            people=people,
+            members=members,
+            nesting=nesting,
+            read=self.round.seen[Resource.GROUPS],
+            held=held,
         )
-        self._unsure = people - self._returned.certain - self._returned.gone
-        if self._unsure and not self.round.full:
-            self.plan.full_read_reason = returned.REASON
+        self._returned.add(self._ask(question))
 
     def _stays_deleted(self, number: int) -> bool:
         """Whether somebody or something that is back is left as it was: nobody says
@@ -425,13 +449,10 @@ class Comparison:
                 for side in (sides.joined, sides.left)
             )
         )
-        self._compare(
-            members.users,
-            Kind.USER,
-            self.plan.users,
-            self._stored_users,
-            lambda hold: hold.users,
-        )
+        self._compare_users()
+        if self._ask_about_missing():
+            self.plan.users.clear()
+            self._compare_users()
         self._compare(
             members.groups,
             Kind.GROUP,
@@ -440,6 +461,15 @@ class Comparison:
             lambda hold: hold.groups,
         )
         self._compare_others(members.others)
+
+    def _compare_users(self) -> None:
+        self._compare(
+            self.round.members.users,
+            Kind.USER,
+            self.plan.users,
+            self._stored_users,
+            lambda hold: hold.users,
+        )
 
     def _compare(
         self,
@@ -509,8 +539,11 @@ class Comparison:
             if group in listed:
                 stay = departed | fresh | asked.certain
                 after = (joined - gone) | ((observed & stay) - told)
-                inferred = inferred | (observed - after)
-                if (observed - after).intersect(self._unsure):
+                absent = observed - after
+                inferred = inferred | absent
+                if kind == Kind.USER:
+                    self._missing |= absent - told
+                if absent.intersect(self._unsure):
                     # Back since the groups were read, perhaps.
                     plan.full_read_reason = returned.REASON
             else:

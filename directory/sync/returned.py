@@ -69,6 +69,14 @@ class Returned:
     joined: dict[int, BitMap] = field(default_factory=dict)
     left: dict[int, BitMap] = field(default_factory=dict)
 
+    def add(self, other: "Returned") -> None:
+        """Take what was said of other people."""
+        self.certain |= other.certain
+        self.gone |= other.gone
+        for mine, theirs in ((self.joined, other.joined), (self.left, other.left)):
+            for group, people in theirs.items():
+                mine[group] = mine.get(group, _NOBODY) | people
+
 
 Ask: TypeAlias = Callable[[Question], Returned]
 

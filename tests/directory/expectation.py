@@ -150,6 +150,24 @@ class Model:
             rows |= {each: None for each in rows_before if each not in rows}
         self.observed = now
 
+    def hear_of(self, here: Stored, tenant: Contents, dormant: set[Pair]) -> None:
+        """Take from the console what groups said of the deleted.
+
+        Some reads are told who left a group while deleted, and whom a group holds who
+        was never listed. `dormant` is who would come back to which group.
+        """
+        known = self.observed.people
+        for mine, theirs in (
+            (self.observed, here.observed),
+            (self.effect, here.effect),
+        ):
+            mine.direct ^= {
+                (group, member)
+                for group, member in mine.direct ^ theirs.direct
+                if member not in tenant.people
+                and (member not in known or (group, member) not in dormant)
+            }
+
     def take_effect(self, held: Waiting, freed: Waiting) -> None:
         """Let everything that is observed take effect but what is held and not freed."""
         before, after = self.effect, self.observed.copy()

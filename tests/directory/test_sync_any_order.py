@@ -156,9 +156,6 @@ class Console(RuleBasedStateMachine):
         # whenever it went on.
         self.begun: list[Contents] = []
         self.deleted: list[str] = []
-        # Somebody was deleted and restored within one run, which listed them in no group
-        # and never heard why: a full read alone finds their groups, one begun later.
-        self.in_doubt = self.newly_in_doubt = False
         self.made = self.days = 0
         self.salt = 1
         self.decided: dict[int, Decided] = {}
@@ -307,10 +304,6 @@ class Console(RuleBasedStateMachine):
         if self.deleted:
             person = self.deleted.pop(chance.randrange(len(self.deleted)))
             self.story.control("POST", f"users/{person}/restore")
-            known = self.last.observed.people
-            unheard = person not in known or known[person] is not None
-            if unheard and self.begun:
-                self.in_doubt = self.newly_in_doubt = True
 
     def delete_a_group(self, chance: random.Random) -> None:
         if len(self.observed.groups) > 4:
@@ -597,7 +590,7 @@ class Console(RuleBasedStateMachine):
         self.salt = self.salt if salt is None else salt
         self.drawn.salt = self.salt
         tasks.give_up_silent_runs(now=self.now)
-        run = self.story.request(FULL if self.in_doubt else kind, now=self.now)
+        run = self.story.request(kind, now=self.now)
         self.begun.append(self.observed)
         first = Judged()
 
@@ -618,13 +611,8 @@ class Console(RuleBasedStateMachine):
             return
         judged = second if second and second.holds is not None else first
         agreed, rejected = self.after_decisions(judged, now_stored)
-        blurred = (
-            self.read_alone
-            or any(each != self.observed for each in self.begun)
-            or self.newly_in_doubt
-            or (self.in_doubt and run.kind != SyncRun.Kind.FULL)
-        )
-        self.begun, self.read_alone, self.newly_in_doubt = [], False, False
+        blurred = self.read_alone or any(each != self.observed for each in self.begun)
+        self.begun, self.read_alone = [], False
         if blurred:
             # It had read the one part before a change and the other after it.
             for once_more in SyncRun.objects.active().filter(kind=SyncRun.Kind.OBJECT):
@@ -633,9 +621,16 @@ class Console(RuleBasedStateMachine):
             self.said = [*self.said[-1:]]
             self.work(DELTA, None, lambda do, _run: do())
             return
-        self.in_doubt = False
         self.said = [self.observed]
         self.compare(agreed, rejected, now_stored)
+
+    def dormant(self) -> set[tuple[str, str]]:
+        """In which groups the deleted are when they are restored."""
+        return {
+            (group, person)
+            for person in self.deleted
+            for group in self.story.control("GET", f"users/{person}")["groups"]
+        }
 
     def compare(self, agreed: set[str], rejected: set[str], now_stored: Stored) -> None:
         """Let the model take what the run took, and hold both side by side."""
@@ -652,6 +647,7 @@ class Console(RuleBasedStateMachine):
             ),
         )
         model.take_effect(waits, waits.freed(agreed))
+        model.hear_of(now_stored, self.observed, self.dormant())
         assert now_stored.observed.visible == self.observed
         assert now_stored.effect.visible == model.effect.visible
         assert self.effect == model.effect.visible

@@ -18,12 +18,15 @@ from directory.sync import compare, request_object, returned, single
 from directory.sync.bitmaps import unpack
 from directory.sync.decide import decider
 from directory.sync.differences import Plan
+from directory.sync.fetch import Fetch
 from directory.sync.holds import Held
 from directory.sync.run import work
 from directory.sync.selection import selection_of
+from directory.sync.stage import Round
 from jamfidp.accounts import standing
 from jamfidp.accounts.models import User
 from tests import factories
+from tests.directory.expectation import stored
 from tests.directory.syncing import Story, held, truth
 
 FULL, DELTA = SyncRun.Kind.FULL, SyncRun.Kind.DELTA
@@ -469,3 +472,38 @@ def test_whoever_is_read_alone_beside_a_read_leaves_a_group_that_holds_them_othe
     known.read()
 
     assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("who", ["known", "new", "waiting"])
+def test_whoever_was_deleted_only_while_groups_were_read_is_in_them(
+    known: Story, who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a read lists them as a person and in no group."""
+    account = None if who == "new" else bound(known, "Frontend")
+    person = known.user(ANA).object_id
+    if who == "new":
+        ben = {"displayName": "Ben", "userPrincipalName": "ben@fernhill.example"}
+        person = known.control("POST", "users", ben)["id"]
+        known.control("PUT", f"groups/Frontend/members/{person}")
+    elif who == "waiting":
+        known.control("DELETE", f"users/{person}")
+        known.read()
+        known.control("POST", f"users/{person}/restore")
+        with monkeypatch.context() as patch:
+            patch.setattr(returned, "PEOPLE", 0)
+            known.read()
+        assert known.user(ANA).state == State.DELETED
+    fail_after(known, "users", FULL)
+    known.control("DELETE", f"users/{person}")
+    read = Fetch.read
+
+    def read_and_restore(fetch: Fetch) -> Round:
+        round_ = read(fetch)
+        known.control("POST", f"users/{person}/restore")
+        return round_
+
+    monkeypatch.setattr(Fetch, "read", read_and_restore)
+    known.read(FULL)
+
+    assert stored(known).observed.visible == truth(known)
+    assert account is None or holds(account)
