@@ -192,6 +192,7 @@ class Comparison:
         taken = self._take_first(sort, objects) if first else None
         answered: BitMap = taken or BitMap()
         back: dict[int, tuple[str, Row | None, Row | None, Row | None]] = {}
+        new: BitMap = BitMap()
         for some in chunks(() if taken else self.round.entries(sort.resource)):
             numbers = [entry[0] for entry in some]
             answered.update(numbers)
@@ -215,9 +216,11 @@ class Comparison:
                 if self._is_back(number, observed, after):
                     back[number] = (object_id, row, observed, after)
                     continue
+                if self._is_new(observed, after):
+                    new.add(number)
                 self._note(sort, objects, number, object_id, row, after, told=True)
-        if back and sort.kind == Kind.USER:
-            self._ask_about_back(BitMap(back))
+        if sort.kind == Kind.USER and (back or new):
+            self._ask_about_back(BitMap(back), new)
         elif back:
             self._unsure = self._unsure | BitMap(back)
             self.plan.full_read_reason = RESTORED
@@ -267,8 +270,11 @@ class Comparison:
             return not self.round.full and number != self._asked
         return True
 
-    def _ask_about_back(self, people: BitMap) -> None:
-        self._ask_about(people)
+    def _ask_about_back(self, people: BitMap, new: BitMap) -> None:
+        """Ask about those who are back, and those who may be, unless they are many."""
+        if len(people) + len(new) > returned.PEOPLE:
+            new = _NOBODY
+        self._ask_about(people | new, new)
         unsure = people - self._returned.certain - self._returned.gone
         if not self.round.full:
             self._unsure = unsure
@@ -295,8 +301,19 @@ class Comparison:
             self._ask_about(missing)
         return len(self._returned.certain) > before
 
-    def _ask_about(self, people: BitMap) -> None:
-        """Ask in which groups people are."""
+    def _is_new(self, observed: Row | None, after: Row | None) -> bool:
+        """Whether a read of changes brings somebody who was not known: they may have
+        been deleted when everything was read, and be back."""
+        return (
+            isinstance(after, UserRow)
+            and after.state == PRESENT
+            and not self.round.full
+            and (observed is None or observed.state in observe.NAMED)
+        )
+
+    def _ask_about(self, people: BitMap, new: BitMap | None = None) -> None:
+        """Ask in which groups people are. Of those who are new most often all was
+        told."""
         if self._ask is None:
             return
         members: dict[int, BitMap] = defaultdict(BitMap)
@@ -325,6 +342,7 @@ class Comparison:
         question = returned.Question(
             cloud_idp=self.cloud_idp,
             people=people,
+            new=new or _NOBODY,
             members=members,
             nesting=nesting,
             read=self.round.seen[Resource.GROUPS],

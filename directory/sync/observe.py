@@ -16,6 +16,8 @@ RESTORABLE = timedelta(days=30)
 
 # Neither is listed as anybody's member; of the first, memberships return with it.
 DEPARTED = frozenset({State.DELETED.value, State.GONE.value})
+# Named as somebody's member, and not read.
+NAMED = frozenset({State.MENTIONED.value, State.UNREADABLE.value})
 
 
 def removed(

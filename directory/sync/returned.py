@@ -53,6 +53,8 @@ class Question:
 
     cloud_idp: CloudIdentityProvider
     people: BitMap
+    # Those who were not known: all was told of them, unless they had been deleted.
+    new: BitMap
     members: Sets
     nesting: Sets
     read: BitMap
@@ -209,16 +211,16 @@ def _doubtful(
         for number, hides in read(DirectoryGroup, columns, "id", nested)
         if not hides
     )
-    found = {}
+    found, unexplained = {}, BitMap()
     for group in groups:
-        people = holding[group]
-        through = people
-        if not below[group].intersect(closed):
-            through = union(holding.get(each, _NOBODY) for each in below[group])
-        doubtful = (people - members.get(group, _NOBODY)) | (people & through)
-        if doubtful:
-            found[group] = doubtful
-    return found
+        people, direct = holding[group], members.get(group, _NOBODY)
+        through = union(holding.get(each, _NOBODY) for each in below[group])
+        unexplained |= people - direct - through
+        if below[group].intersect(closed):
+            through = people
+        found[group] = (people - direct) | (people & through)
+    told = question.new - unexplained
+    return {group: left for group, some in found.items() if (left := some - told)}
 
 
 def _ask_groups(

@@ -507,3 +507,45 @@ def test_whoever_was_deleted_only_while_groups_were_read_is_in_them(
 
     assert stored(known).observed.visible == truth(known)
     assert account is None or holds(account)
+
+
+def unknown(known: Story, *groups: str) -> str:
+    """Somebody of these groups, deleted before they were read."""
+    upn = "lou.perrin@fernhill.example"
+    made: str = known.control(
+        "POST", "users", {"displayName": "Lou Perrin", "userPrincipalName": upn}
+    )["id"]
+    for group in groups:
+        known.control("POST", f"groups/{group}/members", {"members": [made]})
+    known.control("DELETE", f"users/{made}")
+    known.read(FULL)
+    assert not DirectoryUser.objects.filter(object_id=made).exists()
+    return made
+
+
+def test_whoever_is_restored_and_was_never_known_comes_to_the_groups_that_hold_them(
+    known: Story,
+) -> None:
+    """Engineering holds them through Frontend as well."""
+    lou = unknown(known, "Frontend", "Engineering", "Alumni")
+    known.control("POST", f"users/{lou}/restore")
+    known.read()
+
+    assert held(known) == truth(known)
+
+
+def test_whoever_is_new_is_asked_for_their_groups_and_no_group_for_them(
+    known: Story,
+) -> None:
+    """What was told of them explains which groups hold them."""
+    made = known.control(
+        "POST",
+        "users",
+        {"displayName": "Lou", "userPrincipalName": "lou.perrin@fernhill.example"},
+    )["id"]
+    known.control("POST", "groups/Frontend/members", {"members": [made]})
+    run = known.read()
+
+    # One page of each chain, and one question.
+    assert run.requests == 3
+    assert held(known) == truth(known)
