@@ -11,7 +11,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -108,7 +108,7 @@ def allowed_read(
             read the console makes. For `$batch` this holds for every item.
     """
     try:
-        address = origin(url)
+        address = _origin(url)
     except ValueError:
         raise errors.NotAllowed(
             "A request to an unreadable address was stopped."
@@ -116,7 +116,7 @@ def allowed_read(
     planes = frozenset(
         plane
         for plane, root in (("login", cloud.login_root), ("graph", cloud.graph_root))
-        if _origin_of_root(root) == address
+        if _origin(root) == address
     )
     if not planes or not address.startswith("https://"):
         raise errors.NotAllowed(
@@ -132,7 +132,8 @@ def allowed_read(
     return read
 
 
-_origin_of_root = lru_cache(maxsize=16)(origin)
+# Of a page: its link is looked at when it comes, and when it is sent.
+_origin = lru_cache(maxsize=16)(origin)
 
 
 def _word(method: str) -> str:
@@ -256,6 +257,9 @@ class _TlsAdapter(HTTPAdapter):
     def __init__(self, *, left: Callable[[], float], ca_file: str) -> None:
         self._left = left
         self._ca_file = ca_file
+        # Found once for a host and what is trusted there, and not for each request.
+        self._pools: dict[Hashable, Any] = {}
+        self._trusting: set[Any] = set()
         super().__init__()
 
     @property
@@ -270,12 +274,38 @@ class _TlsAdapter(HTTPAdapter):
         kwargs["ssl_context"] = kwargs["proxy_ssl_context"] = self._context
         return super().proxy_manager_for(proxy, **kwargs)
 
-    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        super().cert_verify(*args, **kwargs)  # type: ignore[no-untyped-call]
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,
+        proxies: Any = None,
+        cert: Any = None,
+    ) -> Any:
+        key = (_origin(request.url or ""), verify, str(proxies), cert)
+        if key not in self._pools:
+            self._pools[key] = super().get_connection_with_tls_context(
+                request, verify, proxies, cert
+            )
+        return self._pools[key]
+
+    def cert_verify(self, conn: Any, *args: Any, **kwargs: Any) -> None:
+        if conn in self._trusting:
+            return
+        super().cert_verify(conn, *args, **kwargs)  # type: ignore[no-untyped-call]
         if self._ca_file:
             # Here and not before: a file that cannot be read fails a call by name.
             self._context.load_verify_locations(cafile=self._ca_file)
             self._ca_file = ""
+        self._trusting.add(conn)
+
+    def request_url(self, request: requests.PreparedRequest, proxies: Any) -> str:
+        # Over TLS a proxy passes on what it cannot read.
+        return request.path_url
+
+    def close(self) -> None:
+        self._pools.clear()
+        self._trusting.clear()
+        super().close()
 
 
 class _WithoutNames(logging.Filter):
@@ -395,7 +425,7 @@ class EntraSession(requests.Session):
             failure: errors.Unreachable | None = None
             response: requests.Response | None = None
             try:
-                response = self._attempt(read, sent, kwargs, deadline)
+                response = self._attempt(read, sent, deadline)
             except errors.Unreachable as error:
                 failure = error
             self._report(read, sent, response, client_id, self._clock() - started)
@@ -446,24 +476,23 @@ class EntraSession(requests.Session):
         self,
         read: Read,
         request: requests.PreparedRequest,
-        kwargs: dict[str, Any],
         deadline: float,
     ) -> requests.Response:
         left = max(0.1, deadline - self._clock())
         host = urlsplit(request.url or "").hostname or ""
         proxy = "" if self.cloud.loopback else self.cloud.egress.proxy_for(host)
-        options = {
-            **kwargs,
-            "verify": self.cloud.ca_file or True,
-            "proxies": {"https": proxy} if proxy else {},
-            "timeout": (min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
-            "allow_redirects": False,
-            "stream": True,
-        }
         # The exceptions of requests quote the whole address with its query, so
         # they are not chained: a traceback in a log would show them.
         try:
-            response = super().send(request, **options)
+            # By the adapter alone: what the session would add is cookies, hooks and
+            # redirects, of which there are none.
+            response = self.get_adapter(request.url or "").send(
+                request,
+                stream=True,
+                timeout=(min(CONNECT_SECONDS, left), min(READ_SECONDS, left)),
+                verify=self.cloud.ca_file or True,
+                proxies={"https": proxy} if proxy else {},
+            )
         except requests.exceptions.SSLError as failure:
             why = refusal(failure, host)
             if why is None:
