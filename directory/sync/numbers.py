@@ -63,28 +63,27 @@ class Register:
         Raises:
             GraphResponseError: one of them is not a GUID.
         """
-        missing = {
-            object_id.lower(): kind
-            for object_id, kind in wanted.items()
-            if object_id not in self.numbers
-        }
-        if not are_guids(missing):
+        numbers = self.numbers
+        unknown = [each for each in wanted if each not in numbers]
+        if not unknown:
+            return
+        if not are_guids(unknown):
             raise unreadable("id of an object: it is not a GUID")
-        if missing and not self.whole:
+        missing = {object_id.lower(): wanted[object_id] for object_id in unknown}
+        if not self.whole:
             self._look_up(missing)
-        new = {
-            object_id: kind
-            for object_id, kind in missing.items()
-            if object_id not in self.numbers
-        }
+        new = [each for each in missing if each not in numbers]
         given = self._numbers_for(len(new))
-        for number, (object_id, kind) in zip(given, new.items(), strict=True):
-            self.numbers[object_id] = number
-            self.given.append((number, self.cloud_idp.pk, object_id, kind.value))
-        for object_id in wanted:
-            if object_id not in self.numbers:
+        numbers.update(zip(new, given, strict=True))
+        idp = self.cloud_idp.pk
+        self.given += [
+            (number, idp, object_id, missing[object_id].value)
+            for number, object_id in zip(given, new, strict=True)
+        ]
+        for object_id in unknown:
+            if object_id not in numbers:
                 # Microsoft writes them in lower case; whoever does not is understood.
-                self.numbers[object_id] = self.numbers[object_id.lower()]
+                numbers[object_id] = numbers[object_id.lower()]
 
     def _numbers_for(self, count: int) -> list[int]:
         if len(self._reserved) < count:

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain, compress
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -156,14 +156,10 @@ class Reducer:
         """Reduce a page of groups and slices of groups. Raises as `users`."""
         ids = _ids(items, "group")
         members = [members_delta(item) for item in items]
-        if self.whole:
-            # Members are most often known; who is not, is met with below.
-            self.register.know(dict.fromkeys(ids, Kind.GROUP))
-        else:
-            self._know_all(ids, members)
-        numbers = list(map(self.register.numbers.__getitem__, ids))
+        numbers, named = self._know_all(ids, members)
         self.register.know_hashes(numbers)
         reduced = Reduced(seen=BitMap(numbers))
+        at = 0
         for number, item, entries in zip(numbers, items, members, strict=True):
             item.pop("members@delta", None)
             entry = (
@@ -174,13 +170,10 @@ class Reducer:
             if entry is not None:
                 self.touch(number)
                 reduced.entries.append([*entry, item["id"].lower()])
-            if not entries:
-                continue
-            try:
-                self._members(number, entries, reduced)
-            except (KeyError, TypeError):
-                self._know_all(ids, members)
-                self._members(number, entries, reduced)
+            if entries:
+                end = at + len(entries)
+                _members(number, entries, named[at:end], reduced)
+                at = end
         return reduced
 
     def _removal(self, number: int, item: Json, what: str) -> list[Any]:
@@ -215,69 +208,72 @@ class Reducer:
 
     # --- Members
 
-    def _know_all(self, ids: list[str], members: list[list[Json]]) -> None:
-        """Have numbers for the groups of a page and for everybody they name."""
+    def _know_all(
+        self, ids: list[str], members: list[list[Json]]
+    ) -> tuple[list[int], array[int]]:
+        """Return the numbers of the groups of a page, and of everybody they name."""
         numbers = self.register.numbers
-        wanted = dict.fromkeys(ids, Kind.GROUP)
         everybody = list(chain.from_iterable(members))
+        wanted = dict.fromkeys(ids, Kind.GROUP)
         try:
-            # Those that are known are looked at together, in C.
-            missing = set(map(_ID, everybody)).difference(numbers)
+            # Members are most often known, and looked up together, in C.
+            named = list(map(_ID, everybody))
+            found: list[Any] = list(map(numbers.get, named))
         except (KeyError, TypeError):
             raise _unreadable_member() from None
-        if missing:
-            if set(map(type, missing)) != {str}:
+        missing = [at for at, number in enumerate(found) if number is None]
+        for at in missing:
+            if type(named[at]) is not str:
                 raise _unreadable_member()
-            for entry in everybody:
-                if entry["id"] in missing:
-                    wanted.setdefault(entry["id"], _kind(entry))
+            wanted.setdefault(named[at], _kind(everybody[at]))
         self.register.know(wanted)
+        for at in missing:
+            found[at] = numbers[named[at]]
+        return list(map(numbers.__getitem__, ids)), array("I", found)
 
-    def _members(self, group: int, entries: list[Json], reduced: Reduced) -> None:
-        """Append what one slice says, as the array of `stage.MemberSets`."""
-        numbers = self.register.numbers
-        people = _all_people(entries)
-        if people and set(map(len, entries)) == {_PLAIN}:
-            # By far the most: people who are in a group.
-            joined = array("I", map(numbers.__getitem__, map(_ID, entries)))
-            reduced.members.extend((group, len(joined), 0, 0, 0, 0, 0))
-            reduced.members.extend(joined)
-            reduced.members_joined += len(joined)
-            return
-        # The last word on a membership counts.
-        if people:
-            left = {numbers[entry["id"]]: "@removed" in entry for entry in entries}
-            gone = list(compress(left, left.values()))
-            stay = [number for number in left if not left[number]]
-            reduced.members.extend((group, len(stay), len(gone), 0, 0, 0, 0))
-            reduced.members.extend(stay)
-            reduced.members.extend(gone)
-            reduced.members_joined += len(stay)
-            return
-        last: dict[int, int] = {}
-        for entry in entries:
-            side = 2 * _SIDES[_kind(entry)] + ("@removed" in entry)
-            number = numbers[entry["id"]]
-            last.pop(number, None)
-            last[number] = side
-        sides: list[list[int]] = [[] for _ in range(2 * len(_SIDES))]
-        for number, side in last.items():
-            sides[side].append(number)
-        reduced.members.extend((group, *map(len, sides)))
-        for side_numbers in sides:
-            reduced.members.extend(side_numbers)
-        reduced.members_joined += sum(map(len, sides[::2]))
+
+def _members(
+    group: int, entries: list[Json], numbers: array[int], reduced: Reduced
+) -> None:
+    """Append what one slice says, as the array of `stage.MemberSets`."""
+    types = _types(entries)
+    if types == {_USER} and set(map(len, entries)) == {_PLAIN}:
+        # By far the most: people who are in a group.
+        reduced.members.extend((group, len(numbers), 0, 0, 0, 0, 0))
+        reduced.members.extend(numbers)
+        reduced.members_joined += len(numbers)
+        return
+    joins = {odata_type: 2 * _SIDES[_kind_of(odata_type)] for odata_type in types}
+    # The last word on a membership counts.
+    last = {
+        number: joins[entry["@odata.type"]] + ("@removed" in entry)
+        for number, entry in zip(numbers, entries, strict=True)
+    }
+    sides: list[list[int]] = [[] for _ in range(2 * len(_SIDES))]
+    for number, side in last.items():
+        sides[side].append(number)
+    reduced.members.extend((group, *map(len, sides)))
+    for side_numbers in sides:
+        reduced.members.extend(side_numbers)
+    reduced.members_joined += sum(map(len, sides[::2]))
 
 
 _SIDES = {Kind.USER: 0, Kind.GROUP: 1, Kind.OTHER: 2}
 
 
-def _all_people(entries: list[Json]) -> bool:
-    """Whether nothing is said but of people."""
+def _types(entries: list[Json]) -> set[str]:
+    """Return Graph's types of the members in a slice."""
     try:
-        return set(map(_TYPE, entries)) == {_USER}
+        types = set(map(_TYPE, entries))
     except (KeyError, TypeError):
-        return False
+        raise _without_type() from None
+    if set(map(type, types)) != {str}:
+        raise _without_type()
+    return types
+
+
+def _without_type() -> GraphResponseError:
+    return unreadable("a member without @odata.type")
 
 
 def _unreadable_member() -> GraphResponseError:
@@ -297,7 +293,7 @@ def _ids(items: Sequence[Json], what: str) -> list[str]:
 def _kind(entry: Json) -> Kind:
     odata_type = entry.get("@odata.type")
     if not isinstance(odata_type, str):
-        raise unreadable("a member without @odata.type")
+        raise _without_type()
     return _kind_of(odata_type)
 
 
