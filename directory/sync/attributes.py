@@ -1,7 +1,7 @@
 """What a Graph object says, as the columns of its row."""
 
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -243,10 +243,15 @@ def _derived(
     name: str, upn: str, user_name: str, real_name: str, email: str
 ) -> tuple[str, str, str]:
     """Return user_name_key, sort_key and search."""
+    # Some of them are most often the same: each text is folded once.
+    folded: dict[str, str] = {}
+    for text in (name, real_name, upn, user_name, email):
+        if text and text not in folded:
+            folded[text] = fold(text)
     return (
         name_key(user_name),
-        sort_key(name, upn),
-        _search(name, real_name, upn, user_name, email),
+        folded.get(name or upn, "")[:_NAME_LIMIT],
+        _lines(folded.values()),
     )
 
 
@@ -333,8 +338,15 @@ def _text(value: Any, limit: int = _TEXT_LIMIT) -> str:
 
 
 def _search(*texts: str) -> str:
-    # One line each: a search never matches across two of them.
-    folded = fold("\n".join(dict.fromkeys(filter(None, texts))))
-    lines = folded.split("\n")
-    once = dict.fromkeys(lines)
-    return folded if len(once) == len(lines) else "\n".join(once)
+    return _lines(map(fold, dict.fromkeys(filter(None, texts))))
+
+
+def _lines(folded: Iterable[str]) -> str:
+    """Return folded texts, one line each and each line once: a search never matches
+    across two of them."""
+    once = dict.fromkeys(folded)
+    search = "\n".join(once)
+    if search.count("\n") < len(once):
+        return search
+    # One of them has a line break of its own.
+    return "\n".join(dict.fromkeys(search.split("\n")))
