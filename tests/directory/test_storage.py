@@ -23,6 +23,7 @@ from directory.models import (
     GroupBitmap,
     GroupClosure,
     GroupNesting,
+    ObservedHash,
     StagedPage,
     SyncRun,
 )
@@ -540,3 +541,43 @@ def test_what_is_copied_comes_after_what_was_to_be_written_before(
         rows.insert_plain(DirectoryObject, columns, [row])
 
     assert DirectoryObject.objects.filter(pk=7).exists()
+
+
+LARGEST = 2**63 - 1
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, LARGEST, -LARGEST - 1])
+def test_a_number_is_inserted_as_it_is(
+    fernhill: CloudIdentityProvider, value: int
+) -> None:
+    columns = ("cloud_idp_id", "number", "value")
+
+    assert rows.insert_plain(ObservedHash, columns, [(fernhill.pk, 7, value)]) == 1
+
+    assert ObservedHash.objects.get().value == value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "7", "[1]", 'a "b" \\ c', "\t\n\r\x01\x1f", "Åström 🦊", "%s"]
+)
+def test_a_text_is_inserted_as_it_is(
+    fernhill: CloudIdentityProvider, text: str
+) -> None:
+    columns = ("id", "cloud_idp_id", "object_id", "kind")
+
+    rows.insert_plain(DirectoryObject, columns, [(7, fernhill.pk, text, "U")])
+
+    assert DirectoryObject.objects.get().object_id == text
+
+
+def test_rows_that_are_inserted_at_once_are_counted(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    count = rows.WRITTEN_AT_ONCE + 1
+    columns = ("id", "cloud_idp_id", "object_id", "kind")
+    given = ((n, fernhill.pk, str(n), "U") for n in range(1, count + 1))
+
+    assert rows.insert_plain(DirectoryObject, columns, given) == count
+
+    assert DirectoryObject.objects.count() == count
+    assert DirectoryObject.objects.get(object_id=str(count)).pk == count
