@@ -216,12 +216,12 @@ class Comparison:
                 if self._is_back(number, observed, after):
                     back[number] = (object_id, row, observed, after)
                     continue
-                if self._is_new(observed, after):
+                if self._is_new(number, observed, after):
                     new.add(number)
                 self._note(sort, objects, number, object_id, row, after, told=True)
         if sort.kind == Kind.USER and (back or new):
             self._ask_about_back(BitMap(back), new)
-        elif back:
+        elif back or self._are_restored(new):
             self._unsure = self._unsure | BitMap(back)
             self.plan.full_read_reason = RESTORED
         for number, (object_id, row, observed, after) in back.items():
@@ -301,15 +301,33 @@ class Comparison:
             self._ask_about(missing)
         return len(self._returned.certain) > before
 
-    def _is_new(self, observed: Row | None, after: Row | None) -> bool:
-        """Whether a read of changes brings somebody who was not known: they may have
-        been deleted when everything was read, and be back."""
-        return (
-            isinstance(after, UserRow)
-            and after.state == PRESENT
-            and not self.round.full
-            and (observed is None or observed.state in observe.NAMED)
-        )
+    def _is_new(self, number: int, observed: Row | None, after: Row | None) -> bool:
+        """Whether a read of changes brings somebody who was not known, or a group: they
+        may have been deleted when everything was read, and be back."""
+        if (
+            self.round.full
+            or after is None
+            or after.state != PRESENT
+            or (observed is not None and observed.state not in observe.NAMED)
+        ):
+            return False
+        if isinstance(after, GroupRow):
+            restorable = after.kind in observe.RESTORABLE_GROUPS
+            return restorable and not after.hidden_membership and number != self._asked
+        return True
+
+    def _are_restored(self, groups: BitMap) -> bool:
+        """Whether some of the groups that were not known had been deleted."""
+        if not groups or self._ask is None:
+            return False
+        sides = self.round.members
+        told = {
+            group: sides.users.joined.get(group, _NOBODY)
+            | sides.groups.joined.get(group, _NOBODY)
+            | sides.others.joined.get(group, _NOBODY)
+            for group in groups
+        }
+        return self._ask(returned.Question(self.cloud_idp, groups=told)).restored
 
     def _ask_about(self, people: BitMap, new: BitMap | None = None) -> None:
         """Ask in which groups people are. Of those who are new most often all was

@@ -13,6 +13,9 @@ from directory.sync.attributes import GroupRow, Row, UserRow, in_state
 # https://learn.microsoft.com/entra/fundamentals/users-restore: a deleted person or
 # Microsoft 365 group can be restored for 30 days.
 RESTORABLE = timedelta(days=30)
+RESTORABLE_GROUPS = frozenset(
+    {DirectoryGroup.Kind.MICROSOFT_365.value, DirectoryGroup.Kind.UNKNOWN.value}
+)
 
 # Neither is listed as anybody's member; of the first, memberships return with it.
 DEPARTED = frozenset({State.DELETED.value, State.GONE.value})
@@ -48,11 +51,7 @@ def absent_group(before: GroupRow, *, member: bool, now: datetime) -> GroupRow |
     Of groups Entra keeps those of Microsoft 365 alone for being restored.
     https://learn.microsoft.com/graph/api/resources/directory
     """
-    restorable = before.kind in (
-        DirectoryGroup.Kind.MICROSOFT_365,
-        DirectoryGroup.Kind.UNKNOWN,
-    )
-    fate = State.DELETED if restorable else State.GONE
+    fate = State.DELETED if before.kind in RESTORABLE_GROUPS else State.GONE
     return _absent(before, fate, member=member, now=now)
 
 

@@ -12,6 +12,7 @@ read: nobody is given a privilege by a membership that may have ended.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from django.utils import timezone
@@ -52,13 +53,15 @@ class Question:
     """
 
     cloud_idp: CloudIdentityProvider
-    people: BitMap
+    people: BitMap = field(default_factory=BitMap)
     # Those who were not known: all was told of them, unless they had been deleted.
-    new: BitMap
-    members: Sets
-    nesting: Sets
-    read: BitMap
-    held: BitMap
+    new: BitMap = field(default_factory=BitMap)
+    members: Sets = field(default_factory=dict)
+    nesting: Sets = field(default_factory=dict)
+    read: BitMap = field(default_factory=BitMap)
+    held: BitMap = field(default_factory=BitMap)
+    # Groups that were not known, with all whom they hold, unless they had been deleted.
+    groups: Sets = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class Returned:
 
     certain: BitMap = field(default_factory=BitMap)
     gone: BitMap = field(default_factory=BitMap)
+    # Whether some of the groups that were not known hold others, too.
+    restored: bool = False
     # By group, of those of whom it is certain.
     joined: dict[int, BitMap] = field(default_factory=dict)
     left: dict[int, BitMap] = field(default_factory=dict)
@@ -142,7 +147,23 @@ def _answered(graph: GraphClient, question: Question) -> Returned:
     for sides in (found.joined, found.left):
         for group in list(sides):
             sides[group] &= found.certain
+    found.restored = any(
+        _holds_others(graph, name, question.groups[group])
+        for group, name in islice(object_ids(question.groups).items(), GROUPS)
+    )
     return found
+
+
+def _holds_others(graph: GraphClient, group: str, told: BitMap) -> bool:
+    names = set(object_ids(told).values())
+    try:
+        return any(
+            member.id.lower() not in names
+            for page in graph.members(group)
+            for member in page.members
+        )
+    except (errors.PermissionMissing, errors.DirectoryObjectNotFound):
+        return False
 
 
 def _known(

@@ -549,3 +549,21 @@ def test_whoever_is_new_is_asked_for_their_groups_and_no_group_for_them(
     # One page of each chain, and one question.
     assert run.requests == 3
     assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_group_that_was_never_known_holds_whom_it_held_before_it_was_deleted(
+    known: Story, restored: bool
+) -> None:
+    """One that is new holds whom a read of changes says."""
+    values = {"displayName": "Choir", "groupTypes": ["Unified"], "mailEnabled": True}
+    choir = known.control("POST", "groups", values | {"members": [ANA]})["id"]
+    if restored:
+        known.control("DELETE", f"groups/{choir}")
+        known.read(FULL)
+        known.control("POST", f"groups/{choir}/restore")
+    known.read()
+    run = known.read()
+
+    assert run.kind == (FULL if restored else DELTA)
+    assert held(known) == truth(known)
