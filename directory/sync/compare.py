@@ -20,6 +20,7 @@ from directory.models import (
     DirectoryObject,
     DirectoryUser,
     GroupBitmap,
+    GroupNesting,
     State,
 )
 from directory.sync import attributes, observe, returned
@@ -213,7 +214,7 @@ class Comparison:
                 removed = isinstance(what, str)
                 self.plan.hashes[number] = None if removed else value or NO_ANSWER
                 after = self._answered(sort, number, object_id, observed, what)
-                if self._is_back(number, observed, after):
+                if self._is_back(observed, after):
                     back[number] = (object_id, row, observed, after)
                     continue
                 if self._is_new(number, observed, after):
@@ -222,15 +223,17 @@ class Comparison:
         if sort.kind == Kind.USER and (back or new):
             self._ask_about_back(BitMap(back), new)
         elif back or self._are_restored(new):
-            self._unsure = self._unsure | BitMap(back)
+            # Which groups they are in, a read of everything says alone.
             self.plan.full_read_reason = RESTORED
+            waits = BitMap(group for group in back if not self._may_be_back(group))
+            self._unsure = self._unsure | waits
         for number, (object_id, row, observed, after) in back.items():
             told = True
             if self._stays_deleted(number):
                 hold = self.holds.get(number)
                 after, told = observed, hold is None or hold.told
-                waits = number in self._unsure
-                self.plan.hashes[number] = NO_ANSWER if waits else None
+                unsure = number in self._unsure
+                self.plan.hashes[number] = NO_ANSWER if unsure else None
             self._note(sort, objects, number, object_id, row, after, told=told)
         for number, object_id, row, hold in self._left_out(sort, answered):
             observed = after = sort.observed(row, hold)
@@ -254,7 +257,7 @@ class Comparison:
         self.plan.hashes.update(zip(people.numbers, people.hashes, strict=True))
         return numbers
 
-    def _is_back(self, number: int, observed: Row | None, after: Row | None) -> bool:
+    def _is_back(self, observed: Row | None, after: Row | None) -> bool:
         """Whether somebody was restored, and no read says which groups hold them, or a
         group, and no read of changes says who joined or left before it was deleted, or
         which groups it is still in."""
@@ -266,9 +269,17 @@ class Comparison:
             and after.state == PRESENT
         ):
             return False
-        if isinstance(after, GroupRow):
-            return not self.round.full and number != self._asked
-        return True
+        return not (self.round.full and isinstance(after, GroupRow))
+
+    def _may_be_back(self, group: int) -> bool:
+        """Whether nothing that a group was in before can be wrong by now: it is read
+        alone, which says who is in it, and it was in no other group."""
+        if group != self._asked:
+            return False
+        nested = GroupNesting.objects.filter(child_id=group).exists()
+        return not nested and not any(
+            group in hold.groups.joined for hold in self.holds.values()
+        )
 
     def _ask_about_back(self, people: BitMap, new: BitMap) -> None:
         """Ask about those who are back, and those who may be, unless they are many."""

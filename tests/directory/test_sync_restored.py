@@ -35,10 +35,12 @@ ANA = "ana.ruiz@fernhill.example"
 PERMISSION = "scoping.change_policy"
 
 
-def bound(known: Story, name: str) -> User:
+def bound(known: Story, name: str, *, nested: bool = False) -> User:
     """Ana's account, which has what the members of a group are given."""
     factories.bind(
-        factories.account_group("Operators", site=factories.site()), known.group(name)
+        factories.account_group("Operators", site=factories.site()),
+        known.group(name),
+        nested=nested,
     )
     account = factories.entra_account(known.user(ANA))
     assert holds(account)
@@ -240,6 +242,31 @@ def test_a_group_that_is_back_is_whole_where_it_is_read_alone(known: Story) -> N
     known.control("POST", f"groups/{choir}/restore")
     read_alone(known, "Choir")
 
+    assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("nested", ["no longer", "unheard of"])
+def test_a_group_that_is_back_is_nested_as_a_read_of_everything_says(
+    known: Story, nested: str
+) -> None:
+    """Read alone, it is not asked for the groups that it is in."""
+    choir = mailed(known)
+    known.control("POST", "groups/Alumni/members", {"members": [choir]})
+    account = None
+    if nested == "no longer":
+        known.read()
+        account = bound(known, "Alumni", nested=True)
+    known.control("DELETE", f"groups/{choir}")
+    known.read()
+    if nested == "no longer":
+        known.control("DELETE", "groups/Alumni/members", {"members": [choir]})
+    known.read(FULL)
+    known.control("POST", f"groups/{choir}/restore")
+    read_alone(known, "Choir")
+    assert account is None or not holds(account)
+
+    run = known.read()
+    assert (run.kind, run.kind_reason) == (FULL, compare.RESTORED)
     assert held(known) == truth(known)
 
 
