@@ -308,8 +308,7 @@ class Comparison:
         missing = self._missing | self.plan.people.new.present
         missing -= self.departed[Kind.USER] | self.fresh | self._returned.certain
         before = len(self._returned.certain)
-        if missing:
-            self._ask_about(missing)
+        self._ask_about(missing)
         return len(self._returned.certain) > before
 
     def _is_new(self, number: int, observed: Row | None, after: Row | None) -> bool:
@@ -341,9 +340,9 @@ class Comparison:
         return self._ask(returned.Question(self.cloud_idp, groups=told)).restored
 
     def _ask_about(self, people: BitMap, new: BitMap | None = None) -> None:
-        """Ask in which groups people are. Of those who are new most often all was
-        told."""
-        if self._ask is None:
+        """Ask in which groups people are, unless they are many. Of those who are new
+        most often all was told."""
+        if self._ask is None or not 0 < len(people) <= returned.PEOPLE:
             return
         members: dict[int, BitMap] = defaultdict(BitMap)
         pair = ("group_id", "user_id")

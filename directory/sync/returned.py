@@ -96,8 +96,6 @@ def ask(question: Question, *, observer: TransferObserver | None = None) -> Retu
 
     Of nobody it is certain where Microsoft cannot be asked, or not within a minute.
     """
-    if len(question.people) > PEOPLE:
-        return Returned()
     try:
         session = EntraSession(
             clouds.cloud(question.cloud_idp.cloud),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from directory import hold_everything
@@ -593,4 +595,18 @@ def test_a_group_that_was_never_known_holds_whom_it_held_before_it_was_deleted(
     run = known.read()
 
     assert run.kind == (FULL if restored else DELTA)
+    assert held(known) == truth(known)
+
+
+def test_of_many_people_it_is_not_looked_up_where_they_were(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A group of thousands may have been emptied."""
+    monkeypatch.setattr(returned, "PEOPLE", 0)
+    known.control("DELETE", f"groups/Frontend/members/{ANA}")
+    with CaptureQueriesContext(connection) as statements:
+        known.read(FULL)
+
+    of_people = 'FROM "directory_directorymembership" WHERE "user_id"'
+    assert not [each for each in statements if of_people in each["sql"]]
     assert held(known) == truth(known)
