@@ -344,6 +344,7 @@ class EntraSession(requests.Session):
             it changes. Another one that is set later is told anew, also of
             connections that are open already.
         total_seconds: limit for one call, all attempts and waits together.
+        conversation_seconds: limit for all calls together, from now on.
         attempts: how often one request is sent at most.
         sleep, clock, wall_clock: for tests; `clock` is monotonic seconds,
             `wall_clock` seconds since 1970.
@@ -361,6 +362,7 @@ class EntraSession(requests.Session):
         observer: TransferObserver | None = None,
         tls_observer: Callable[[TlsInUse], None] | None = None,
         total_seconds: float = TOTAL_SECONDS,
+        conversation_seconds: float = float("inf"),
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -378,6 +380,7 @@ class EntraSession(requests.Session):
         self._clock = clock
         self._wall_clock = wall_clock
         self._jitter = jitter
+        self._ends = clock() + conversation_seconds
         self._deadline = float("inf")
         self.adapters.clear()
         self._adapter = _TlsAdapter(
@@ -415,7 +418,10 @@ class EntraSession(requests.Session):
             request.body,
         )
         retried = _RETRIED_FOR_CODES if _redeems_code(read, request) else _RETRIED
-        deadline = self._deadline = self._clock() + self.total_seconds
+        left = self._left()
+        if left <= 0:
+            raise _too_late()
+        deadline = self._deadline = self._clock() + left
         attempt = 0
         while True:
             attempt += 1
@@ -462,10 +468,14 @@ class EntraSession(requests.Session):
 
     def pause(self, seconds: float, reason: str) -> bool:
         """Wait between two calls; False at once when it is longer than a call may be."""
-        if seconds >= self.total_seconds:
+        if seconds >= self._left():
             return False
         self._wait(seconds, reason)
         return True
+
+    def _left(self) -> float:
+        """Return the seconds that a call may take which begins now."""
+        return min(self.total_seconds, self._ends - self._clock())
 
     def _wait(self, seconds: float, reason: str) -> None:
         if self.observer is not None:
@@ -501,7 +511,7 @@ class EntraSession(requests.Session):
                 why.sentence, advice=why.advice, code=why.code
             ) from None
         except requests.exceptions.Timeout:
-            raise errors.Unreachable("Microsoft did not answer in time.") from None
+            raise _too_late() from None
         except requests.exceptions.ProxyError as failure:
             raise _proxy_failure(failure) from None
         except (requests.exceptions.RequestException, Urllib3Error):
@@ -700,6 +710,10 @@ def _charged(read: Read, response: requests.Response | None) -> list[Mapping[str
 
 _PAGE_TOKEN = re.compile(r"(\$(?:skip|delta)token=)[^&]*", re.IGNORECASE)
 _TUNNEL = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+
+
+def _too_late() -> errors.Unreachable:
+    return errors.Unreachable("Microsoft did not answer in time.")
 
 
 def _proxy_failure(failure: requests.exceptions.ProxyError) -> errors.Unreachable:

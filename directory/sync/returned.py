@@ -100,7 +100,7 @@ def ask(question: Question, *, observer: TransferObserver | None = None) -> Retu
         session = EntraSession(
             clouds.cloud(question.cloud_idp.cloud),
             observer=observer,
-            total_seconds=SECONDS,
+            conversation_seconds=SECONDS,
         )
         with session:
             graph = tokens.graph_client(

@@ -272,7 +272,9 @@ def test_a_group_that_is_back_is_nested_as_a_read_of_everything_says(
     assert held(known) == truth(known)
 
 
-@pytest.mark.parametrize("why", ["no answer", "many people", "many groups"])
+@pytest.mark.parametrize(
+    "why", ["no answer", "slow answers", "many people", "many groups"]
+)
 def test_who_is_back_waits_for_a_read_of_everything_where_nothing_is_certain(
     known: Story, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +285,10 @@ def test_who_is_back_waits_for_a_read_of_everything_where_nothing_is_certain(
     if why == "no answer":
         for path in ("/v1.0/$batch", "/v1.0/users/"):
             known.unavailable(path, method="POST")
+    elif why == "slow answers":
+        # In time each by itself, and not together.
+        monkeypatch.setattr(returned, "SECONDS", 1.0)
+        known.fault("/v1.0/$batch", delay=0.7, times=0)
     elif why == "many people":
         monkeypatch.setattr(returned, "PEOPLE", 0)
     else:

@@ -65,6 +65,7 @@ def session_for(
     time: FakeTime | None = None,
     observer: TransferStats | None = None,
     total_seconds: float = 120.0,
+    conversation_seconds: float = float("inf"),
     jitter: Callable[[float, float], float] = max,
 ) -> EntraSession:
     time = time or FakeTime()
@@ -72,6 +73,7 @@ def session_for(
         cloud,
         observer=observer,
         total_seconds=total_seconds,
+        conversation_seconds=conversation_seconds,
         sleep=time.sleep,
         clock=time.clock,
         wall_clock=time.wall_clock,

@@ -312,6 +312,26 @@ def test_f1_a_wait_beyond_the_limit_of_time_is_not_begun() -> None:
 
 
 @responses.activate
+def test_calls_that_have_a_limit_together_wait_and_begin_within_it_alone() -> None:
+    time = FakeTime()
+    responses.get(USERS, json={"value": []})
+    responses.get(USERS, status=429, headers={"Retry-After": "30"})
+    session = session_for(time=time, conversation_seconds=60)
+    assert session.get(USERS).status_code == 200
+    time.elapsed += 40
+
+    with pytest.raises(errors.GraphUnavailable):
+        session.get(USERS)
+    assert not session.pause(20, "Microsoft Graph asked the console to slow down.")
+    assert time.slept == []
+
+    time.elapsed += 20
+    with pytest.raises(errors.Unreachable, match="did not answer in time"):
+        session.get(USERS)
+    assert len(responses.calls) == 2
+
+
+@responses.activate
 def test_a_broken_connection_is_tried_again() -> None:
     responses.get(USERS, body=requests.ConnectionError("reset"))
     responses.get(USERS, json={"value": []})
