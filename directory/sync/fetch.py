@@ -37,6 +37,7 @@ from directory.sync.stage import (
     store_pages,
 )
 from directory.sync.traffic import Traffic
+from jamfidp.durability import checkpointed_beside
 
 Clock = Callable[[], datetime]
 Page = UsersPage | GroupsPage
@@ -321,7 +322,7 @@ class Fetch:
 
     def _store(self) -> None:
         """Store the pages and numbers that are not stored yet, and renew the lease."""
-        with transaction.atomic():
+        with checkpointed_beside(), transaction.atomic():
             self._renew()
             schema.check()
             self.register.store()

@@ -6,7 +6,7 @@ Each is the database's own doing, on a connection of the worker's; nothing is pr
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -17,10 +17,11 @@ from django.utils import timezone
 
 from directory import tasks
 from directory.models import StagedPage, SyncRun
-from directory.sync import rows
+from directory.sync import fetch, rows
 from directory.sync import run as run_module
 from directory.sync.apply import apply_plan
 from directory.sync.run import work
+from directory.sync.stage import store_pages
 from tests.conftest import Sandbox
 from tests.directory.syncing import Story, connected, held, truth
 from tests.directory.test_sync_faults import abandon, page_by_page
@@ -254,3 +255,21 @@ def test_a_first_read_that_cannot_be_analyzed_is_applied_all_the_same(
     assert held(story) == truth(story)
     assert run.write_lock_seconds is not None, "what comes after it was done"
     assert not StagedPage.objects.exists()
+
+
+@pytest.mark.skipif("connection.vendor != 'sqlite'", reason="SQLite's own")
+def test_storing_what_was_read_waits_for_no_copy_of_sqlites_log(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied_after = []
+
+    def store(pages: Sequence[StagedPage]) -> None:
+        copied_after.append(say("PRAGMA wal_autocheckpoint")[0])
+        store_pages(pages)
+
+    monkeypatch.setattr(fetch, "store_pages", store)
+
+    known.read(FULL)
+
+    assert set(copied_after) == {0}, "no commit of its own copies anything"
+    assert say("PRAGMA wal_autocheckpoint") == (1000,), "small ones do, as ever"
