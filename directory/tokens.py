@@ -18,6 +18,7 @@ from directory.entra import (
     Credential,
     EntraSession,
     GraphClient,
+    KeptTokens,
     TokenCache,
     TokenSource,
     errors,
@@ -232,7 +233,7 @@ class AcceptedTokens:
         self._cache = cache
         self._insist = insist
         self._note = note
-        self._accepted: tuple[ApplicationCredential, TokenSource] | None = None
+        self._accepted: tuple[ApplicationCredential, KeptTokens] | None = None
 
     def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
         token = self._token(fresh=fresh, claims=claims)
@@ -250,8 +251,8 @@ class AcceptedTokens:
                 # Unusable since then: the others are looked at.
                 pass
 
-        def ask(credential: Credential) -> tuple[TokenSource, AccessToken]:
-            source = self._source_for(credential)
+        def ask(credential: Credential) -> tuple[KeptTokens, AccessToken]:
+            source = KeptTokens(self._source_for(credential))
             return source, source.token(fresh=fresh, claims=claims)
 
         row, (source, token) = _first_accepted(

@@ -33,6 +33,7 @@ from directory.entra.graph import (
 from directory.entra.id_token import IdTokenClaims, SigningKeys, validate_id_token
 from directory.entra.identity import (
     AccessToken,
+    KeptTokens,
     TokenCache,
     TokenProvider,
     TokenSource,
@@ -96,6 +97,7 @@ __all__ = [
     "Group",
     "GroupsPage",
     "IdTokenClaims",
+    "KeptTokens",
     "LiveAnswer",
     "MemberRef",
     "MemberType",

@@ -5,6 +5,7 @@ MSAL has no types and validates nothing in an ID token; it is wrapped here once.
 
 import logging
 import re
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -46,6 +47,8 @@ logging.getLogger("msal.token_cache").addFilter(_WithoutEvents())
 
 # Continuous access evaluation: Graph may answer with a claims challenge.
 _CLIENT_CAPABILITIES = ["CP1"]
+# A token is asked for anew when it has less than this to live, in seconds, as MSAL does.
+TOKEN_MARGIN = 300.0
 # Directory.Read.All and its kind.
 _ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -99,6 +102,28 @@ class TokenProvider(Protocol):
     def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
         """Return a token; `fresh` and `claims` bypass every cache."""
         ...
+
+
+class KeptTokens:
+    """The tokens of a source, each kept for as long as that would give it out again.
+
+    For whoever sends thousands of requests: MSAL looks through its cache for each.
+    """
+
+    def __init__(self, source: TokenProvider) -> None:
+        self._source = source
+        self._kept: tuple[AccessToken, float] | None = None
+
+    def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
+        if self._kept is not None and not fresh and claims is None:
+            token, until = self._kept
+            if time.monotonic() < until:
+                return token
+        token = self._source.token(fresh=fresh, claims=claims)
+        until = time.monotonic() + token.expires_in - TOKEN_MARGIN
+        # What is kept was issued once.
+        self._kept = AccessToken(token.reveal(), token.expires_in), until
+        return token
 
 
 class _Published:

@@ -7,7 +7,6 @@ the run sees to it.
 
 import queue
 import threading
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from directory.entra import (
     Cloud,
     EntraSession,
     GraphClient,
+    KeptTokens,
     TlsInUse,
     TokenProvider,
 )
@@ -28,9 +28,6 @@ from directory.models import CloudIdentityProvider
 from directory.sync.traffic import Traffic
 
 T = TypeVar("T")
-
-# A token is asked for anew when it has less than this to live, as MSAL does.
-TOKEN_MARGIN = 300.0
 
 
 class Stopped(Exception):
@@ -107,21 +104,14 @@ class Desk:
 
 
 class _DeskTokens:
-    """Tokens for a thread: asked for at the desk, and kept as long as they live."""
+    """Tokens for a thread, asked for at the desk."""
 
     def __init__(self, desk: Desk, source: TokenProvider) -> None:
         self._desk = desk
         self._source = source
-        self._kept: tuple[AccessToken, float] | None = None
 
     def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
-        if self._kept is not None and not fresh and claims is None:
-            token, until = self._kept
-            if time.monotonic() < until:
-                return token
-        token = self._desk.ask(lambda: self._source.token(fresh=fresh, claims=claims))
-        self._kept = (token, time.monotonic() + token.expires_in - TOKEN_MARGIN)
-        return token
+        return self._desk.ask(lambda: self._source.token(fresh=fresh, claims=claims))
 
 
 # Sessions that are not in use, by cloud and tenant: the next run of this process needs
@@ -176,7 +166,7 @@ class Lines:
         session = self._session(self._note_tls)
         graph = GraphClient(
             cloud=self._cloud,
-            tokens=_DeskTokens(self._desk, self._tokens),
+            tokens=KeptTokens(_DeskTokens(self._desk, self._tokens)),
             session=session,
             priority=self._priority,
         )

@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from directory.entra import (
     PUBLIC,
+    AccessToken,
     CertificateCredential,
     ClientSecret,
+    KeptTokens,
     TokenCache,
     TokenSource,
     app_only_token,
@@ -533,3 +535,43 @@ def test_graph_is_not_asked_for_anything_while_tokens_are_fetched(
     urls = [str(call.request.url) for call in microsoft.calls]
     assert not any(url.startswith(GRAPH) for url in urls)
     assert all(url.startswith(LOGIN) for url in urls)
+
+
+class Issuing:
+    """Issues another token each time, with so many seconds to live."""
+
+    def __init__(self, lifetime: int) -> None:
+        self.lifetime = lifetime
+        self.asked: list[tuple[bool, str | None]] = []
+
+    def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
+        self.asked.append((fresh, claims))
+        return AccessToken(f"t{len(self.asked)}", self.lifetime, just_issued=True)
+
+
+def test_a_token_is_kept_while_it_has_more_than_five_minutes_to_live() -> None:
+    source = Issuing(lifetime=360)
+    kept = KeptTokens(source)
+
+    first, second = kept.token(), kept.token()
+
+    assert [first.reveal(), second.reveal()] == ["t1", "t1"]
+    assert first.just_issued
+    assert not second.just_issued, "it was issued for the first call"
+
+
+def test_a_token_that_ends_soon_is_asked_for_each_time() -> None:
+    kept = KeptTokens(Issuing(lifetime=300))
+
+    assert [kept.token().reveal(), kept.token().reveal()] == ["t1", "t2"]
+
+
+@pytest.mark.parametrize("asking", [{"fresh": True}, {"claims": "{}"}])
+def test_no_kept_token_answers_a_challenge(asking: Any) -> None:
+    source = Issuing(lifetime=3600)
+    kept = KeptTokens(source)
+    kept.token()
+
+    assert kept.token(**asking).reveal() == "t2"
+    assert source.asked[1] != source.asked[0]
+    assert kept.token().reveal() == "t2", "the newer one is kept"
