@@ -589,7 +589,8 @@ class Comparison:
                 inferred = inferred | absent
                 if kind == Kind.USER:
                     self._missing |= absent - told
-                if absent.intersect(self._unsure):
+                kept = (observed & asked.certain) - joined - told
+                if absent.intersect(self._unsure) or self._need_a_look(kept):
                     # Back since the groups were read, perhaps.
                     plan.full_read_reason = returned.REASON
             else:
@@ -602,6 +603,12 @@ class Comparison:
             plan.users_before = before
         else:
             plan.nesting_before = before
+
+    def _need_a_look(self, kept: BitMap) -> bool:
+        """Whether to read once more whom a group holds that a read of everything did
+        not list: perhaps through another that was nested in it since it was read."""
+        again = self.cloud_idp.full_read_reason == returned.REASON
+        return bool(kept) and not again
 
     def _held_already(self, group: int, people: BitMap) -> BitMap:
         """Return whom a group holds, through others at least: whether they are direct

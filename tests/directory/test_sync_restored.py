@@ -544,6 +544,46 @@ def test_whoever_was_deleted_only_while_groups_were_read_is_in_them(
     assert account is None or holds(account)
 
 
+def test_whoever_is_in_a_group_through_another_since_it_was_read_has_left_it(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Microsoft says that Alumni holds her, and nobody knows yet through which."""
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    known.read()
+    known.control("DELETE", f"groups/Alumni/members/{ANA}")
+    frontend = known.group("Frontend").object_id
+    read = Fetch.read
+
+    def read_and_nest(fetch: Fetch) -> Round:
+        round_ = read(fetch)
+        known.control("POST", "groups/Alumni/members", {"members": [frontend]})
+        return round_
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fetch, "read", read_and_nest)
+        known.read(FULL)
+    known.read()
+
+    assert held(known) == truth(known)
+    known.cloud_idp.refresh_from_db()
+    assert not known.cloud_idp.full_read_reason
+
+
+def test_for_a_membership_that_is_never_listed_everything_is_read_once_more_alone(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        returned, "ask", lambda question, **_: returned.Returned(question.people)
+    )
+    known.control("DELETE", f"groups/Frontend/members/{ANA}")
+
+    assert [known.read(kind).kind for kind in (FULL, DELTA, DELTA)] == [
+        FULL,
+        FULL,
+        DELTA,
+    ]
+
+
 def unknown(known: Story, *groups: str) -> str:
     """Somebody of these groups, deleted before they were read."""
     upn = "lou.perrin@fernhill.example"
