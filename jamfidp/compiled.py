@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 from django.db import connection
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.db.models import query as queries
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
@@ -84,6 +85,64 @@ class CompiledUpdate:
         """Return the statement and its values, for `durability` and `gathered`."""
         statement = self._statement(parameters)
         return statement.sql, statement.values(parameters)
+
+
+class Added(NamedTuple):
+    """What a `CompiledChange` adds to the number in a column."""
+
+    number: int
+
+
+class CompiledChange:
+    """As `CompiledUpdate`, of any columns: `build` returns the rows alone, which it
+    chooses by their own columns."""
+
+    def __init__(self, build: Callable[..., QuerySet[Any]]) -> None:
+        self._condition = _Kinds(
+            lambda *given: _Condition(build(*given).query, connection, None)
+        )
+
+    def told(
+        self, *parameters: int | str | datetime, **columns: Any
+    ) -> tuple[str, list[Any]]:
+        """Return the statement and its values; numbers may be `Added` to columns."""
+        condition = self._condition(parameters)
+        table, fields = _table_of(condition.model)
+        assigned, values = [], []
+        for name, value in columns.items():
+            column, field = fields[name]
+            if isinstance(value, Added):
+                assigned.append(f"{column} = {table}.{column} + %s")
+                values.append(value.number)
+            else:
+                assigned.append(f"{column} = %s")
+                values.append(field.get_db_prep_save(value, connection))
+        return (
+            f"UPDATE {table} SET {', '.join(assigned)} WHERE {condition.sql}",  # noqa: S608
+            values + condition.values(parameters),
+        )
+
+
+# Both databases quote alike.
+@cache
+def _table_of(
+    model: type[Model],
+) -> tuple[str, dict[str, tuple[str, Field[Any, Any]]]]:
+    """Return its name, and its columns with their fields, by name."""
+    quoted, meta = connection.ops.quote_name, model._meta
+    fields = meta.concrete_fields
+    return quoted(meta.db_table), {
+        field.name: (quoted(field.column), field) for field in fields
+    }
+
+
+class _Condition(SQLCompiler):
+    """Puts together the condition of a query, and nothing of the rest."""
+
+    def as_sql(self, *_args: Any, **_named: Any) -> tuple[str, tuple[Any, ...]]:
+        # The stubs do not know that it is compiled like an expression.
+        sql, values = self.compile(cast("Any", self.query.where))
+        return sql, tuple(values)
 
 
 class Question(NamedTuple):
@@ -169,6 +228,7 @@ class _Statement:
         # An update selects nothing.
         selected = compiler.select or []
         columns = [each[0] for each in selected[: getattr(compiler, "col_count", 0)]]
+        self.model = cast("type[Model]", compiler.query.model)
         self._compiler = compiler
         self._converters = compiler.get_converters(columns)
         self._objects = _Objects(compiler) if compiler.klass_info else None

@@ -4,11 +4,9 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, cast
+from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Model, QuerySet
-from django.db.models.sql import UpdateQuery
 
 from jamfidp.gathered import gathered, later
 
@@ -35,24 +33,20 @@ def may_be_lost() -> Iterator[None]:
             yield
 
 
-def update_that_may_be_lost(rows: QuerySet[Model], **columns: Any) -> int:
-    """Update rows in a transaction as `may_be_lost`; return how many were there.
+def rows_changed(statement: str, values: Sequence[Any]) -> int:
+    """Execute a statement; return how many rows it met."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+def rows_changed_that_may_be_lost(statement: str, values: Sequence[Any]) -> int:
+    """As `rows_changed`, in a transaction as `may_be_lost`.
 
     It takes one message to PostgreSQL and back, where that takes four: statements of
     one message are a transaction.
     https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-STATEMENT
     """
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
-        return rows.update(**columns)
-    query = cast("UpdateQuery", rows.query.chain(UpdateQuery))
-    query.add_update_values(columns)
-    return rows_changed_that_may_be_lost(
-        *query.get_compiler(connection=connection).as_sql()
-    )
-
-
-def rows_changed_that_may_be_lost(statement: str, values: Sequence[Any]) -> int:
-    """Execute a statement as `update_that_may_be_lost`; return how many rows it met."""
     alone = connection.vendor == "postgresql" and not connection.in_atomic_block
     with connection.cursor() as cursor:
         cursor.execute(f"{_NOT_WAITING}; {statement}" if alone else statement, values)
@@ -62,7 +56,7 @@ def rows_changed_that_may_be_lost(statement: str, values: Sequence[Any]) -> int:
 
 
 def execute_that_may_be_lost(statement: str, values: Sequence[Any]) -> None:
-    """Execute one statement as `update_that_may_be_lost` does."""
+    """Execute one statement as `rows_changed_that_may_be_lost` does."""
     with connection.cursor() as cursor:
         if connection.in_atomic_block:
             with transaction.atomic():

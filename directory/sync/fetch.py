@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
 from pyroaring import BitMap
 
 from directory import schema
@@ -37,6 +36,7 @@ from directory.sync.stage import (
     store_pages,
 )
 from directory.sync.traffic import Traffic
+from jamfidp.compiled import Added
 from jamfidp.durability import checkpointed_beside
 
 Clock = Callable[[], datetime]
@@ -228,8 +228,8 @@ class Fetch:
     def counted(self) -> dict[str, Any]:
         """Return what was read since the last call, as columns of the run's row."""
         columns = {
-            "pages": F("pages") + self._pages_counted,
-            "memberships_read": F("memberships_read") + self._members_counted,
+            "pages": Added(self._pages_counted),
+            "memberships_read": Added(self._members_counted),
             "users_read": len(self._progress[Resource.USERS].seen),
             "groups_read": len(self._progress[Resource.GROUPS].seen),
             **self.traffic.take(),

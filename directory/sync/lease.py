@@ -12,11 +12,8 @@ from django.db.models import Exists, F, Q
 from django.db.models.functions import Coalesce
 
 from directory.models import StagedPage, SyncRun, SyncRunQuerySet
-from jamfidp.compiled import CompiledObjects, CompiledUpdate
-from jamfidp.durability import (
-    rows_changed_that_may_be_lost,
-    update_that_may_be_lost,
-)
+from jamfidp.compiled import CompiledChange, CompiledObjects, CompiledUpdate
+from jamfidp.durability import rows_changed, rows_changed_that_may_be_lost
 from jamfidp.gathered import Outcome, later
 
 # Renewed with every page and every wait, and longer than one request can take.
@@ -47,10 +44,8 @@ class Lease:
 
     def write(self, **columns: Any) -> bool:
         """Change the run's row; False means that the lease is lost."""
-        return bool(self._held().update(**self._noted | columns))
-
-    def _held(self) -> SyncRunQuerySet:
-        return SyncRun.objects.active().filter(pk=self.run_id, fencing_token=self.token)
+        told = _MINE.told(self.run_id, self.token, **self._noted | columns)
+        return bool(rows_changed(*told))
 
     def renew(self, **columns: Any) -> None:
         """Change the run's row unless somebody canceled it.
@@ -58,14 +53,12 @@ class Lease:
         Raises:
             LeaseLost, Canceled
         """
-        held = self._held()
+        told = _NOT_CANCELED.told(self.run_id, self.token, **self._noted | columns)
         # How far it is. What matters is written after it, and with that it is on disk.
-        if update_that_may_be_lost(
-            held.filter(cancel_requested=False), **self._noted | columns
-        ):
+        if rows_changed_that_may_be_lost(*told):
             self._noted.clear()
             return
-        if held.exists():
+        if _mine(self.run_id, self.token).exists():
             raise Canceled
         raise LeaseLost
 
@@ -75,6 +68,14 @@ class Lease:
         return later(*_HELD.told(self.run_id, self.token, now))
 
 
+def _mine(run_id: int, token: int) -> SyncRunQuerySet:
+    return SyncRun.objects.active().filter(pk=run_id, fencing_token=token)
+
+
+_MINE = CompiledChange(_mine)
+_NOT_CANCELED = CompiledChange(
+    lambda run_id, token: _mine(run_id, token).filter(cancel_requested=False)
+)
 _HELD = CompiledUpdate(
     lambda run_id, token, now: (
         SyncRun.objects.filter(

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, DataError, IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from directory import permission_use, schedules, schema, status
@@ -40,7 +39,8 @@ from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
-from jamfidp.durability import checkpointed_beside, update_that_may_be_lost
+from jamfidp.compiled import Added, CompiledChange
+from jamfidp.durability import checkpointed_beside, rows_changed_that_may_be_lost
 
 logger = logging.getLogger(__name__)
 
@@ -530,10 +530,8 @@ def _plan_and_apply(
         _analyze()
     # Known only now: the commit is part of both.
     watch.lap("Applying")
-    update_that_may_be_lost(
-        SyncRun.objects.filter(pk=run.pk),
-        phases=watch.phases,
-        write_lock_seconds=written.seconds,
+    rows_changed_that_may_be_lost(
+        *_RUN.told(run.pk, phases=watch.phases, write_lock_seconds=written.seconds)
     )
     look_again(run, read_alone, now=clock())
     logger.info(
@@ -543,6 +541,9 @@ def _plan_and_apply(
         written.rows,
         written.seconds,
     )
+
+
+_RUN = CompiledChange(lambda number: SyncRun.objects.filter(pk=number))
 
 
 def _analyze() -> None:
@@ -625,7 +626,7 @@ def _leave(run: SyncRun, lease: Lease) -> None:
         phase="The console was upgraded; a worker of its version goes on",
         heartbeat_at=None,
         lease_expires_at=None,
-        fencing_token=F("fencing_token") + 1,
+        fencing_token=Added(1),
     )
     logger.warning("Sync run %s is left to a worker of the new version", run.pk)
 

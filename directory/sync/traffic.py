@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import F
-
 from directory.entra.transport import Exchange
 from directory.models import SyncRun
+from jamfidp.compiled import Added
 
 # Microsoft says how much of its limit is used from 80 % on, and counts in windows of ten
 # seconds. Background work slows down before it is refused.
@@ -116,10 +115,10 @@ class Traffic:
         """
         with self._lock:
             added: dict[str, Any] = {
-                "requests": F("requests") + self.requests,
-                "retries": F("retries") + self.retries,
-                "bytes_read": F("bytes_read") + self.bytes_received,
-                "resource_units": F("resource_units") + self.resource_units,
+                "requests": Added(self.requests),
+                "retries": Added(self.retries),
+                "bytes_read": Added(self.bytes_received),
+                "resource_units": Added(self.resource_units),
             }
             if self.waited:
                 added["waits"] = [

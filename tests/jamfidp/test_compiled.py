@@ -15,7 +15,9 @@ from directory.models import (
     SyncRun,
 )
 from jamfidp.compiled import (
+    Added,
     Compiled,
+    CompiledChange,
     CompiledObjects,
     CompiledUpdate,
     asked_together,
@@ -138,6 +140,35 @@ def test_an_update_sets_what_it_is_given() -> None:
         run.refresh_from_db()
         assert (run.phase, run.heartbeat_at, run.pages) == (f"{hours} %", at, hours)
     assert later(*compiled.told(0, "none", NOW)).rows == 0
+
+
+def test_a_change_sets_whatever_columns_it_is_told() -> None:
+    run, other = (
+        run_of(factories.cloud_idp()),
+        run_of(factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)),
+    )
+    compiled = CompiledChange(
+        lambda number, token: SyncRun.objects.active().filter(
+            pk=number, fencing_token=token
+        )
+    )
+
+    def change(token: int, **columns: Any) -> int | None:
+        return later(*compiled.told(run.pk, token, **columns)).rows
+
+    assert change(0, pages=Added(2), waits=[{"times": 1}], error="100 %") == 1
+    assert change(0, pages=Added(3), heartbeat_at=NOW) == 1
+    assert change(1, pages=Added(5)) == 0
+    assert change(0, state=SyncRun.State.FAILED, heartbeat_at=None) == 1
+    # It has ended now.
+    assert change(0, pages=Added(7)) == 0
+
+    before = other.pages, other.waits, other.heartbeat_at, other.state
+    for each in (run, other):
+        each.refresh_from_db()
+    assert (run.pages, run.waits, run.error) == (5, [{"times": 1}], "100 %")
+    assert (run.heartbeat_at, run.state) == (None, "FAILED")
+    assert (other.pages, other.waits, other.heartbeat_at, other.state) == before
 
 
 def test_questions_that_are_asked_together_take_one_message() -> None:

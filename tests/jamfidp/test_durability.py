@@ -2,16 +2,18 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from directory.models import CloudIdentityProvider
+from jamfidp.compiled import CompiledChange
 from jamfidp.durability import (
     MANY_ROWS,
     checkpointed_beside,
-    update_that_may_be_lost,
+    rows_changed_that_may_be_lost,
 )
 from tests import factories
 
@@ -22,16 +24,24 @@ postgresql = pytest.mark.skipif(
 )
 
 
+ALL = CompiledChange(
+    lambda other: CloudIdentityProvider.objects.exclude(provider_name=other)
+)
+ONE = CompiledChange(lambda number: CloudIdentityProvider.objects.filter(pk=number))
+
+
 def test_an_update_that_may_be_lost_says_how_many_rows_there_were() -> None:
     ours = factories.cloud_idp()
     factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
-    everybody = CloudIdentityProvider.objects.order_by()
 
-    assert update_that_may_be_lost(everybody, provider_name="A") == 2
-    assert update_that_may_be_lost(everybody.filter(pk=ours.pk), generation=7) == 1
-    assert update_that_may_be_lost(everybody.filter(pk=0), generation=8) == 0
+    def changed(*told: Any) -> int:
+        return rows_changed_that_may_be_lost(*told)
+
+    assert changed(*ALL.told("B", provider_name="A")) == 2
+    assert changed(*ONE.told(ours.pk, generation=7)) == 1
+    assert changed(*ONE.told(0, generation=8)) == 0
     with transaction.atomic():
-        assert update_that_may_be_lost(everybody, generation=9) == 2
+        assert changed(*ONE.told(ours.pk, generation=9)) == 1
         transaction.set_rollback(True)
 
     ours.refresh_from_db()
@@ -41,7 +51,7 @@ def test_an_update_that_may_be_lost_says_how_many_rows_there_were() -> None:
 @postgresql
 def test_it_takes_one_message_after_which_others_wait_for_the_disk_again() -> None:
     with CaptureQueriesContext(connection) as asked:
-        update_that_may_be_lost(CloudIdentityProvider.objects.order_by(), generation=7)
+        rows_changed_that_may_be_lost(*ONE.told(1, generation=7))
 
     (message,) = (each["sql"] for each in asked.captured_queries)
     assert message.startswith("SET LOCAL synchronous_commit TO OFF; UPDATE")
