@@ -5,12 +5,12 @@ as long as the database takes to answer one by a key. What is asked in every sma
 adds up.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 from django.db import connection
 from django.db.models import Field, Model, QuerySet
@@ -18,13 +18,37 @@ from django.db.models import query as queries
 from django.db.models.sql import UpdateQuery
 from django.db.models.sql.compiler import SQLCompiler
 
+from jamfidp.gathered import Answer, ask_later, asking, send
+
 Row = TypeVar("Row", bound=tuple[Any, ...])
 Object = TypeVar("Object", bound=Model)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Compiled(Generic[Row]):
+class _Compiled:
+    """A query set with parameters, put together once and asked as one likes."""
+
+    def __init__(self, build: Callable[..., QuerySet[Any, Any]]) -> None:
+        self._statement = _Kinds(
+            lambda *given: build(*given).query.get_compiler(connection=connection)
+        )
+
+    def with_(self, *parameters: int | str | datetime) -> "Question":
+        """Return it as a question for `asked_together`."""
+        return Question(self, parameters)
+
+    def told(self, parameters: tuple[Any, ...]) -> tuple[str, list[Any]]:
+        statement = self._statement(parameters)
+        return statement.sql, statement.values(parameters)
+
+    def converted(
+        self, found: list[tuple[Any, ...]], parameters: tuple[Any, ...]
+    ) -> list[tuple[Any, ...]]:
+        return self._statement(parameters).converted(found)
+
+
+class Compiled(_Compiled, Generic[Row]):
     """A query set of `values_list()` with parameters, asked as often as one likes.
 
     `build` is called with stand-ins for its parameters, once for each kind of database
@@ -33,34 +57,25 @@ class Compiled(Generic[Row]):
     """
 
     def __init__(self, build: Callable[..., QuerySet[Any, Row]]) -> None:
-        self._statement = _Kinds(
-            lambda *given: build(*given).query.get_compiler(connection=connection)
-        )
+        super().__init__(build)
 
     def rows(self, *parameters: int | str | datetime) -> list[Row]:
-        if (ahead := _AHEAD.get()) and (self, parameters) in ahead:
-            return ahead.pop(Question(self, parameters))
-        return self._statement(parameters).rows(parameters)
-
-    def with_(self, *parameters: int | str | datetime) -> "Question":
-        """Return it as a question for `asked_together`."""
-        return Question(self, parameters)
+        return answers_to(self.with_(*parameters))
 
     def any(self, *parameters: int | str | datetime) -> bool:
         """Whether there is a row. Have `build` ask for one alone."""
         return bool(self.rows(*parameters))
 
 
-class CompiledObjects(Generic[Object]):
+class CompiledObjects(_Compiled, Generic[Object]):
     """As `Compiled`, of a query set of objects, with others that it selects along."""
 
     def __init__(self, build: Callable[..., QuerySet[Object]]) -> None:
-        self._statement = _Kinds(
-            lambda *given: build(*given).query.get_compiler(connection=connection)
-        )
+        super().__init__(build)
 
     def all(self, *parameters: int | str | datetime) -> list[Object]:
-        return self._statement(parameters).objects(parameters)
+        found = answers_to(self.with_(*parameters))
+        return self._statement(parameters).objects(found)
 
     def first(self, *parameters: int | str | datetime) -> Object | None:
         """Return one, or None. Have `build` ask for one alone."""
@@ -145,49 +160,75 @@ class _Condition(SQLCompiler):
         return sql, tuple(values)
 
 
+class Askable(Protocol):
+    """What a question asks, whatever the parameters; one is equal to itself alone, or
+    to whatever asks the same."""
+
+    def told(self, parameters: Any) -> tuple[str, list[Any]]:
+        """Return the statement and its values."""
+        ...
+
+    def converted(
+        self, found: list[tuple[Any, ...]], parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        """Return rows of the database as they are meant."""
+        ...
+
+
 class Question(NamedTuple):
-    """What is asked, with its parameters."""
+    """What is asked, with its parameters; of an empty set nothing is asked."""
 
-    asked: Compiled[Any]
-    parameters: tuple[Any, ...]
+    asked: Askable
+    parameters: Hashable
 
 
-# Answers that were asked for together, until somebody takes them.
-_AHEAD: ContextVar[dict[Question, list[Any]] | None] = ContextVar("ahead", default=None)
+_NOBODY: frozenset[Any] = frozenset()
+# What was asked ahead, until somebody takes the answers.
+_AHEAD: ContextVar[dict[Question, Answer] | None] = ContextVar("ahead", default=None)
 
 
 @contextmanager
 def asked_together(questions: Iterable[Question]) -> Iterator[None]:
     """Ask in one message to PostgreSQL what is asked inside, one after the other.
 
-    Whoever asks one of them first is given what was answered at the beginning; whoever
-    asks it again has it asked again. So inside nothing may be written between that
-    could change an answer. SQLite answers without messages.
+    They go with the first statement that is executed inside, and before it. Whoever
+    asks one of them first is given what was answered then; whoever asks it again has it
+    asked again. So inside nothing may be written between that could change an answer.
+    SQLite answers without messages.
     """
-    wanted = list(dict.fromkeys(questions))
-    if connection.vendor != "postgresql" or not wanted:
+    if connection.vendor != "postgresql":
         yield
         return
-    known = _AHEAD.set(_answers(wanted))
-    try:
-        yield
-    finally:
-        _AHEAD.reset(known)
+    before = _AHEAD.get() or {}
+    with asking():
+        ahead = dict(before)
+        for question in questions:
+            if question not in ahead and question.parameters != _NOBODY:
+                ahead[question] = ask_later(*question.asked.told(question.parameters))
+        known = _AHEAD.set(ahead)
+        try:
+            yield
+        finally:
+            _AHEAD.reset(known)
 
 
-def _answers(questions: list[Question]) -> dict[Question, list[Any]]:
-    statements = [asked._statement(given) for asked, given in questions]
-    values: list[Any] = []
-    for statement, question in zip(statements, questions, strict=True):
-        values += statement.values(question.parameters)
-    found: dict[Question, list[Any]] = {}
+def answers_to(question: Question) -> list[Any]:
+    """Return the rows that a question finds: asked now, unless they are known."""
+    asked, parameters = question
+    if parameters == _NOBODY:
+        return []
+    ahead = _AHEAD.get()
+    answer = ahead.pop(question, None) if ahead else None
+    if answer is not None:
+        if answer.rows is None:
+            send()
+        # Lost, where a statement failed with which it went.
+        if answer.rows is not None:
+            found, answer.rows = answer.rows, None
+            return asked.converted(found, parameters)
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(each.sql for each in statements), values)
-        for statement, question in zip(statements, questions, strict=True):
-            if found:
-                cursor.nextset()
-            found[question] = statement.converted(cursor.fetchall())
-    return found
+        cursor.execute(*asked.told(parameters))
+        return asked.converted(cursor.fetchall(), parameters)
 
 
 class _Kinds:
@@ -233,14 +274,9 @@ class _Statement:
         self._converters = compiler.get_converters(columns)
         self._objects = _Objects(compiler) if compiler.klass_info else None
 
-    def rows(self, parameters: tuple[Any, ...]) -> list[Any]:
-        with connection.cursor() as cursor:
-            cursor.execute(self.sql, self.values(parameters))
-            return self.converted(cursor.fetchall())
-
-    def objects(self, parameters: tuple[Any, ...]) -> list[Any]:
+    def objects(self, rows: list[tuple[Any, ...]]) -> list[Any]:
         assert self._objects is not None  # noqa: S101 - what `build` returns says so
-        return list(map(self._objects.made, self.rows(parameters)))
+        return list(map(self._objects.made, rows))
 
     def values(self, parameters: tuple[Any, ...]) -> list[Any]:
         values = list(self._values)

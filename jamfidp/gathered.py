@@ -8,7 +8,7 @@ https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-MULTI-S
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import connection
 
@@ -29,11 +29,43 @@ def gathered() -> Iterator[None]:
         waiting.send()
 
 
+@contextmanager
+def asking() -> Iterator[None]:
+    """Have questions of `ask_later` wait for the next statement, whatever it is.
+
+    Nothing else waits for it. Where statements are gathered they wait with those.
+    """
+    if connection.vendor != "postgresql" or is_gathering():
+        yield
+        return
+    with connection.execute_wrapper(_Waiting(questions_alone=True)):
+        yield
+
+
+class _Sent(Protocol):
+    """What takes its part of what is answered to a message."""
+
+    def take(self, cursor: Any) -> None: ...
+
+
 @dataclass(slots=True)
 class Outcome:
     """How many rows a statement met; None before it was sent."""
 
     rows: int | None = None
+
+    def take(self, cursor: Any) -> None:
+        self.rows = cursor.rowcount
+
+
+@dataclass(slots=True)
+class Answer:
+    """The rows that a question found; None before it was sent, or if it failed."""
+
+    rows: list[tuple[Any, ...]] | None = None
+
+    def take(self, cursor: Any) -> None:
+        self.rows = cursor.fetchall()
 
 
 def later(statement: str, values: Sequence[Any]) -> Outcome:
@@ -48,6 +80,18 @@ def later(statement: str, values: Sequence[Any]) -> Outcome:
     return outcome
 
 
+def ask_later(question: str, values: Sequence[Any]) -> Answer:
+    """Ask with the next statement, see `asking`."""
+    answer, waiting = Answer(), _open(for_questions=True)
+    if waiting is not None:
+        waiting.add(question, values, answer)
+        return answer
+    with connection.cursor() as cursor:
+        cursor.execute(question, values)
+        answer.take(cursor)
+    return answer
+
+
 def is_gathering() -> bool:
     """Whether a statement would wait for the next one."""
     return _open() is not None
@@ -55,14 +99,17 @@ def is_gathering() -> bool:
 
 def send() -> None:
     """Send what waits, before something that goes by another way than a statement."""
-    waiting = _open()
-    if waiting is not None:
-        waiting.send()
-
-
-def _open() -> "_Waiting | None":
     for wrapper in connection.execute_wrappers:
         if isinstance(wrapper, _Waiting):
+            wrapper.send()
+
+
+def _open(*, for_questions: bool = False) -> "_Waiting | None":
+    """Return what waits; of several the innermost."""
+    for wrapper in reversed(connection.execute_wrappers):
+        if isinstance(wrapper, _Waiting) and (
+            for_questions or not wrapper.questions_alone
+        ):
             return wrapper
     return None
 
@@ -70,12 +117,13 @@ def _open() -> "_Waiting | None":
 class _Waiting:
     """Puts what waits before whatever is executed; see Django's execute wrappers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, questions_alone: bool = False) -> None:
+        self.questions_alone = questions_alone
         self._statements: list[str] = []
         self._values: list[Any] = []
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[_Sent] = []
 
-    def add(self, statement: str, values: Sequence[Any], outcome: Outcome) -> None:
+    def add(self, statement: str, values: Sequence[Any], outcome: _Sent) -> None:
         self._statements.append(statement)
         self._values += values
         self._outcomes.append(outcome)
@@ -87,10 +135,10 @@ class _Waiting:
         with connection.cursor() as cursor:
             cursor.execute("; ".join(statements), values)
             for outcome in outcomes:
-                outcome.rows = cursor.rowcount
+                outcome.take(cursor)
                 cursor.nextset()
 
-    def _take(self) -> tuple[list[str], list[Any], list[Outcome]]:
+    def _take(self) -> tuple[list[str], list[Any], list[_Sent]]:
         taken = self._statements, self._values, self._outcomes
         self._statements, self._values, self._outcomes = [], [], []
         return taken
@@ -117,6 +165,6 @@ class _Waiting:
             "; ".join([*statements, last]), [*values, *(params or ())], many, context
         )
         for outcome in outcomes:
-            outcome.rows = cursor.rowcount
+            outcome.take(cursor)
             cursor.nextset()
         return done

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -58,17 +58,23 @@ def decider(
 
 
 def _questions(run: SyncRun, plan: Plan) -> list[Question]:
-    """Return what guards ask where something changes."""
-    if not _moves(plan):
+    if not plan.moves:
         return []
-    cloud_idp = plan.cloud_idp
-    moment = Moment(cloud_idp.pk, cloud_idp.tenant_id, plan.now)
+    left = any(change.left for change in plan.users.values())
+    return asked(run, now=plan.now, left=left)
+
+
+def asked(run: SyncRun, *, now: datetime, left: bool) -> list[Question]:
+    """Return what guards ask where something changes; `left` says that somebody leaves
+    a group."""
+    cloud_idp = run.cloud_idp
+    moment = Moment(cloud_idp.pk, cloud_idp.tenant_id, now)
     asked = [*questions_of(Step.GUARDS, moment), _LIMITS.with_(cloud_idp.pk)]
     if cloud_idp.completely_read:
         asked.append(_BEFORE.with_(cloud_idp.pk, run.pk))
-    if any(change.left for change in plan.users.values()):
+    if left:
         asked += [
-            _LOSSES.with_(cloud_idp.pk, plan.now - WINDOW),
+            _LOSSES.with_(cloud_idp.pk, now - WINDOW),
             _MEMBERS.with_(cloud_idp.pk, 0),
         ]
     return asked
@@ -174,9 +180,8 @@ def gather(
     `ask` looks up losses of privileges that rest on absence. What it confirms, the plan
     then takes as told by Entra.
     """
-    moves = _moves(plan)
-    in_use = usage.groups_in_use(plan.cloud_idp) if moves else {}
-    own = usage.people_in_use(plan.cloud_idp) if moves else {}
+    in_use = usage.groups_in_use(plan.cloud_idp) if plan.moves else {}
+    own = usage.people_in_use(plan.cloud_idp) if plan.moves else {}
     used, given = usage.used_groups(plan, in_use)
     given |= usage.given_to_people(plan, own)
     asked = confirm.question(plan, used, own)
@@ -248,16 +253,6 @@ def _held_since_restore(plan: Plan) -> bool:
     since their privileges were suspended before."""
     restore = guards.Guard.AFTER_RESTORE
     return any(restore in hold.guards for hold in plan.holds_before.values())
-
-
-def _moves(plan: Plan) -> bool:
-    return bool(
-        plan.people.changes
-        or plan.groups.changes
-        or plan.users
-        or plan.nesting
-        or plan.people.new.numbers
-    )
 
 
 _LOSSES = Compiled(

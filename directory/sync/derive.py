@@ -4,7 +4,7 @@ Works from a plan after guards have taken their parts: everything here is in eff
 Only groups that a change can reach are looked at. Nothing here writes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -26,12 +26,19 @@ from directory.sync.observe import DEPARTED
 from directory.sync.rows import read
 from directory.sync.stored import (
     COUNTS,
+    asked_below,
+    asked_sets,
+    asked_standing,
     in_state,
     sets_of,
     standing_of,
+    states_of,
+    stored_above,
+    stored_below,
     stored_nesting,
     stored_sets,
 )
+from jamfidp.compiled import asked_together
 
 Pair = tuple[int, int]
 # From this many people on it is cheaper to read once who is present than to ask.
@@ -84,9 +91,16 @@ def derive(plan: Plan) -> Derived:
     # A group that holds nobody any more may stay where it is nested.
     above = rewired.above(touched | groups.ended)
     reached = (touched | above | derived.closure_changed) - groups.ended
-    below = rewired.below(reached)
-    stored = _sets_before(plan, reached)
-    groups.look_at(reached)
+    with asked_together(
+        [
+            asked_below(reached - BitMap(rewired.anew)),
+            asked_sets(reached - BitMap(plan.sets_before)),
+            asked_standing(groups.unknown(reached)),
+        ]
+    ):
+        below = rewired.below(reached)
+        stored = _sets_before(plan, reached)
+        groups.look_at(reached)
     people.look_at(union(change.joined for change in plan.users.values()))
 
     members: dict[int, BitMap] = {}
@@ -153,9 +167,12 @@ class _Groups:
 
     def look_at(self, numbers: BitMap) -> None:
         """Read the rows of these groups, which later questions are about."""
+        self._standing.update(standing_of(self.unknown(numbers)))
+
+    def unknown(self, numbers: BitMap) -> BitMap:
+        """Return the groups whose rows would have to be read to look at these."""
         wanted = numbers | self.ended | BitMap(self._plan.others)
-        wanted -= self._plan.groups.new.numbers | BitMap(self._standing)
-        self._standing.update(standing_of(wanted))
+        return wanted - self._plan.groups.new.numbers - BitMap(self._standing)
 
     def holds(self, number: int) -> bool:
         """Whether the group is in the directory after the plan: then it holds people."""
@@ -197,8 +214,8 @@ class _Groups:
             )
             found = BitMap(stored.values_list("pk", flat=True))
         else:
-            rows = read(DirectoryGroup, ("id", "state"), "id", among)
-            found = BitMap(number for number, state in rows if state in DEPARTED)
+            states = states_of(DirectoryGroup, among).items()
+            found = BitMap(number for number, state in states if state in DEPARTED)
         for number, change in self._plan.groups.changes.items():
             if change.state_after in DEPARTED:
                 found.add(number)
@@ -323,7 +340,7 @@ class _Rewired:
 
     def above(self, groups: BitMap) -> BitMap:
         """Return the groups that count members of these through nesting."""
-        stored = _stored_above(groups) - BitMap(self.anew)
+        stored = stored_above(groups) - BitMap(self.anew)
         return stored | BitMap(
             group for group, found in self.anew.items() if found.intersect(groups)
         )
@@ -332,7 +349,7 @@ class _Rewired:
         """Return the groups whose members count for each of these through nesting."""
         anew = BitMap(self.anew)
         found = {group: self.anew[group] for group in groups & anew}
-        return found | _stored_below(groups - anew)
+        return found | stored_below(groups - anew)
 
 
 def _rewire(plan: Plan, groups: _Groups, derived: Derived) -> _Rewired:
@@ -374,17 +391,17 @@ def _below_changed(plan: Plan, groups: _Groups) -> tuple[_Closure, _Closure]:
     them leads to none of these, and has below it what is stored.
     """
     concerned = BitMap(plan.nesting)
-    concerned |= _stored_above(concerned)
+    concerned |= stored_above(concerned)
     edges = _changed(plan, stored_nesting(plan.cloud_idp, concerned))
     children = union(edges.values())
     found = _closed(edges, groups.departed(concerned | children))
     rest = children - concerned
-    further = _stored_below(rest)
+    further = stored_below(rest)
     for group, reached in found.items():
         found[group] = union(
             [reached, *(further[each] for each in reached & rest if each in further)]
         )
-    return found, _stored_below(concerned)
+    return found, stored_below(concerned)
 
 
 def _changed(plan: Plan, edges: Mapping[int, BitMap]) -> dict[int, BitMap]:
@@ -403,16 +420,6 @@ def _closed(edges: Mapping[int, BitMap], departed: BitMap) -> _Closure:
         for child in children - departed
     )
     return {group: BitMap(groups) for group, groups in found.items()}
-
-
-def _stored_above(groups: BitMap) -> BitMap:
-    found = read(GroupClosure, ("ancestor_id",), "descendant_id", groups, distinct=True)
-    return BitMap(group for (group,) in found)
-
-
-def _stored_below(groups: Iterable[int]) -> dict[int, BitMap]:
-    pair = ("ancestor_id", "descendant_id")
-    return sets_of(read(GroupClosure, pair, "ancestor_id", groups))
 
 
 def _stored_closure(cloud_idp: CloudIdentityProvider) -> dict[int, BitMap]:

@@ -172,6 +172,17 @@ class Plan:
     # In words of the run's page: what changed, counted.
     counts: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def moves(self) -> bool:
+        """Whether somebody or something comes, changes, or joins or leaves a group."""
+        return bool(
+            self.people.changes
+            or self.groups.changes
+            or self.users
+            or self.nesting
+            or self.people.new.numbers
+        )
+
     def member_changes(self) -> Iterator[tuple[int, MemberChange]]:
         yield from self.users.items()
         yield from self.nesting.items()

@@ -38,9 +38,7 @@ def foresee(plan: Plan) -> Foreseen:
     """Work out everything that the plan would do, leaving the plan as it is."""
     whole = _copy(plan)
     complete(whole, plan.listed)
-    derived = derive(whole)
-    planned = planned_change(whole, derived)
-    found = Foreseen(whole, derived, planned, consequences_of(planned, plan))
+    found = Foreseen(whole, *_followed(whole))
     plan.foreseen = found
     return found
 
@@ -50,21 +48,28 @@ def after_guards(plan: Plan) -> tuple[Derived, Sequence[Consequence]]:
     seen = plan.foreseen
     if isinstance(seen, Foreseen) and not plan.holds:
         return seen.derived, seen.consequences
-    derived = derive(plan)
-    return derived, consequences_of(planned_change(plan, derived), plan)
+    derived, _planned, consequences = _followed(plan)
+    return derived, consequences
+
+
+def _followed(plan: Plan) -> tuple[Derived, PlannedChange, Sequence[Consequence]]:
+    idp = plan.cloud_idp
+    questions = questions_of(Step.CONSEQUENCES, Moment(idp.pk, idp.tenant_id, plan.now))
+    with asked_together(questions if plan.moves else ()):
+        derived = derive(plan)
+        planned = planned_change(plan, derived)
+        return derived, planned, consequences_of(planned, plan)
 
 
 def consequences_of(planned: PlannedChange, plan: Plan) -> Sequence[Consequence]:
     """Ask every feature what would follow; the gravest comes first."""
     if not planned:
         return ()
-    moment = Moment(planned.cloud_idp_id, planned.tenant_id, plan.now)
-    with asked_together(questions_of(Step.CONSEQUENCES, moment)):
-        found = [
-            each
-            for dependents in registered()
-            for each in dependents.consequences(planned, now=plan.now)
-        ]
+    found = [
+        each
+        for dependents in registered()
+        for each in dependents.consequences(planned, now=plan.now)
+    ]
     order = list(type(found[0].kind)) if found else []
     return sorted(found, key=lambda each: (order.index(each.kind), -each.count))
 

@@ -12,7 +12,7 @@ from pyroaring import BitMap
 from directory.models import CloudIdentityProvider, DirectoryObject, HeldChange
 from directory.sync.attributes import GroupRow, UserRow
 from directory.sync.bitmaps import pack, unpack
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question
 
 if TYPE_CHECKING:
     from directory.sync.differences import Plan
@@ -135,6 +135,11 @@ _OPEN = Compiled(
         .values_list("pk")[:1]
     )
 )
+
+
+def asked_open(cloud_idp: CloudIdentityProvider) -> Question:
+    """Return the question whether anything is held."""
+    return _OPEN.with_(cloud_idp.pk)
 
 
 def open_holds(cloud_idp: CloudIdentityProvider) -> dict[int, Hold]:

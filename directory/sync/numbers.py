@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
+from django.db import connection
 from pyroaring import BitMap
 
 from directory.entra.ids import are_guids
@@ -38,6 +39,8 @@ class Register:
         default_factory=lambda: {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
     )
     given: list[tuple[int, int, str, str]] = field(default_factory=list)
+    # The hashes of those that were looked up, until somebody wants to know them.
+    _met: dict[int, int | None] = field(default_factory=dict)
     _reserved: list[int] = field(default_factory=list)
     # How many were taken from the database.
     _taken: int = 0
@@ -99,30 +102,26 @@ class Register:
         return taken
 
     def _look_up(self, object_ids: Iterable[str]) -> None:
-        idp = self.cloud_idp.pk
-        found = rows.read(
-            DirectoryObject,
-            ("object_id", "id"),
-            "object_id",
-            object_ids,
-            cloud_idp_id=idp,
-        )
-        self.numbers.update(found)
+        """Read numbers, and in the same message the hashes that belong to them."""
+        among, wanted = rows.among(DirectoryObject, "object_id", object_ids)
+        with connection.cursor() as cursor:
+            cursor.execute(_LOOK_UP.format(among=among), [wanted, self.cloud_idp.pk])
+            for object_id, number, value in cursor.fetchall():
+                self.numbers[object_id] = number
+                self._met[number] = value
 
     def know_hashes(self, numbers: Iterable[int]) -> None:
         """Have the hashes of people or groups that are about to be compared."""
         if self.whole:
             return
-        idp = self.cloud_idp.pk
-        self.hashes.update(
-            rows.read(
-                ObservedHash, ("number", "value"), "number", numbers, cloud_idp_id=idp
-            )
-        )
+        for number in numbers:
+            value = self._met.get(number)
+            if value is not None:
+                self.hashes[number] = value
 
     def forget(self) -> None:
         """Let go of what a whole directory takes of memory."""
-        self.numbers, self.hashes = {}, {}
+        self.numbers, self.hashes, self._met = {}, {}, {}
 
     def store(self) -> None:
         """Store the numbers in `given`. Call it in a transaction; once that is
@@ -132,6 +131,15 @@ class Register:
         rows.insert_plain(
             DirectoryObject, ("id", "cloud_idp_id", "object_id", "kind"), self.given
         )
+
+
+_LOOK_UP = (
+    "SELECT seen.object_id, seen.id, hashed.value"  # noqa: S608
+    f" FROM {DirectoryObject._meta.db_table} AS seen"
+    f" LEFT JOIN {ObservedHash._meta.db_table} AS hashed"
+    " ON hashed.cloud_idp_id = seen.cloud_idp_id AND hashed.number = seen.id"
+    " WHERE seen.object_id {among} AND seen.cloud_idp_id = %s"
+)
 
 
 def object_ids(numbers: Iterable[int]) -> dict[int, str]:

@@ -23,6 +23,7 @@ from django.db.models import Model
 from isal import isal_zlib
 from pyroaring import BitMap
 
+from jamfidp.compiled import Question, answers_to
 from jamfidp.gathered import is_gathering, later, send
 
 T = TypeVar("T")
@@ -116,6 +117,62 @@ def reserve_ids(model: type[Model], count: int) -> list[int]:
         return list(range(last - count + 1, last + 1))
 
 
+def among(
+    model: type[Model], column: str, values: Iterable[int] | Iterable[str]
+) -> tuple[str, Any]:
+    """Return the condition that a column has one of these values, behind its name, and
+    its parameter."""
+    wanted = list(values)
+    if connection.vendor == "postgresql":
+        return f"= ANY (%s::{_types(model)[column]}[])", _array(wanted)
+    return "IN (SELECT value FROM json_each(%s))", orjson.dumps(wanted).decode()
+
+
+class _Reading(NamedTuple):
+    """Columns of the rows whose key is one of some values; see `read`."""
+
+    model: type[Model]
+    columns: tuple[str, ...]
+    key: str
+    distinct: bool
+    same: tuple[tuple[str, int | str | None], ...]
+
+    def told(self, values: Iterable[Any]) -> tuple[str, list[Any]]:
+        condition, wanted = among(self.model, self.key, values)
+        conditions, parameters = [f"{_quoted(self.key)} {condition}"], [wanted]
+        for column, value in self.same:
+            if value is None:
+                conditions.append(f"{_quoted(column)} IS NULL")
+            else:
+                conditions.append(f"{_quoted(column)} = %s")
+                parameters.append(value)
+        return (
+            f"SELECT {'DISTINCT ' if self.distinct else ''}{_listed(self.columns)}"  # noqa: S608
+            f" FROM {_quoted(self.model._meta.db_table)}"
+            f" WHERE {' AND '.join(conditions)}",
+            parameters,
+        )
+
+    def converted(
+        self, found: list[tuple[Any, ...]], _values: Any
+    ) -> list[tuple[Any, ...]]:
+        return list(found)
+
+
+def reading(
+    model: type[Model],
+    columns: Sequence[str],
+    key: str,
+    values: Iterable[int] | Iterable[str],
+    *,
+    distinct: bool = False,
+    **same: int | str | None,
+) -> Question:
+    """Return what `read` asks as a question for `asked_together`."""
+    asked = _Reading(model, tuple(columns), key, distinct, tuple(same.items()))
+    return Question(asked, frozenset(values))
+
+
 def read(
     model: type[Model],
     columns: Sequence[str],
@@ -131,29 +188,7 @@ def read(
     there are: the ORM would need one for each few hundred, and of a small read most of
     the time for putting it together.
     """
-    wanted = list(values)
-    if not wanted:
-        return []
-    if connection.vendor == "postgresql":
-        parameters: list[Any] = [_array(wanted)]
-        among = f"= ANY (%s::{_types(model)[key]}[])"
-    else:
-        parameters = [orjson.dumps(wanted).decode()]
-        among = "IN (SELECT value FROM json_each(%s))"
-    conditions = [f"{_quoted(key)} {among}"]
-    for column, value in same.items():
-        if value is None:
-            conditions.append(f"{_quoted(column)} IS NULL")
-        else:
-            conditions.append(f"{_quoted(column)} = %s")
-            parameters.append(value)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {'DISTINCT ' if distinct else ''}{_listed(columns)}"  # noqa: S608
-            f" FROM {_quoted(model._meta.db_table)} WHERE {' AND '.join(conditions)}",
-            parameters,
-        )
-        return list(cursor.fetchall())
+    return answers_to(reading(model, columns, key, values, distinct=distinct, **same))
 
 
 def insert(

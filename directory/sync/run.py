@@ -22,7 +22,7 @@ from directory.models import (
     SyncRun,
 )
 from directory.permissions import Feature
-from directory.sync import rescue, returned
+from directory.sync import ahead, rescue, returned
 from directory.sync.apply import PlanOutdated, apply_plan
 from directory.sync.decide import decider, everything_held
 from directory.sync.differences import Plan
@@ -39,7 +39,7 @@ from directory.sync.single import NotKnown, fresh, look_again, read_one
 from directory.sync.stage import FORMAT, MemberSets, Round
 from directory.sync.stored_plans import Prepared, prepare
 from directory.sync.traffic import Stopwatch
-from jamfidp.compiled import Added, CompiledChange
+from jamfidp.compiled import Added, CompiledChange, asked_together
 from jamfidp.durability import checkpointed_beside, rows_changed_that_may_be_lost
 
 logger = logging.getLogger(__name__)
@@ -487,28 +487,29 @@ def _plan_and_apply(
     watch: Stopwatch,
 ) -> None:
     now = clock()
-    # Known before the comparison: what is read alone after this outdates the plan.
-    read_alone = fresh(run)
-    plan = make_plan(
-        cloud_idp=run.cloud_idp,
-        round_=round_,
-        register=fetch.register,
-        selection=selection,
-        now=now,
-        decide=decide or decider(run, selection, fetch.traffic),
-        report=_reporter(lease, clock),
-        began_at=run.started_at,
-        fresh=read_alone,
-        ask=partial(returned.ask, observer=fetch.traffic),
-    )
-    # Of a large directory these are most of what the process holds.
-    fetch.register.forget()
-    round_.members = MemberSets()
-    if fetch.traffic.requests:
-        # What was asked about losses is work of this run, too.
-        lease.renew(**fetch.counted())
-    watch.lap("Comparing")
-    derived, consequences = after_guards(plan)
+    with asked_together(ahead.questions(run, round_, fetch.register, now=now)):
+        # Known before the comparison: what is read alone after this outdates the plan.
+        read_alone = fresh(run)
+        plan = make_plan(
+            cloud_idp=run.cloud_idp,
+            round_=round_,
+            register=fetch.register,
+            selection=selection,
+            now=now,
+            decide=decide or decider(run, selection, fetch.traffic),
+            report=_reporter(lease, clock),
+            began_at=run.started_at,
+            fresh=read_alone,
+            ask=partial(returned.ask, observer=fetch.traffic),
+        )
+        # Of a large directory these are most of what the process holds.
+        fetch.register.forget()
+        round_.members = MemberSets()
+        if fetch.traffic.requests:
+            # What was asked about losses is work of this run, too.
+            lease.renew(**fetch.counted())
+        watch.lap("Comparing")
+        derived, consequences = after_guards(plan)
     prepared = prepare(plan, consequences, with_values=run.dry_run)
     watch.lap("Working out what follows")
     if run.deadline_at is not None and clock() > run.deadline_at:

@@ -28,6 +28,7 @@ from directory.sync.numbers import object_ids
 from directory.sync.rows import read
 from directory.sync.stored import (
     rows_of,
+    states_of,
     stored_nesting,
     stored_others,
     stored_users,
@@ -74,7 +75,7 @@ def release(plan: Plan, chosen: BitMap) -> None:
     follow = {kind: BitMap() for kind in Kind}
     for kind, model in ((Kind.USER, DirectoryUser), (Kind.GROUP, DirectoryGroup)):
         rows = {n: h.row for n, h in plan.holds.items() if h.kind == kind and h.row}
-        states = _states(model, rows)
+        states = states_of(model, rows)
         for number, row in rows.items():
             before = states.get(number)
             if before is None or (before == PRESENT != row.state):
@@ -95,10 +96,6 @@ def release(plan: Plan, chosen: BitMap) -> None:
                 _release_members(changes, number, held, freed)
         if hold.row is None and not hold.users and not hold.groups:
             del plan.holds[number]
-
-
-def _states(model: Model, numbers: Mapping[int, object]) -> dict[int, str]:
-    return dict(read(model, ("id", "state"), "id", numbers))
 
 
 def _release_rows(
@@ -350,5 +347,5 @@ def _nameless(
     named = union(change.joined for change in changes.values())
     named -= known | objects.new.numbers
     named -= BitMap(states)
-    states.update(read(model, ("id", "state"), "id", named))
+    states.update(states_of(model, named))
     return list(object_ids(named - BitMap(states)).items())

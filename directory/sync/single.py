@@ -57,7 +57,7 @@ from directory.sync.stage import Pages, Resource, Round, staged
 from directory.sync.stored import in_state
 from directory.sync.stored_plans import prepare
 from directory.sync.traffic import Traffic
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question, answers_to
 
 Kind = DirectoryObject.Kind
 Json = dict[str, Any]
@@ -617,9 +617,12 @@ def fresh(run: SyncRun) -> BitMap:
 
     What the run read of them may be older.
     """
-    since = run.started_at or run.created_at
-    read = _READ_ALONE.rows(run.cloud_idp_id, since)
+    read = answers_to(asked_fresh(run))
     return BitMap(number for (number,) in read if number is not None)
+
+
+def asked_fresh(run: SyncRun) -> Question:
+    return _READ_ALONE.with_(run.cloud_idp_id, run.started_at or run.created_at)
 
 
 def look_again(run: SyncRun, numbers: BitMap, *, now: datetime) -> None:

@@ -12,7 +12,7 @@ from jamfidp.accounts import session_store, standing
 from jamfidp.accounts.explanations import explain
 from jamfidp.accounts.grants import Reason
 from jamfidp.accounts.models import AccountSession, User
-from jamfidp.compiled import Compiled, Question
+from jamfidp.compiled import Compiled, Question, answers_to
 
 # The order decides: Edge and Chrome name each other and Safari.
 _BROWSERS = (
@@ -67,8 +67,7 @@ _SIGNED_IN = Compiled(
 
 def anybody_signed_in(tenant_id: str, *, now: datetime) -> bool:
     """Whether an account of a tenant has an open session."""
-    asked, parameters = signed_in_of(tenant_id, now=now)
-    return asked.any(*parameters)
+    return bool(answers_to(signed_in_of(tenant_id, now=now)))
 
 
 def signed_in_of(tenant_id: str, *, now: datetime) -> Question:
