@@ -48,8 +48,14 @@ from directory.sync.lease import Lease, LeaseLost
 from directory.sync.renames import announce_renames
 from directory.sync.selection import same_mappings, selection_of
 from directory.sync.stored_plans import Prepared
-from jamfidp.compiled import Compiled, CompiledObjects, asked_together
-from jamfidp.gathered import gathered
+from jamfidp.compiled import (
+    Compiled,
+    CompiledChange,
+    CompiledObjects,
+    Question,
+    asked_together,
+)
+from jamfidp.gathered import gathered, later
 from jamfidp.notices.announce import announce, end
 from jamfidp.notices.kinds import HELD_CHANGES
 
@@ -106,37 +112,17 @@ def apply_plan(
         if not held.rows:
             raise LeaseLost
         locked_at = time.monotonic()
-        cloud_idp = _LOCKED.first(plan.cloud_idp.pk)
-        if (
-            cloud_idp is None
-            or cloud_idp.generation != plan.generation
-            or selection_of(cloud_idp).signature != selection
-        ):
-            raise PlanOutdated
-        # Of a connection that was taken up again, rows are known before it is read.
-        known_before = (
-            cloud_idp.completely_read
-            or ObservedHash.objects.filter(cloud_idp=cloud_idp).exists()
-        )
-        with first_people.packing(plan.people.new) as packing:
-            _write_memberships(plan, derived, written)
-            _write_bitmaps(derived, written)
-            _write_groups(plan, derived, written)
-            _write_people(plan, packing, written)
-        _write_observed(plan, lease.run_id)
-        remembered = False
-        if known_before:
-            remapped = not same_mappings(cloud_idp.delta_selection, selection)
-            remembered = intervals.remember(plan, run=lease.run_id, remapped=remapped)
-            if not remapped:
-                announce_renames(plan, lease.run_id)
-        if delta_links is None:
-            cloud_idp.generation += 1
-            if plan.full_read_reason:
-                cloud_idp.full_read_reason = plan.full_read_reason
-            cloud_idp.save(update_fields=["generation", "full_read_reason"])
-        else:
-            _save_connection(cloud_idp, plan, delta_links, selection)
+        with asked_together(_asked(plan)):
+            cloud_idp = _LOCKED.first(plan.cloud_idp.pk)
+            if (
+                cloud_idp is None
+                or cloud_idp.generation != plan.generation
+                or selection_of(cloud_idp).signature != selection
+            ):
+                raise PlanOutdated
+            remembered = _write(
+                cloud_idp, plan, derived, lease.run_id, delta_links, selection, written
+            )
         change = AppliedChange(
             cloud_idp_id=cloud_idp.pk,
             full=plan.full,
@@ -164,6 +150,51 @@ def apply_plan(
         )
     written.seconds = round(time.monotonic() - locked_at, 3)
     return written
+
+
+def _write(
+    cloud_idp: CloudIdentityProvider,
+    plan: Plan,
+    derived: Derived,
+    run_id: int,
+    delta_links: DeltaLinks | None,
+    selection: str,
+    written: Written,
+) -> bool:
+    """Write the rows of the directory; return whether something earlier is remembered."""
+    # Of a connection that was taken up again, rows are known before it is read.
+    known_before = (
+        cloud_idp.completely_read
+        or ObservedHash.objects.filter(cloud_idp=cloud_idp).exists()
+    )
+    with first_people.packing(plan.people.new) as packing:
+        _write_memberships(plan, derived, written)
+        _write_bitmaps(derived, written)
+        _write_groups(plan, derived, written)
+        _write_people(plan, packing, written)
+    _write_observed(plan, run_id)
+    remembered = False
+    if known_before:
+        remapped = not same_mappings(cloud_idp.delta_selection, selection)
+        remembered = intervals.remember(plan, run=run_id, remapped=remapped)
+        if not remapped:
+            announce_renames(plan, run_id)
+    if delta_links is None:
+        cloud_idp.generation += 1
+        if plan.full_read_reason:
+            cloud_idp.full_read_reason = plan.full_read_reason
+        cloud_idp.save(update_fields=["generation", "full_read_reason"])
+    else:
+        _save_connection(cloud_idp, plan, delta_links, selection)
+    return remembered
+
+
+def _asked(plan: Plan) -> list[Question]:
+    """Return what is asked while the plan is written, none of which that changes."""
+    idp = plan.cloud_idp.pk
+    # Locked first: what others write of the connection is seen, or waits.
+    asked = [_LOCKED.with_(idp), _UNCONFIRMED.with_(idp)]
+    return [*asked, *intervals.asked(plan)]
 
 
 _LOCKED = CompiledObjects(
@@ -508,31 +539,26 @@ def _save_connection(
     delta_links: DeltaLinks,
     selection: str,
 ) -> None:
-    now = plan.now
-    cloud_idp.users_delta_link = delta_links.users
-    cloud_idp.groups_delta_link = delta_links.groups
-    cloud_idp.delta_selection = selection
-    cloud_idp.generation += 1
-    cloud_idp.last_good_read_at = now
+    columns: dict[str, Any] = {
+        "users_delta_link": delta_links.users,
+        "groups_delta_link": delta_links.groups,
+        "delta_selection": selection,
+        "generation": cloud_idp.generation + 1,
+        "last_good_read_at": plan.now,
+        "next_sync_at": plan.now + delta_every(cloud_idp),
+    }
     if plan.full or plan.full_read_reason:
-        cloud_idp.full_read_reason = plan.full_read_reason
+        columns["full_read_reason"] = plan.full_read_reason
     if plan.full:
-        cloud_idp.last_full_read_at = now
-        cloud_idp.first_complete_read_at = cloud_idp.first_complete_read_at or now
-    cloud_idp.next_sync_at = now + delta_every(cloud_idp)
-    cloud_idp.save(
-        update_fields=[
-            "users_delta_link",
-            "groups_delta_link",
-            "delta_selection",
-            "full_read_reason",
-            "generation",
-            "last_good_read_at",
-            "last_full_read_at",
-            "first_complete_read_at",
-            "next_sync_at",
-        ]
-    )
+        columns["last_full_read_at"] = plan.now
+        first = cloud_idp.first_complete_read_at or plan.now
+        columns["first_complete_read_at"] = first
+    later(*_CONNECTION.told(cloud_idp.pk, **columns))
+
+
+_CONNECTION = CompiledChange(
+    lambda number: CloudIdentityProvider.objects.filter(pk=number)
+)
 
 
 def _finish(

@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from directory.models import EarlierValue, MembershipInterval
 from directory.sync import rows
 from directory.sync.differences import Change, Plan
+from jamfidp.compiled import Question, answers_to
 
 # Attributes whose earlier values are worth looking back at.
 PEOPLE = (
@@ -36,6 +37,8 @@ GROUPS = (
     "is_assignable_to_role",
     "hidden_membership",
 )
+# Of so many groups all that is open is held in memory beside what is written.
+FEW = 500
 # Filled by mappings: other mappings change them without any change in Entra.
 MAPPED = frozenset({"user_name", "email", "department", "building", "position"})
 
@@ -90,6 +93,17 @@ def _by_group(plan: Plan) -> dict[int, BitMap]:
     return found
 
 
+def asked(plan: Plan) -> list[Question]:
+    """Return what `remember` will ask, where it is of few groups."""
+    left = _by_group(plan)
+    return [_asked(left)] if len(left) <= FEW else []
+
+
+def _asked(groups: Iterable[int]) -> Question:
+    columns = ("id", "group_id", "member_id")
+    return rows.reading(MembershipInterval, columns, "group_id", groups, to_at=None)
+
+
 def _begin(pairs: list[tuple[int, int]], run: int, now: datetime) -> None:
     at = rows.moment(now)
     rows.insert_missing(
@@ -108,10 +122,7 @@ def _end(
     """Close what is open; of whoever was there from the beginning write a closed one."""
     at = rows.moment(now)
     opened: dict[tuple[int, int], int] = {}
-    columns = ("id", "group_id", "member_id")
-    for pk, group, member in rows.read(
-        MembershipInterval, columns, "group_id", left, to_at=None
-    ):
+    for pk, group, member in answers_to(_asked(left)):
         if member in left[group]:
             opened[group, member] = pk
     rows.update(

@@ -680,6 +680,10 @@ def _array(values: Sequence[Any]) -> Any:
             return f"{{{','.join(map(str, values))}}}"
         case [kind] if kind is datetime:
             return f"{{{','.join(map(datetime.isoformat, values))}}}"
+        case [kind] if kind is bytes:
+            # https://www.postgresql.org/docs/current/datatype-binary.html
+            told = '","'.join("\\\\x" + value.hex() for value in values)
+            return f'{{"{told}"}}'
         case [kind] if kind is str:
             told = '","'.join(values)
             if "\\" not in told and told.count('"') == 2 * len(values) - 2:
