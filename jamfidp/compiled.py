@@ -151,6 +151,24 @@ def _table_of(
     }
 
 
+def told_of_new(row: Model) -> tuple[str, list[Any]]:
+    """Return the statement that stores an object and answers with its key, and its
+    values."""
+    table, fields = _table_of(type(row))
+    key = row._meta.pk
+    stored = [each for each in fields.values() if each[1] is not key]
+    names = ", ".join(column for column, _field in stored)
+    marks = ", ".join(["%s"] * len(stored))
+    returned = connection.ops.quote_name(str(key.column))
+    return (
+        f"INSERT INTO {table} ({names}) VALUES ({marks}) RETURNING {returned}",  # noqa: S608
+        [
+            field.get_db_prep_save(field.pre_save(row, add=True), connection)
+            for _column, field in stored
+        ],
+    )
+
+
 class _Condition(SQLCompiler):
     """Puts together the condition of a query, and nothing of the rest."""
 

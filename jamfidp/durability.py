@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import Any
 
 from django.db import connection, transaction
@@ -65,6 +65,17 @@ def execute_that_may_be_lost(statement: str, values: Sequence[Any]) -> None:
             cursor.execute(f"{_NOT_WAITING}; {statement}", values)
         else:
             cursor.execute(statement, values)
+
+
+def key_that_may_be_lost(statement: str, values: Sequence[Any]) -> Any:
+    """Execute a statement that answers with a key, as `execute_that_may_be_lost`."""
+    alone = connection.vendor == "postgresql" and not connection.in_atomic_block
+    around = transaction.atomic() if connection.in_atomic_block else nullcontext()
+    with around, connection.cursor() as cursor:
+        cursor.execute(f"{_NOT_WAITING}; {statement}" if alone else statement, values)
+        if alone:
+            cursor.nextset()
+        return cursor.fetchone()[0]
 
 
 @contextmanager

@@ -169,25 +169,12 @@ class Fetch:
         self.traffic.waits = lambda sentence: self._desk.mention(
             _Event(mention=sentence)
         )
-        chains = [
-            threading.Thread(
-                target=_follow_chain,
-                args=(
-                    resource,
-                    self._chain(resource),
-                    self._desk,
-                    self.traffic.pace,
-                ),
-                name=f"sync-{resource.lower()}",
-                daemon=True,
-            )
-            for resource in Resource
-            if not self._progress[resource].delta_link
-        ]
-        for chain in chains:
-            chain.start()
+        chains: list[threading.Thread] = []
         ended_well = False
         try:
+            for resource in Resource:
+                if not self._progress[resource].delta_link:
+                    self._begin(resource, chains)
             self._follow(len(chains))
             ended_well = True
         except (EntraError, DeadlinePassed):
@@ -247,6 +234,16 @@ class Fetch:
             progress.next_link, progress.delta_link = page.next_link, page.delta_link
             progress.seen |= unpack(page.seen)
             self._reducer.take_up(page.resource, entries_of(page))
+
+    def _begin(self, resource: Resource, chains: list[threading.Thread]) -> None:
+        chain = threading.Thread(
+            target=_follow_chain,
+            args=(resource, self._chain(resource), self._desk, self.traffic.pace),
+            name=f"sync-{resource.lower()}",
+            daemon=True,
+        )
+        chains.append(chain)
+        chain.start()
 
     def _chain(self, resource: Resource) -> Callable[[], Iterator[Page]]:
         graph = self._lines.open()

@@ -104,13 +104,21 @@ class Desk:
 
 
 class _DeskTokens:
-    """Tokens for a thread, asked for at the desk."""
+    """Tokens for a thread, asked for at the desk.
+
+    The first one is asked for as it is made, which is at the desk: no chain goes on
+    without it.
+    """
 
     def __init__(self, desk: Desk, source: TokenProvider) -> None:
         self._desk = desk
         self._source = source
+        self._first: AccessToken | None = source.token()
 
     def token(self, *, fresh: bool = False, claims: str | None = None) -> AccessToken:
+        first, self._first = self._first, None
+        if first is not None and not fresh and claims is None:
+            return first
         return self._desk.ask(lambda: self._source.token(fresh=fresh, claims=claims))
 
 
@@ -154,16 +162,16 @@ class Lines:
         self._tls_seen: set[TlsInUse] = set()
 
     def open(self) -> GraphClient:
-        """Open Microsoft Graph for a chain.
+        """Open Microsoft Graph for a chain, with a token for it. At the desk alone.
 
         Raises:
-            NoRegistration, clouds.CloudUnavailable
+            NoRegistration, clouds.CloudUnavailable, and what asking for a token does.
         """
         if self._tokens is None:
             # Used at the desk, which is where this runs.
             session = self._session(partial(tls.note, self._cloud_idp))
             self._tokens = tokens.for_connection(self._cloud_idp, session=session)
-        session = self._session(self._note_tls)
+        session = self._session(self._tls_seen.add)
         graph = GraphClient(
             cloud=self._cloud,
             tokens=KeptTokens(_DeskTokens(self._desk, self._tokens)),
@@ -172,12 +180,6 @@ class Lines:
         )
         self._graphs.append(graph)
         return graph
-
-    def _note_tls(self, seen: TlsInUse) -> None:
-        """Have a handshake noted at the desk; chains shake hands with the same host."""
-        if seen not in self._tls_seen:
-            self._tls_seen.add(seen)
-            self._desk.ask(partial(tls.note, self._cloud_idp, seen))
 
     @property
     def used(self) -> Counter[str]:
@@ -201,10 +203,14 @@ class Lines:
         self._sessions = []
 
     def close(self) -> None:
-        """Close what was not given back."""
+        """Close what was not given back, and note which TLS was spoken."""
         for session in self._sessions:
             session.close()
         self._sessions = []
+        # Chains shake hands with the same host, and touch no rows.
+        seen, self._tls_seen = self._tls_seen, set()
+        for each in seen:
+            tls.note(self._cloud_idp, each)
 
 
 OpenLines = Callable[[CloudIdentityProvider, Traffic, Desk, Priority], Lines]

@@ -13,8 +13,8 @@ from directory.models import (
     StagedPage,
     SyncRun,
 )
-from jamfidp.compiled import Compiled
-from jamfidp.durability import may_be_lost
+from jamfidp.compiled import Compiled, told_of_new
+from jamfidp.durability import key_that_may_be_lost
 from jamfidp.history import record
 
 
@@ -38,18 +38,22 @@ def request_sync(
     active = _active(cloud_idp)
     if active is not None:
         return _widened(active, kind)
-    # What a schedule asks for is asked for again with the next tick.
-    scheduled = trigger == SyncRun.Trigger.SCHEDULE
+    run = SyncRun(
+        cloud_idp=cloud_idp,
+        kind=kind,
+        trigger=trigger,
+        requested_by=actor,
+        created_at=now,
+        dry_run=dry_run,
+    )
     try:
-        with may_be_lost() if scheduled else transaction.atomic():
-            run = SyncRun.objects.create(
-                cloud_idp=cloud_idp,
-                kind=kind,
-                trigger=trigger,
-                requested_by=actor,
-                created_at=now,
-                dry_run=dry_run,
-            )
+        if trigger == SyncRun.Trigger.SCHEDULE and actor is None:
+            # Asked for again with the next tick, if it is lost.
+            run.pk = key_that_may_be_lost(*told_of_new(run))
+            run._state.adding = False
+            return run
+        with transaction.atomic():
+            run.save(force_insert=True)
             if actor is not None:
                 record.record(
                     obj=cloud_idp,
