@@ -33,6 +33,7 @@ from directory.sync.attributes import fold
 from directory.sync.lease import Lease
 from directory.sync.numbers import Register
 from directory.sync.rows import first_load, insert
+from jamfidp.compiled import asked_together
 from jamfidp.gathered import gathered
 from jamfidp.keyset import page
 from tests import factories
@@ -130,6 +131,30 @@ def test_a_number_is_given_at_first_sight_and_never_twice(
     assert anew[ids[-1]] not in again.values()
 
 
+def test_hashes_come_with_numbers_and_only_of_whom_is_compared(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    quarrel = factories.cloud_idp("Quarrel", tenant_id=factories.OTHER_TENANT)
+    ids = [factories.guid(f"object {n}") for n in range(3)]
+    known, without, named = numbered(fernhill, ids).values()
+    for cloud_idp, number, value in (
+        (fernhill, known, -5),
+        (fernhill, named, 6),
+        (quarrel, without, 7),
+    ):
+        ObservedHash.objects.create(cloud_idp=cloud_idp, number=number, value=value)
+    register = Register(fernhill, whole=False)
+
+    with CaptureQueriesContext(connection) as queries:
+        register.know(dict.fromkeys(ids, DirectoryObject.Kind.USER))
+        register.know_hashes([known, without])
+    assert len(queries) == 1
+    assert register.hashes == {known: -5}
+
+    register.know_hashes([named])
+    assert register.hashes == {known: -5, named: 6}
+
+
 def test_rows_are_read_by_a_set_of_values_and_by_what_they_share(
     fernhill: CloudIdentityProvider,
 ) -> None:
@@ -165,6 +190,21 @@ def test_rows_are_read_by_a_set_of_values_and_by_what_they_share(
         DirectoryObject, ("kind",), "id", numbers.values(), distinct=True
     )
     assert by_kind == [("U",)]
+
+
+def test_of_nobody_nothing_is_asked_and_what_is_asked_ahead_is_known(
+    fernhill: CloudIdentityProvider,
+) -> None:
+    ana = factories.directory_user("Ana", fernhill).pk
+    names = (DirectoryUser, ("display_name",), "id")
+    ahead = [rows.reading(*names, [ana, 0]), rows.reading(*names, [])]
+
+    with CaptureQueriesContext(connection) as queries, asked_together(ahead):
+        assert rows.read(*names, []) == []
+        # Whatever the order.
+        assert rows.read(*names, [0, ana]) == [("Ana",)]
+        assert rows.read(*names, [0]) == []
+    assert len(queries) == 2
 
 
 ODD = ("NULL", "", '"', "\\", "a,b", "{}", "two\nlines", "100 %", "'", "é🦊", "\\N")

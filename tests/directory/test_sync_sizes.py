@@ -25,6 +25,7 @@ from tests.directory.test_sync_pages import text
 FULL = SyncRun.Kind.FULL
 ANA = "ana.ruiz@fernhill.example"
 DEPTH = 60
+TITLE = {"jobTitle": "Moved {n}"}
 MEMBERS = 100_000
 GROUPS = 5_000
 
@@ -37,6 +38,9 @@ TO_READ_MANY = 500
 TO_JOIN_MANY = 180
 # By a run in which three of 100,000 leave, or one leaves one of 5,000 groups.
 TO_CHANGE = 120
+# By a run in which one person changes, one joins a group and another leaves one: messages
+# to PostgreSQL, without those that begin and end transactions.
+TO_CHANGE_LITTLE = 26
 # By the page of any of these people and groups.
 TO_LOOK = 45
 
@@ -148,3 +152,28 @@ def test_f33_a_person_in_5_000_groups_is_read_and_shown(
     with at_most(TO_CHANGE):
         known.read()
     assert group(groups[0]).transitive_users == 0
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="PostgreSQL's own")
+def test_a_little_changes_with_few_messages_to_the_database(known: Story) -> None:
+    known.read()
+    messages: list[str] = []
+
+    # Of the first time statements are put together, and more is looked up for it.
+    for _ in range(2):
+        known.control("POST", "bulk/change-users", {"count": 1, "properties": TITLE})
+        known.control("POST", "bulk/add-memberships", {"count": 1})
+        known.control("POST", "bulk/remove-memberships", {"count": 1})
+        with CaptureQueriesContext(connection) as captured:
+            run = known.read()
+        # Those of the savepoints stand for the two of a transaction of its own.
+        messages = [
+            each["sql"]
+            for each in captured.captured_queries
+            if not each["sql"].startswith(("SAVEPOINT", "RELEASE"))
+        ]
+        assert run.changes["memberships_added"] == 1
+        assert run.changes["memberships_removed"] == 1
+        assert held(known) == truth(known)
+
+    assert len(messages) <= TO_CHANGE_LITTLE, messages

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Exists, F, QuerySet
 from django.test.utils import CaptureQueriesContext
 
@@ -21,8 +21,10 @@ from jamfidp.compiled import (
     CompiledObjects,
     CompiledUpdate,
     asked_together,
+    told_of_new,
 )
-from jamfidp.gathered import later
+from jamfidp.durability import key_that_may_be_lost
+from jamfidp.gathered import gathered, later
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -191,3 +193,85 @@ def test_questions_that_are_asked_together_take_one_message() -> None:
         # An answer is taken once: whoever asks again hears what is.
         assert losses.rows("FULL") == []
     assert losses.rows("FULL") == []
+
+
+PEOPLE_LOST = Compiled(
+    lambda kind: SyncRun.objects.filter(kind=kind).values_list("losses")
+)
+
+
+def test_what_is_asked_together_goes_with_the_first_statement_inside() -> None:
+    run = run_of(factories.cloud_idp())
+    change = CompiledChange(lambda number: SyncRun.objects.filter(pk=number))
+
+    together = [PEOPLE_LOST.with_("FULL"), PEOPLE_LOST.with_("DELTA")]
+    with CaptureQueriesContext(connection) as asked, asked_together(together):
+        assert not asked.captured_queries, "nothing is asked for its own sake"
+        assert later(*change.told(run.pk, phase="100 %")).rows == 1
+        # Inside another one, which asks for nothing that is asked already.
+        with asked_together([PEOPLE_LOST.with_("FULL")]):
+            assert PEOPLE_LOST.rows("FULL") == [({"people": 3},)]
+        assert PEOPLE_LOST.rows("DELTA") == []
+
+    run.refresh_from_db()
+    assert run.phase == "100 %"
+    if connection.vendor == "postgresql":
+        (message,) = (each["sql"] for each in asked.captured_queries)
+        assert message.index("SELECT") < message.index("UPDATE")
+
+
+def test_what_was_taken_inside_is_asked_again_outside() -> None:
+    run_of(factories.cloud_idp())
+
+    with asked_together([PEOPLE_LOST.with_("FULL")]):
+        with asked_together([PEOPLE_LOST.with_("DELTA")]):
+            assert PEOPLE_LOST.rows("FULL") != []
+        SyncRun.objects.all().delete()
+        assert PEOPLE_LOST.rows("FULL") == []
+
+
+def test_where_statements_are_gathered_questions_come_after_them() -> None:
+    run = run_of(factories.cloud_idp())
+    change = CompiledChange(lambda number: SyncRun.objects.filter(pk=number))
+
+    with transaction.atomic(), gathered():
+        later(*change.told(run.pk, losses={"people": 4}))
+        with asked_together([PEOPLE_LOST.with_("FULL")]):
+            later(*change.told(run.pk, losses={"people": 5}))
+            assert PEOPLE_LOST.rows("FULL") == [
+                ({"people": 4 if connection.vendor == "postgresql" else 5},)
+            ]
+    run.refresh_from_db()
+    assert run.losses == {"people": 5}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_that_a_failing_statement_took_along_is_asked_for_again() -> None:
+    run_of(factories.cloud_idp())
+
+    with asked_together([PEOPLE_LOST.with_("FULL")]):
+        with pytest.raises(DatabaseError), connection.cursor() as cursor:
+            cursor.execute("SELECT no_such_column")
+        assert PEOPLE_LOST.rows("FULL") == [({"people": 3},)]
+
+
+def test_a_new_object_is_stored_as_it_is() -> None:
+    cloud_idp = factories.cloud_idp()
+    row = SyncRun(
+        cloud_idp=cloud_idp,
+        kind=SyncRun.Kind.FULL,
+        phase="100 %",
+        created_at=NOW,
+        waits=[{"times": 1}],
+        write_lock_seconds=0.5,
+    )
+
+    row.pk = key_that_may_be_lost(*told_of_new(row))
+
+    stored = SyncRun.objects.get()
+    assert {n: v for n, v in vars(stored).items() if n != "_state"} == {
+        n: v for n, v in vars(row).items() if n != "_state"
+    }
+    with pytest.raises(IntegrityError):
+        key_that_may_be_lost(*told_of_new(SyncRun(cloud_idp=cloud_idp)))
+    assert SyncRun.objects.count() == 1
