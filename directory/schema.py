@@ -10,7 +10,7 @@ from functools import cache
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from jamfidp.compiled import Compiled
+from jamfidp.compiled import Compiled, Question
 
 Names = frozenset[tuple[str, str]]
 
@@ -30,6 +30,11 @@ def known() -> tuple[Names, Names]:
 _APPLIED = Compiled(
     lambda: MigrationRecorder.Migration.objects.values_list("app", "name")
 )
+
+
+def asked() -> Question:
+    """Return the question by which it is known whether the database fits."""
+    return _APPLIED.with_()
 
 
 def applied() -> Names:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from jamfidp.gathered import gathered, later
+from jamfidp.gathered import Outcome, gathered, later
 
 # Of fewer rows SQLite checkpoints with a commit, when it is time, and nobody notices.
 MANY_ROWS = 1_000
@@ -53,6 +53,18 @@ def rows_changed_that_may_be_lost(statement: str, values: Sequence[Any]) -> int:
         if alone:
             cursor.nextset()
         return int(cursor.rowcount)
+
+
+@contextmanager
+def changed_with_the_next(statement: str, values: Sequence[Any]) -> Iterator[Outcome]:
+    """As `rows_changed_that_may_be_lost`, in one message with whatever is executed first
+    inside; only then it is known how many rows it met."""
+    if connection.vendor != "postgresql" or connection.in_atomic_block:
+        yield later(statement, values)
+        return
+    with gathered():
+        later(_NOT_WAITING, ())
+        yield later(statement, values)
 
 
 def execute_that_may_be_lost(statement: str, values: Sequence[Any]) -> None:

@@ -13,7 +13,11 @@ from django.db.models.functions import Coalesce
 
 from directory.models import StagedPage, SyncRun, SyncRunQuerySet
 from jamfidp.compiled import CompiledChange, CompiledObjects, CompiledUpdate
-from jamfidp.durability import rows_changed, rows_changed_that_may_be_lost
+from jamfidp.durability import (
+    changed_with_the_next,
+    rows_changed,
+    rows_changed_that_may_be_lost,
+)
 from jamfidp.gathered import Outcome, later
 
 # Renewed with every page and every wait, and longer than one request can take.
@@ -113,10 +117,12 @@ def take(run_id: int, *, now: datetime) -> Taken | None:
     A database that crashes may lose this, and with it the connection over which the
     worker would go on: what it wrote after this is on disk before it counts.
     """
-    taken = _TAKEN.told(run_id, now, now + READ_LEASE)
-    if not rows_changed_that_may_be_lost(*taken):
+    told = _TAKEN.told(run_id, now, now + READ_LEASE)
+    with changed_with_the_next(*told) as taken:
+        found = _WITH_CONNECTION.all(run_id)
+    if not taken.rows:
         return None
-    (run,) = _WITH_CONNECTION.all(run_id)
+    (run,) = found
     any_pages: bool = vars(run).pop("any_pages")
     return Taken(run, Lease(run.pk, run.fencing_token), any_pages)
 

@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -86,7 +86,16 @@ def work(
     out; the next worker goes on at the last page kept.
     """
     try:
-        with as_a_worker(), _own_garbage_alone():
+        with ExitStack() as stack:
+            with asked_together([schema.asked()]):
+                stack.enter_context(as_a_worker())
+                fits = schema.fits()
+            if not fits:
+                logger.warning(
+                    "Sync run %s waits for a worker of the database's version", run_id
+                )
+                return
+            stack.enter_context(_own_garbage_alone())
             _work_to_an_end(run_id, clock, open_lines, heard, decide)
     except DatabaseError:
         # Not even the end could be written. The lease runs out by itself, and the run
@@ -119,11 +128,6 @@ def _work_to_an_end(
     heard: Callable[[], None],
     decide: Decide | None,
 ) -> None:
-    if not schema.fits():
-        logger.warning(
-            "Sync run %s waits for a worker of the database's version", run_id
-        )
-        return
     taken = take(run_id, now=clock())
     if taken is None:
         return
@@ -428,19 +432,18 @@ def _apply(
     decide: Decide | None,
     watch: Stopwatch,
 ) -> None:
-    # Recorded before it begins, with a lease that outlasts it.
-    now = clock()
-    lease.renew(
+    # Recorded before it begins, with a lease that outlasts it; of pages at hand, which
+    # are few and merged at once, with the first of what is asked.
+    lease.note(
         state=SyncRun.State.READING if run.dry_run else SyncRun.State.APPLYING,
         phase="Comparing",
-        heartbeat_at=now,
-        lease_expires_at=now + APPLY_LEASE,
         **fetch.counted(),
     )
     for attempt in range(PLANS):
-        if attempt:
-            now = clock()
-            lease.renew(heartbeat_at=now, lease_expires_at=now + APPLY_LEASE)
+        now = clock()
+        lease.note(heartbeat_at=now, lease_expires_at=now + APPLY_LEASE)
+        if fetch.pages.any_stored:
+            lease.renew()
         round_.merge()
         _check_not_empty(run, round_)
         try:
@@ -488,6 +491,7 @@ def _plan_and_apply(
 ) -> None:
     now = clock()
     with asked_together(ahead.questions(run, round_, fetch.register, now=now)):
+        lease.renew(heartbeat_at=now)
         # Known before the comparison: what is read alone after this outdates the plan.
         read_alone = fresh(run)
         plan = make_plan(
