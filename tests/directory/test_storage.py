@@ -204,7 +204,10 @@ def test_of_nobody_nothing_is_asked_and_what_is_asked_ahead_is_known(
         # Whatever the order.
         assert rows.read(*names, [0, ana]) == [("Ana",)]
         assert rows.read(*names, [0]) == []
-    assert len(queries) == 2
+    assert [each["sql"].count("SELECT") for each in queries.captured_queries] == [
+        # SQLite is given its values by a query.
+        1 if connection.vendor == "postgresql" else 2
+    ] * 2
 
 
 ODD = ("NULL", "", '"', "\\", "a,b", "{}", "two\nlines", "100 %", "'", "é🦊", "\\N")

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from directory import checking, tls
 from directory.entra import TlsInUse
-from directory.models import CloudIdentityProvider, TlsConnection
+from directory.models import CloudIdentityProvider, SyncRun, TlsConnection
 from jamfidp.history.models import ObjectHistory
 from tests import cast, factories
 from tests.conftest import Sandbox
@@ -119,3 +119,14 @@ def test_what_was_spoken_goes_with_the_connection(
     cloud_idp.delete()
 
     assert not TlsConnection.objects.exists()
+
+
+def test_a_read_that_fails_notes_what_it_spoke(db: None, sandbox: Sandbox) -> None:
+    story = connected(sandbox)
+    story.read()
+    TlsConnection.objects.all().delete()
+    story.unavailable("/v1.0/groups/delta")
+
+    assert story.sync().state == SyncRun.State.FAILED
+
+    assert [row.host for row in story.cloud_idp.tls.all()] == ["127.0.0.1"]
