@@ -32,11 +32,20 @@ def questions(
 ) -> list[Question]:
     """Return what will be asked to compare a round and to judge what it changes."""
     members = round_.members
-    sides = (members.users, members.groups, members.others)
-    named = union(BitMap(each) for s in sides for each in (s.joined, s.left))
+    sides = [
+        side
+        for of in (members.users, members.groups, members.others)
+        for side in (of.joined, of.left)
+    ]
+    if (
+        round_.full
+        or round_.pages.any_stored
+        or sum(map(len, round_.seen.values())) + sum(map(len, sides)) > FEW
+    ):
+        return []
+    named = union(map(BitMap, sides))
     joined = union(members.users.joined.values())
-    few = len(union(round_.seen.values())) + len(named) + len(joined) <= FEW
-    if round_.full or round_.pages.any_stored or not few:
+    if len(joined) > FEW:
         return []
     # First: what is read alone after this outdates the plan.
     asked = [single.asked_fresh(run), holds.asked_open(run.cloud_idp)]

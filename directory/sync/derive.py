@@ -43,6 +43,8 @@ from jamfidp.compiled import asked_together
 Pair = tuple[int, int]
 # From this many people on it is cheaper to read once who is present than to ask.
 MANY = 5_000
+# Of so many groups all answers are held in memory together.
+FEW = 500
 
 
 def packed(members: BitMap, direct: BitMap, transitive: BitMap) -> PackedUsers:
@@ -91,13 +93,12 @@ def derive(plan: Plan) -> Derived:
     # A group that holds nobody any more may stay where it is nested.
     above = rewired.above(touched | groups.ended)
     reached = (touched | above | derived.closure_changed) - groups.ended
-    with asked_together(
-        [
-            asked_below(reached - BitMap(rewired.anew)),
-            asked_sets(reached - BitMap(plan.sets_before)),
-            asked_standing(groups.unknown(reached)),
-        ]
-    ):
+    questions = [
+        asked_below(reached - BitMap(rewired.anew)),
+        asked_sets(reached - BitMap(plan.sets_before)),
+        asked_standing(groups.unknown(reached)),
+    ]
+    with asked_together(questions if len(reached) <= FEW else ()):
         below = rewired.below(reached)
         stored = _sets_before(plan, reached)
         groups.look_at(reached)

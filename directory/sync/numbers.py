@@ -1,6 +1,6 @@
 """The numbers of a tenant's objects, given at first sight for good, and their hashes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -20,6 +20,9 @@ READ_AT_ONCE = 10_000
 # is so large, and each other one as large as what was taken before, up to a limit.
 BLOCK = 1_000
 LARGEST_BLOCK = 16_000
+# Of so many that are looked up their hashes are read with their numbers: of many, most
+# are members, whose hashes nobody wants to know.
+FEW = 200
 
 
 @dataclass(slots=True)
@@ -39,7 +42,7 @@ class Register:
         default_factory=lambda: {Kind.USER: BitMap(), Kind.GROUP: BitMap()}
     )
     given: list[tuple[int, int, str, str]] = field(default_factory=list)
-    # The hashes of those that were looked up, until somebody wants to know them.
+    # The hashes of some that were looked up, until somebody wants to know them.
     _met: dict[int, int | None] = field(default_factory=dict)
     _reserved: list[int] = field(default_factory=list)
     # How many were taken from the database.
@@ -101,11 +104,19 @@ class Register:
         taken, self._reserved = self._reserved[:count], self._reserved[count:]
         return taken
 
-    def _look_up(self, object_ids: Iterable[str]) -> None:
-        """Read numbers, and in the same message the hashes that belong to them."""
+    def _look_up(self, object_ids: Collection[str]) -> None:
+        idp = self.cloud_idp.pk
+        if len(object_ids) > FEW:
+            names = ("object_id", "id")
+            self.numbers.update(
+                rows.read(
+                    DirectoryObject, names, "object_id", object_ids, cloud_idp_id=idp
+                )
+            )
+            return
         among, wanted = rows.among(DirectoryObject, "object_id", object_ids)
         with connection.cursor() as cursor:
-            cursor.execute(_LOOK_UP.format(among=among), [wanted, self.cloud_idp.pk])
+            cursor.execute(_WITH_HASHES.format(among=among), [wanted, idp])
             for object_id, number, value in cursor.fetchall():
                 self.numbers[object_id] = number
                 self._met[number] = value
@@ -114,10 +125,16 @@ class Register:
         """Have the hashes of people or groups that are about to be compared."""
         if self.whole:
             return
+        idp, names = self.cloud_idp.pk, ("number", "value")
+        missing = []
         for number in numbers:
-            value = self._met.get(number)
-            if value is not None:
+            if number not in self._met:
+                missing.append(number)
+            elif (value := self._met[number]) is not None:
                 self.hashes[number] = value
+        self.hashes.update(
+            rows.read(ObservedHash, names, "number", missing, cloud_idp_id=idp)
+        )
 
     def forget(self) -> None:
         """Let go of what a whole directory takes of memory."""
@@ -133,7 +150,7 @@ class Register:
         )
 
 
-_LOOK_UP = (
+_WITH_HASHES = (
     "SELECT seen.object_id, seen.id, hashed.value"  # noqa: S608
     f" FROM {DirectoryObject._meta.db_table} AS seen"
     f" LEFT JOIN {ObservedHash._meta.db_table} AS hashed"
