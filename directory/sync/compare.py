@@ -260,16 +260,20 @@ class Comparison:
     def _is_back(self, observed: Row | None, after: Row | None) -> bool:
         """Whether somebody was restored, and no read says which groups hold them, or a
         group, and no read of changes says who joined or left before it was deleted, or
-        which groups it is still in."""
+        which groups it is still in.
+
+        Whom the filter left out may have been, and nobody asked.
+        """
         if not (
             self._ask is not None
             and observed is not None
             and after is not None
-            and observed.state in observe.DEPARTED
             and after.state == PRESENT
         ):
             return False
-        return not (self.round.full and isinstance(after, GroupRow))
+        if self.round.full:
+            return observed.state in observe.DEPARTED and isinstance(after, UserRow)
+        return observed.state in {*observe.DEPARTED, State.FILTERED}
 
     def _may_be_back(self, group: int) -> bool:
         """Whether nothing that a group was in before can be wrong by now: it is read

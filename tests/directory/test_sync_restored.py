@@ -21,6 +21,7 @@ from directory.sync.bitmaps import unpack
 from directory.sync.decide import decider
 from directory.sync.differences import Plan
 from directory.sync.fetch import Fetch
+from directory.sync.filters import ReadFilter
 from directory.sync.holds import Held
 from directory.sync.run import work
 from directory.sync.selection import selection_of
@@ -656,3 +657,34 @@ def test_of_many_people_it_is_not_looked_up_where_they_were(
     of_people = 'FROM "directory_directorymembership" WHERE "user_id"'
     assert not [each for each in statements if of_people in each["sql"]]
     assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("certain", [True, False])
+@pytest.mark.parametrize("who", ["known", "new"])
+def test_whoever_was_restored_while_the_filter_left_them_out_is_asked_about(
+    known: Story, who: str, certain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not certain:
+        monkeypatch.setattr(returned, "PEOPLE", 0)
+    known.cloud_idp.read_filter = ReadFilter(only_enabled=True).to_json()
+    known.cloud_idp.save(update_fields=["read_filter"])
+    known.read()
+    if who == "known":
+        person = known.user(ANA).object_id
+        known.control("PATCH", f"users/{person}", {"accountEnabled": False})
+        known.read()
+        leave_while_deleted(known)
+    else:
+        person = unknown(known, "Frontend")
+    known.control("POST", f"users/{person}/restore")
+    known.control("PATCH", f"users/{person}", {"accountEnabled": False})
+    known.read()
+    known.control("PATCH", f"users/{person}", {"accountEnabled": True})
+    known.read()
+    if not certain:
+        assert person not in held(known).people
+        assert known.read().kind == FULL
+
+    assert person in held(known).people
+    there, here = truth(known), held(known)
+    assert (here.direct ^ there.direct).isdisjoint((g, person) for g in there.groups)
