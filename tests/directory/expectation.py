@@ -161,11 +161,16 @@ class Model:
             (self.observed, here.observed),
             (self.effect, here.effect),
         ):
-            mine.direct ^= {
+            mine.direct -= {
                 (group, member)
-                for group, member in mine.direct ^ theirs.direct
+                for group, member in mine.direct - theirs.direct
                 if member not in tenant.people
                 and (member not in known or (group, member) not in dormant)
+            }
+            mine.direct |= {
+                (group, member)
+                for group, member in theirs.direct - mine.direct
+                if member not in tenant.people and member not in known
             }
 
     def take_effect(self, held: Waiting, freed: Waiting) -> None:
