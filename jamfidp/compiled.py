@@ -230,6 +230,12 @@ def asked_together(questions: Iterable[Question]) -> Iterator[None]:
             _AHEAD.reset(known)
 
 
+def ask_anew() -> None:
+    """Forget what was asked ahead here: time went by, and others may have written."""
+    if ahead := _AHEAD.get():
+        ahead.clear()
+
+
 def answers_to(question: Question) -> list[Any]:
     """Return the rows that a question finds: asked now, unless they are known."""
     asked, parameters = question

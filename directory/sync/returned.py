@@ -33,6 +33,7 @@ from directory.permissions import Feature
 from directory.sync.bitmaps import union
 from directory.sync.numbers import object_ids
 from directory.sync.rows import chunks, read
+from jamfidp.compiled import ask_anew
 
 Sets: TypeAlias = Mapping[int, BitMap]
 
@@ -114,6 +115,9 @@ def ask(question: Question, *, observer: TransferObserver | None = None) -> Retu
                 )
     except errors.EntraError:
         return Returned()
+    finally:
+        # What gives privileges may be another by now.
+        ask_anew()
 
 
 def _answered(graph: GraphClient, question: Question) -> Returned:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -688,3 +690,22 @@ def test_whoever_was_restored_while_the_filter_left_them_out_is_asked_about(
     assert person in held(known).people
     there, here = truth(known), held(known)
     assert (here.direct ^ there.direct).isdisjoint((g, person) for g in there.groups)
+
+
+def test_what_gives_full_access_since_microsoft_was_asked_is_heeded(
+    known: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known.control("DELETE", f"users/{ANA}")
+    known.read()
+    restore(known)
+    ask = returned.ask
+
+    def bind_and_ask(question: returned.Question, **given: Any) -> returned.Returned:
+        factories.bind(factories.account_group("Admins"), known.group("Frontend"))
+        return ask(question, **given)
+
+    monkeypatch.setattr(returned, "ask", bind_and_ask)
+    known.read()
+
+    assert known.user(ANA).state == State.DELETED, "her return is held"
+    assert HeldChange.objects.filter(number=known.user(ANA).pk, closed_at=None).exists()
