@@ -571,11 +571,14 @@ class Comparison:
             if group not in self._filtered:
                 # Asked after all that was read, and after a group that was read alone:
                 # that said nothing of whoever was deleted.
-                came, went = asked.joined.get(group), asked.left.get(group, _NOBODY)
+                came = asked.joined.get(group)
+                # Whoever left since they were named will be told of: what is said of a
+                # person follows what is said of groups by minutes.
+                went = asked.left.get(group, _NOBODY) - joined
                 if came:
                     joined, told = joined | came, told - came
                 if went:
-                    joined, told = joined - went, told | went
+                    told = told | went
             hold = self.holds.get(group)
             sets = held(hold) if hold is not None else None
             if group in listed and not sets and joined == had and not fresh:

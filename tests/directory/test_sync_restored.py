@@ -709,3 +709,23 @@ def test_what_gives_full_access_since_microsoft_was_asked_is_heeded(
 
     assert known.user(ANA).state == State.DELETED, "her return is held"
     assert HeldChange.objects.filter(number=known.user(ANA).pk, closed_at=None).exists()
+
+
+@pytest.mark.parametrize("who", ["new", "back"])
+def test_whom_a_group_names_before_microsoft_says_it_of_them_is_in_it(
+    known: Story, who: str
+) -> None:
+    """People follow groups by minutes, and no later read names them again."""
+    person = known.user(ANA).object_id
+    if who == "new":
+        ben = {"displayName": "Ben", "userPrincipalName": "ben@fernhill.example"}
+        person = known.control("POST", "users", ben)["id"]
+    else:
+        known.control("DELETE", f"users/{person}")
+        known.read()
+        restore(known)
+    known.behave(users_replication_delay=600)
+    known.control("PUT", f"groups/Alumni/members/{person}")
+    known.read()
+
+    assert held(known) == truth(known)
