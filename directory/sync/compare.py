@@ -305,9 +305,11 @@ class Comparison:
         about those whom nobody knew.
 
         It lists nobody who is deleted: whoever was, while groups were read, and is
-        restored is in no group by its account, and no other read says better.
+        restored is in no group by its account, and no read of changes says better.
+        Another one of everything does, which is not asked about again.
         """
-        if not (self.round.full and self.cloud_idp.completely_read):
+        again = self.cloud_idp.full_read_reason == returned.KEPT
+        if again or not (self.round.full and self.cloud_idp.completely_read):
             return False
         missing = self._missing | self.plan.people.new.present
         missing -= self.departed[Kind.USER] | self.fresh | self._returned.certain
@@ -596,10 +598,13 @@ class Comparison:
                 inferred = inferred | absent
                 if kind == Kind.USER:
                     self._missing |= absent - told
-                kept = (observed & asked.certain) - joined - told
-                if absent.intersect(self._unsure) or self._need_a_look(kept):
+                if absent.intersect(self._unsure):
                     # Back since the groups were read, perhaps.
                     plan.full_read_reason = returned.REASON
+                elif (observed & asked.certain) - joined - told:
+                    # Or through another group that was nested since, or who left just
+                    # before: what is said of a person follows.
+                    plan.full_read_reason = returned.KEPT
             else:
                 after = (observed | (joined - gone)) - told
             left = had - after
@@ -610,12 +615,6 @@ class Comparison:
             plan.users_before = before
         else:
             plan.nesting_before = before
-
-    def _need_a_look(self, kept: BitMap) -> bool:
-        """Whether to read once more whom a group holds that a read of everything did
-        not list: perhaps through another that was nested in it since it was read."""
-        again = self.cloud_idp.full_read_reason == returned.REASON
-        return bool(kept) and not again
 
     def _held_already(self, group: int, people: BitMap) -> BitMap:
         """Return whom a group holds, through others at least: whether they are direct

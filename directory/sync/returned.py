@@ -42,6 +42,7 @@ PEOPLE = 400
 GROUPS = 50
 SECONDS = 60.0
 REASON = "People were restored, and which groups hold them is not certain."
+KEPT = "Groups hold people, it was said, whom they did not list."
 
 
 @dataclass(slots=True)

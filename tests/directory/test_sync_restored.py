@@ -572,19 +572,17 @@ def test_whoever_is_in_a_group_through_another_since_it_was_read_has_left_it(
     assert not known.cloud_idp.full_read_reason
 
 
-def test_for_a_membership_that_is_never_listed_everything_is_read_once_more_alone(
-    known: Story, monkeypatch: pytest.MonkeyPatch
+def test_what_is_said_of_somebody_counts_until_groups_are_listed_again(
+    known: Story,
 ) -> None:
-    monkeypatch.setattr(
-        returned, "ask", lambda question, **_: returned.Returned(question.people)
-    )
+    """People follow groups by minutes: she left Frontend, and is said to be in it."""
+    known.behave(users_replication_delay=600)
     known.control("DELETE", f"groups/Frontend/members/{ANA}")
+    runs = [known.read(kind) for kind in (FULL, DELTA, DELTA)]
 
-    assert [known.read(kind).kind for kind in (FULL, DELTA, DELTA)] == [
-        FULL,
-        FULL,
-        DELTA,
-    ]
+    assert [run.kind for run in runs] == [FULL, FULL, DELTA]
+    assert runs[1].kind_reason == returned.KEPT
+    assert stored(known).observed.visible == truth(known)
 
 
 def unknown(known: Story, *groups: str) -> str:
