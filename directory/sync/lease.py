@@ -49,7 +49,11 @@ class Lease:
     def write(self, **columns: Any) -> bool:
         """Change the run's row; False means that the lease is lost."""
         told = _MINE.told(self.run_id, self.token, **self._noted | columns)
-        return bool(rows_changed(*told))
+        if not rows_changed(*told):
+            return False
+        # What is added to the row is added once.
+        self._noted.clear()
+        return True
 
     def renew(self, **columns: Any) -> None:
         """Change the run's row unless somebody canceled it.

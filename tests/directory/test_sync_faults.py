@@ -28,6 +28,7 @@ from directory.sync.fetch import DeadlinePassed, Fetch
 from directory.sync.lease import Lease, claim
 from directory.sync.run import work
 from directory.tasks import clear_leftovers, give_up_silent_runs
+from jamfidp.compiled import Added
 from tests.directory.syncing import Story, held, truth
 
 FULL = SyncRun.Kind.FULL
@@ -667,3 +668,16 @@ def test_any_changes_followed_one_by_one_equal_one_full_read(
 
     assert held(known) == followed
     assert again.changes["memberships_added"] == 0
+
+
+def test_what_a_run_has_read_is_counted_once(story: Story) -> None:
+    run = story.request()
+    lease = claim(run.pk, now=timezone.now())
+    assert lease is not None
+    lease.note(pages=Added(3))
+
+    assert lease.write(phase="Comparing")
+    assert lease.write(state=SyncRun.State.FAILED)
+
+    run.refresh_from_db()
+    assert run.pages == 3
