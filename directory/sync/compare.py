@@ -169,6 +169,8 @@ class Comparison:
         self._filtered: BitMap = BitMap()
         # Whom a read of everything did not list in a group that held them.
         self._missing: BitMap = BitMap()
+        # Groups that it left out.
+        self._absent: BitMap = BitMap()
 
     # --- People and groups
 
@@ -242,6 +244,8 @@ class Comparison:
                 after = sort.absent(observed, number in self.named[sort.kind])
                 told = told and after == observed
                 self.plan.hashes[number] = None
+                if sort.kind == Kind.GROUP and observed.state == PRESENT:
+                    self._absent.add(number)
             self._note(sort, objects, number, object_id, row, after, told=told)
 
     def _take_first(self, sort: _Sort[Row], objects: Objects[Row]) -> BitMap | None:
@@ -307,12 +311,17 @@ class Comparison:
         It lists nobody who is deleted: whoever was, while groups were read, and is
         restored is in no group by its account, and no read of changes says better.
         Another one of everything does, which is not asked about again.
+
+        A read that leaves out groups that are there is not whole: all that it takes
+        away is for the guards to judge.
         """
         again = self.cloud_idp.full_read_reason == returned.KEPT
         if again or not (self.round.full and self.cloud_idp.completely_read):
             return False
         missing = self._missing | self.plan.people.new.present
         missing -= self.departed[Kind.USER] | self.fresh | self._returned.certain
+        if not missing or self._absent - self._are_gone(self._absent):
+            return False
         before = len(self._returned.certain)
         self._ask_about(missing)
         return len(self._returned.certain) > before
@@ -344,6 +353,13 @@ class Comparison:
             for group in groups
         }
         return self._ask(returned.Question(self.cloud_idp, groups=told)).restored
+
+    def _are_gone(self, groups: BitMap) -> BitMap:
+        """Return those of some groups of which Microsoft says so, unless they are
+        many."""
+        if self._ask is None or not 0 < len(groups) <= returned.GROUPS:
+            return _NOBODY
+        return self._ask(returned.Question(self.cloud_idp, absent=groups)).gone
 
     def _ask_about(self, people: BitMap, new: BitMap | None = None) -> None:
         """Ask in which groups people are, unless they are many. Of those who are new

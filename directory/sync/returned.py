@@ -64,11 +64,16 @@ class Question:
     held: BitMap = field(default_factory=BitMap)
     # Groups that were not known, with all whom they hold, unless they had been deleted.
     groups: Sets = field(default_factory=dict)
+    # Groups that a read of everything left out.
+    absent: BitMap = field(default_factory=BitMap)
 
 
 @dataclass(slots=True)
 class Returned:
-    """What Microsoft said. Whoever is neither certain nor gone may be in any group."""
+    """What Microsoft said. Whoever is neither certain nor gone may be in any group.
+
+    Of groups that were left out, those that are gone, too.
+    """
 
     certain: BitMap = field(default_factory=BitMap)
     gone: BitMap = field(default_factory=BitMap)
@@ -150,6 +155,9 @@ def _answered(graph: GraphClient, question: Question) -> Returned:
     for sides in (found.joined, found.left):
         for group in list(sides):
             sides[group] &= found.certain
+    names = object_ids(question.absent)
+    left_out = graph.look_up_groups(names.values())
+    found.gone.update(n for n, name in names.items() if left_out[ObjectId(name)].gone)
     found.restored = any(
         _holds_others(graph, name, question.groups[group])
         for group, name in islice(object_ids(question.groups).items(), GROUPS)
