@@ -69,6 +69,9 @@ SECONDS = 60.0
 # somebody waits. With more, the next read is one of everything.
 ASKED = 50
 PEOPLE_ASKED = 400
+# Members of a group that is asked whether it still holds somebody: ten pages. Of a larger
+# one it is enough that the person's groups do not name it.
+LARGE = 10_000
 REASON = "Somebody was read alone, or a group, and not all of it was certain."
 # How often a plan is made anew because something else was applied meanwhile.
 ATTEMPTS = 5
@@ -206,8 +209,13 @@ def _look_up_person(
     # Of these it is known already, and to name them would say that they are back.
     said = _held_states(target.cloud_idp)
     left = [g for g in left if said.get(g.pk, State.PRESENT) == State.PRESENT]
+    # Which groups somebody is in may be told later than whom a group holds: it is the
+    # group that is believed, as it is when everything is read.
+    late = [group for group in left if group.direct_users <= LARGE][:ASKED]
+    left = [group for group in left if group not in late]
     # Whoever left one loses something by it: these come first.
     unsure = sorted(_unsure(known, direct), key=lambda group: group.pk not in direct)
+    unsure = [*late, *unsure]
     joined: list[DirectoryGroup] = []
     if unsure:
         with steps.step("Ask the groups of which it is not certain") as say:
@@ -219,12 +227,15 @@ def _look_up_person(
                         for page in graph.members(group.object_id)
                         for member in page.members
                     )
-                except errors.PermissionMissing:
-                    answer.partial = True
-                    unreadable += 1
-                    continue
-                except errors.DirectoryObjectNotFound:
-                    unreadable += 1
+                except (
+                    errors.PermissionMissing,
+                    errors.DirectoryObjectNotFound,
+                ) as error:
+                    answer.partial |= isinstance(error, errors.PermissionMissing)
+                    if group in late:
+                        left.append(group)
+                    else:
+                        unreadable += 1
                     continue
                 if is_direct and group.pk not in direct:
                     joined.append(group)

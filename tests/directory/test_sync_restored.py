@@ -729,3 +729,20 @@ def test_whom_a_group_names_before_microsoft_says_it_of_them_is_in_it(
     known.read()
 
     assert held(known) == truth(known)
+
+
+@pytest.mark.parametrize("said", ["late", "never", "by a group that is large"])
+def test_whoever_is_read_alone_stays_in_the_group_that_still_lists_them(
+    known: Story, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Microsoft says of them later than of the group that they joined it."""
+    if said.startswith("by a group"):
+        monkeypatch.setattr(single, "LARGE", 0)
+    known.behave(users_replication_delay=600)
+    known.control("PUT", f"groups/Alumni/members/{ANA}")
+    known.read()
+    if said == "never":
+        known.control("DELETE", f"groups/Alumni/members/{ANA}")
+    read_alone_(known, known.user(ANA))
+
+    assert (ANA in known.direct_members("Alumni")) == (said == "late")
