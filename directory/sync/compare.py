@@ -142,6 +142,8 @@ class Comparison:
         # those of whom it said nothing for certain.
         self._returned = Returned()
         self._unsure: BitMap = BitMap()
+        # Of these, whom Microsoft did not know when it was asked.
+        self._unfound: BitMap = BitMap()
         # Read one by one since this round began: what it says of them may be older.
         self.fresh = fresh or BitMap()
         self.cloud_idp = cloud_idp
@@ -294,15 +296,16 @@ class Comparison:
         if len(people) + len(new) > returned.PEOPLE:
             new = _NOBODY
         self._ask_about(people | new, new)
-        unsure = people - self._returned.certain - self._returned.gone
-        if not self.round.full:
-            self._unsure = unsure
-            if unsure:
-                self.plan.full_read_reason = returned.REASON
-            return
-        # Others were back before this read began, which they waited for.
-        hashes = self.register.hashes
-        self._unsure = BitMap(n for n in unsure if hashes.get(n) != NO_ANSWER)
+        unsure = people - self._returned.certain
+        if self.round.full:
+            # Others were back before this read began, which they waited for.
+            hashes = self.register.hashes
+            unsure = BitMap(n for n in unsure if hashes.get(n) != NO_ANSWER)
+        self._unsure = unsure
+        # Deleted again, or it is said of them later than in what was read.
+        self._unfound = unsure & self._returned.gone
+        if self._unfound or (unsure and not self.round.full):
+            self.plan.full_read_reason = returned.REASON
 
     def _ask_about_missing(self) -> bool:
         """Ask about those whom a read of everything did not list where they were, and
@@ -403,9 +406,7 @@ class Comparison:
     def _stays_deleted(self, number: int) -> bool:
         """Whether somebody or something that is back is left as it was: nobody says
         which groups hold them, but a read of everything, which lists them."""
-        if number in self._returned.gone:
-            return True
-        return not self.round.full and number in self._unsure
+        return number in (self._unfound if self.round.full else self._unsure)
 
     def _stream(
         self, sort: _Sort[Row], among: Among | None

@@ -746,3 +746,25 @@ def test_whoever_is_read_alone_stays_in_the_group_that_still_lists_them(
     read_alone_(known, known.user(ANA))
 
     assert (ANA in known.direct_members("Alumni")) == (said == "late")
+
+
+@pytest.mark.parametrize("kind", [DELTA, FULL])
+def test_who_is_back_and_is_not_found_yet_waits_for_a_read_of_everything(
+    known: Story, kind: SyncRun.Kind
+) -> None:
+    """What looks people up may follow what reads them, by minutes."""
+    account = bound(known, "Frontend")
+    known.control("DELETE", f"users/{ANA}")
+    known.read()
+    restore(known)
+    known.fault(f"/v1.0/users/{known.user(ANA).object_id}", item="*", status=404)
+    known.read(kind)
+    assert known.user(ANA).state == State.DELETED
+
+    runs = [known.read(), known.read()]
+
+    assert [run.kind for run in runs] == [FULL, DELTA]
+    assert runs[0].kind_reason == returned.REASON
+    assert known.user(ANA).state == State.PRESENT
+    assert held(known) == truth(known)
+    assert holds(account)
