@@ -2,7 +2,8 @@
 
 Restoring somebody brings their memberships back in Entra and no entry of a member in
 any answer; a full read that came while they were deleted listed them nowhere, and what
-became of their memberships meanwhile is not said again.
+became of their memberships meanwhile is not said again. So it may be with whoever is new,
+or is not listed where they were: a full read lists nobody who is deleted just then.
 https://learn.microsoft.com/graph/delta-query-groups
 
 Whatever is not certain of somebody leaves them as they were, deleted, until the next
