@@ -53,7 +53,7 @@ from directory.sync.stored import (
 
 Kind = DirectoryObject.Kind
 RETURNED = "Somebody or something came back that the filter had left out."
-RESTORED = "A group was restored, and who is in it is not certain."
+RESTORED = "A group was restored, or may have been, and who is in it is not certain."
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +345,7 @@ class Comparison:
         return True
 
     def _are_restored(self, groups: BitMap) -> bool:
-        """Whether some of the groups that were not known had been deleted."""
+        """Whether some of the groups that were not known may have been deleted."""
         if not groups or self._ask is None:
             return False
         sides = self.round.members
@@ -355,7 +355,7 @@ class Comparison:
             | sides.others.joined.get(group, _NOBODY)
             for group in groups
         }
-        return self._ask(returned.Question(self.cloud_idp, groups=told)).restored
+        return not self._ask(returned.Question(self.cloud_idp, groups=told)).whole
 
     def _are_gone(self, groups: BitMap) -> BitMap:
         """Return those of some groups of which Microsoft says so, unless they are

@@ -13,7 +13,6 @@ read: nobody is given a privilege by a membership that may have ended.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TypeAlias
 
 from django.utils import timezone
@@ -43,7 +42,7 @@ PEOPLE = 400
 GROUPS = 50
 SECONDS = 60.0
 REASON = "People were restored, and which groups hold them is not certain."
-KEPT = "Groups hold people, it was said, whom they did not list."
+KEPT = "Microsoft named people as members of groups that did not list them."
 
 
 @dataclass(slots=True)
@@ -78,8 +77,8 @@ class Returned:
 
     certain: BitMap = field(default_factory=BitMap)
     gone: BitMap = field(default_factory=BitMap)
-    # Whether some of the groups that were not known hold others, too.
-    restored: bool = False
+    # Whether all of the groups that were not known hold nobody but whom was told.
+    whole: bool = False
     # By group, of those of whom it is certain.
     joined: dict[int, BitMap] = field(default_factory=dict)
     left: dict[int, BitMap] = field(default_factory=dict)
@@ -159,9 +158,10 @@ def _answered(graph: GraphClient, question: Question) -> Returned:
     names = object_ids(question.absent)
     left_out = graph.look_up_groups(names.values())
     found.gone.update(n for n, name in names.items() if left_out[ObjectId(name)].gone)
-    found.restored = any(
+    new = object_ids(question.groups)
+    found.whole = len(new) <= GROUPS and not any(
         _holds_others(graph, name, question.groups[group])
-        for group, name in islice(object_ids(question.groups).items(), GROUPS)
+        for group, name in new.items()
     )
     return found
 

@@ -647,6 +647,24 @@ def test_a_group_that_was_never_known_holds_whom_it_held_before_it_was_deleted(
     assert held(known) == truth(known)
 
 
+@pytest.mark.parametrize("why", ["no answer", "many groups"])
+def test_of_new_groups_that_nobody_looked_at_everything_is_read_next(
+    known: Story, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may hold others than was told, where they had been deleted."""
+    values = {"displayName": "Choir", "groupTypes": ["Unified"], "mailEnabled": True}
+    choir = known.control("POST", "groups", values | {"members": [ANA]})["id"]
+    if why == "no answer":
+        known.unavailable(f"/v1.0/groups/{choir}/members")
+    else:
+        monkeypatch.setattr(returned, "GROUPS", 0)
+    known.read()
+    run = known.read()
+
+    assert run.kind == FULL
+    assert held(known) == truth(known)
+
+
 def test_of_many_people_it_is_not_looked_up_where_they_were(
     known: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
